@@ -1,0 +1,21 @@
+"""The one exception that a user is meant to see."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BenchError(Exception):
+    """Something the user can mend. Its text is one line; the command line prints it and exits with code 2.
+
+    The line names the file or thing, the key, what was given and what is allowed.
+    """
+
+
+def unknown(kind: str, given: object, allowed: Iterable[str]) -> str:
+    """One line that names an unknown thing, what is allowed, and the nearest allowed spelling."""
+    names = sorted(allowed)
+    close = difflib.get_close_matches(str(given), names, n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    return f"unknown {kind} {given!r}{hint}; allowed: {', '.join(names)}"

@@ -1,0 +1,82 @@
+"""The negative-sampling variants of the paper (its section 4.1): where negatives come from, and what is done to them.
+
+A variant is a tuple of kinds of negative; each kind is a source of images and a transform. Several kinds share the
+weight of L_neg equally. A new variant of your own is one more row here.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from benchmark.errors import BenchError, unknown
+
+IN_DIST = "in-dist"  # the source that is the in-distribution training set itself
+
+
+@dataclass(frozen=True)
+class Negative:
+    """One kind of negative.
+
+    source: "imagenet", "dti" or "in-dist"; a run's `data.sources` says which set stands behind the first two.
+    transform: "none", "rot" (90, 180 or 270 degrees), "rot360" (0, 90, 180 or 270; in the authors' code any angle),
+    "perm-N" (N equal patches shuffled) or "pixels" (all pixels shuffled).
+    """
+
+    source: str
+    transform: str = "none"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row of the table below: `label` is the paper's name for the column."""
+
+    label: str
+    negatives: tuple[Negative, ...]
+
+
+VARIANTS: dict[str, Variant] = {
+    "dino": Variant("DINO", ()),
+    "imgn": Variant("ImgN", (Negative("imagenet"),)),
+    "rot-imgn": Variant("Rot. ImgN", (Negative("imagenet", "rot"),)),
+    "rot360-imgn": Variant("Rot.360 ImgN", (Negative("imagenet", "rot360"),)),
+    "dti": Variant("DTI", (Negative("dti"),)),
+    "perm-16-imgn": Variant("Perm-16 ImgN", (Negative("imagenet", "perm-16"),)),
+    "perm-4-imgn": Variant("Perm-4 ImgN", (Negative("imagenet", "perm-4"),)),
+    "rot-dti": Variant("Rot. DTI", (Negative("dti", "rot"),)),
+    "pixperm-imgn": Variant("Pix. Perm.", (Negative("imagenet", "pixels"),)),
+    "rot-in-dist": Variant("Rot. In-Dist.", (Negative(IN_DIST, "rot"),)),
+    "combined": Variant("Combined", (Negative("imagenet", "rot"), Negative(IN_DIST, "rot"))),
+}
+
+_PERM_VARIANT = re.compile(r"(perm-[1-9]\d*)-(imgn|dti|in-dist)")
+_PERM_SOURCES = {"imgn": ("imagenet", "ImgN"), "dti": ("dti", "DTI"), "in-dist": (IN_DIST, "In-Dist.")}
+
+
+def variant(name: str) -> Variant:
+    """The variant called `name`: a row of VARIANTS, or `perm-N-SOURCE` for any N. Raises BenchError if unknown."""
+    if name in VARIANTS:
+        return VARIANTS[name]
+    match = _PERM_VARIANT.fullmatch(name)
+    if not match:
+        raise BenchError(unknown("variant", name, [*VARIANTS, "perm-N-imgn", "perm-N-dti", "perm-N-in-dist"]))
+    transform, source = match.groups()
+    image_source, label = _PERM_SOURCES[source]
+    return Variant(f"{transform.capitalize()} {label}", (Negative(image_source, transform),))
+
+
+def patch_grid(patches: int, size: int) -> tuple[int, int]:
+    """Rows and columns, as square as can be, that cut a size x size image into `patches` equal patches.
+
+    Perm-16 at 32 pixels gives (4, 4). Raises BenchError when no such grid divides the image.
+    """
+    for rows in range(int(patches**0.5), 0, -1):
+        columns, rest = divmod(patches, rows)
+        if rest == 0 and size % rows == 0 and size % columns == 0:
+            return rows, columns
+    raise BenchError(f"perm-{patches} does not divide an image of {size}x{size} into equal patches")
+
+
+def perm_count(transform: str) -> int | None:
+    """N of "perm-N", None for every other transform."""
+    return int(transform.removeprefix("perm-")) if transform.startswith("perm-") else None
