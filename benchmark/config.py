@@ -1,0 +1,376 @@
+"""What one run computes: strict settings, the two protocols, and the run's identity.
+
+A `RunConfig` holds what changes the numbers and leaves out how the run is run (device, workers, checkpoint interval,
+SLURM): those belong to the sweep's resources and to the command line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import types
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from benchmark.errors import BenchError, unknown
+from benchmark.negatives import IN_DIST, patch_grid, perm_count, variant
+
+PositiveInt = Annotated[int, Field(ge=1)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Range = Annotated[list[NonNegative], Field(min_length=2, max_length=2)]
+
+
+class Strict(BaseModel):
+    """No unknown keys, no silent conversion ("3" is not 3), no change after construction, no infinities."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class DataConfig(Strict):
+    """Which images. Limits keep a random subset (drawn once, the same for every seed) for small trials."""
+
+    image_size: Annotated[int, Field(ge=8, le=512)] = 32  # stored size; METHOD: everything goes through 32x32 first
+    sources: dict[str, str] = {"imagenet": "imagenet", "dti": "dti"}  # the set that stands behind each auxiliary source
+    train_limit: PositiveInt | None = None
+    aux_limit: PositiveInt | None = None
+    test_limit: PositiveInt | None = None
+    # The authors' sampler was never reseeded: the same auxiliary images recur in every epoch ("fixed").
+    aux_order: Literal["each-epoch", "fixed"] = "each-epoch"
+
+
+class ModelConfig(Strict):
+    """A timm backbone by name; `args` go to `timm.create_model` as they are."""
+
+    backbone: str = "vit_small_patch16_224"
+    args: dict[str, int | float | str | bool] = {}
+    drop_path: Probability = 0.1  # on the student alone
+
+
+class ViewsConfig(Strict):
+    """Multi-crop views T. Sizes in pixels, scales as shares of the image's area."""
+
+    global_size: PositiveInt = 256
+    local_size: PositiveInt = 128
+    local_views: Annotated[int, Field(ge=0)] = 8  # of a positive and of a negative image alike
+    global_scale: Range = [0.4, 1.0]
+    local_scale: Range = [0.15, 0.4]
+
+
+class NegativesConfig(Strict):
+    """How negatives enter: weight lambda of L_neg, and the two readings of the transforms."""
+
+    weight: NonNegative = 1.0
+    # per-image: the stored image is transformed, then cut into views. per-view (the authors' code): each view draws its
+    # own transform, rotations after the crop and before the jitter, permutations after normalisation.
+    draw: Literal["per-image", "per-view"] = "per-image"
+    rot360: Literal["right-angles", "any-angle"] = "right-angles"  # any-angle (the authors' code): black corners
+
+
+class DinoConfig(Strict):
+    """DINO with negatives: head, temperatures, teacher and centre (METHOD: Model, Loss)."""
+
+    name: Literal["dino"] = "dino"
+    classes: Annotated[int, Field(ge=2)] = 4096  # K soft classes
+    # dino: three-layer MLP, L2-normalised bottleneck, weight-normed last layer (the authors' code);
+    # text: the two fully connected layers that the paper's text names.
+    head: Literal["dino", "text"] = "dino"
+    head_hidden: PositiveInt = 2048
+    head_bottleneck: PositiveInt = 256
+    student_temperature: Positive = 0.1
+    # "paper": 0.055, but 0.050 where CIFAR100 is the in-distribution set.
+    teacher_temperature_start: Positive | Literal["paper"] = "paper"
+    teacher_temperature_end: Positive = 0.01
+    teacher_momentum: Probability = 0.996  # rises to 1 along a cosine
+    centre_momentum: Probability = 0.9
+    # two-rows (the authors' code): of each of `centre_shards` equal parts of the batch only the first two rows count.
+    centre: Literal["all-rows", "two-rows"] = "all-rows"
+    centre_shards: PositiveInt = 4
+    teacher_sees_negatives: bool = False  # the authors' code forwards them and uses nothing of it
+    frozen_last_layer_epochs: Annotated[int, Field(ge=0)] = 1
+
+
+class UntrainedConfig(Strict):
+    """Reference row: the backbone as initialised, scored like any other."""
+
+    name: Literal["untrained"]
+
+
+class StatisticsConfig(Strict):
+    """Reference row: sharpness, brightness, contrast and colourfulness alone, no network."""
+
+    name: Literal["image-statistics"]
+
+
+MethodConfig = Annotated[DinoConfig | UntrainedConfig | StatisticsConfig, Field(discriminator="name")]
+REFERENCES = ("untrained", "image-statistics")
+
+
+class TrainConfig(Strict):
+    """Optimisation (METHOD: Optimisation). `batch` counts in-distribution images; each brings one negative."""
+
+    epochs: PositiveInt = 500
+    batch: PositiveInt = 128
+    lr: Positive = 0.004  # for a batch of 256: the peak is lr x batch / 256
+    min_lr: NonNegative = 1e-6
+    warmup_epochs: NonNegative = 30.0
+    weight_decay: Range = [0.04, 0.4]
+    clip: Positive = 3.0  # gradient norm per parameter tensor
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+
+class EvalConfig(Strict):
+    """What is measured after training. Adding a set to `ood` never retrains: it scores what is kept."""
+
+    ood: list[str] | None = None  # None: the paper's eight sets for this in-distribution set
+    temperature: Positive = 0.04  # tau of Eq. 6
+    knn: Annotated[list[PositiveInt], Field(min_length=1)] = [20, 10]
+    knn_temperature: Positive = 0.07
+    # direct (some early scripts of the authors): OOD images go to the model's size without the step through 32x32;
+    # needs the sets prepared at that size, as NAME@256.
+    ood_resize: Literal["stored", "direct"] = "stored"
+
+
+# What `protocol` fills in where the user has not said otherwise. The authors' slips, each a named setting.
+PROTOCOLS: dict[str, dict[str, dict[str, Any]]] = {
+    "paper": {},
+    "authors": {
+        "data": {"aux_order": "fixed"},
+        "negatives": {"draw": "per-view", "rot360": "any-angle"},
+        "method": {"centre": "two-rows", "teacher_sees_negatives": True, "teacher_temperature_start": 0.04},
+    },
+}
+
+# Fields added after the first release: {"section.field": value that means "as before"}. While a run has that value the
+# field stays out of its identity, so that old results keep their names.
+LEGACY_DEFAULTS: dict[str, Any] = {}
+
+
+class RunConfig(Strict):
+    """One run: train `method` on `in_dist` with the negatives of `variant`, score, write a record."""
+
+    in_dist: str
+    variant: str = "none"
+    seed: Annotated[int, Field(ge=0)] = 0
+    protocol: Literal["paper", "authors"] = "paper"
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    views: ViewsConfig = ViewsConfig()
+    negatives: NegativesConfig = NegativesConfig()
+    method: MethodConfig = DinoConfig()
+    train: TrainConfig = TrainConfig()
+    eval: EvalConfig = EvalConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _apply_protocol(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict):
+            return raw
+        filled = dict(raw)
+        for section, values in PROTOCOLS.get(str(raw.get("protocol", "paper")), {}).items():
+            given = raw.get(section, {})
+            if isinstance(given, dict) and not (section == "method" and given.get("name", "dino") != "dino"):
+                filled[section] = {**values, **given}
+        if isinstance(filled.get("method"), dict):
+            filled["method"] = {"name": "dino", **filled["method"]}
+        return filled
+
+    @model_validator(mode="after")
+    def _check(self) -> RunConfig:
+        if self.method.name in REFERENCES:
+            if self.variant != "none":
+                raise ValueError(f"variant: the reference {self.method.name!r} trains nothing; leave the variant out")
+            return self
+        try:
+            for negative in variant(self.variant).negatives:
+                count = perm_count(negative.transform)
+                per_image = self.negatives.draw == "per-image"
+                sizes = [self.data.image_size] if per_image else [self.views.global_size, self.views.local_size]
+                for size in sizes if count else []:
+                    patch_grid(count or 1, size)
+                if negative.source != IN_DIST and negative.source not in self.data.sources:
+                    raise BenchError(f"variant {self.variant!r} needs data.sources.{negative.source}, which is not set")
+        except BenchError as error:
+            raise ValueError(f"variant: {error}") from error
+        if self.views.local_scale[0] > self.views.local_scale[1] or self.views.global_scale[0] > self.views.global_scale[1]:
+            raise ValueError("views: a scale is [smallest, largest] share of the area")
+        if self.train.warmup_epochs >= self.train.epochs:
+            raise ValueError(
+                f"train.warmup_epochs: {self.train.warmup_epochs:g} leaves nothing of train.epochs {self.train.epochs}"
+            )
+        return self
+
+    @property
+    def label(self) -> str:
+        """What tells this run from its neighbours in a table: the variant, or the reference's name."""
+        return self.variant if self.method.name == "dino" else (
+            self.method.name if self.method.name in REFERENCES else f"{self.method.name}-{self.variant}"
+        )
+
+    @property
+    def teacher_temperature_start(self) -> float:
+        """The resolved start of tau_t."""
+        assert isinstance(self.method, DinoConfig)
+        given = self.method.teacher_temperature_start
+        return (0.050 if self.in_dist == "cifar100" else 0.055) if given == "paper" else given
+
+    def training_sets(self) -> list[tuple[str, str]]:
+        """(set, split) of everything that training and the in-distribution measures read."""
+        sets = [(self.in_dist, "train"), (self.in_dist, "test")]
+        for source in self._auxiliary_sources():
+            if (self.data.sources[source], "aux") not in sets:
+                sets.append((self.data.sources[source], "aux"))
+        return sets
+
+    def ood_sets(self) -> list[str]:
+        """The OOD sets to score, in table order. Raises BenchError when the paper names none for this set."""
+        if self.eval.ood is not None:
+            return self.eval.ood
+        from benchmark.data.catalog import PAPER_OOD
+
+        if self.in_dist not in PAPER_OOD:
+            raise BenchError(f"eval.ood: must be given for in_dist {self.in_dist!r}; the paper has it only for "
+                             + " and ".join(PAPER_OOD))
+        return list(PAPER_OOD[self.in_dist])
+
+    def _auxiliary_sources(self) -> list[str]:
+        if self.method.name in REFERENCES:
+            return []
+        return [negative.source for negative in variant(self.variant).negatives if negative.source != IN_DIST]
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that changes the numbers of this run and nothing else, as plain values.
+
+        The list of OOD sets is left out: each is scored on its own, so adding one changes no other number.
+        """
+        full = self.model_dump(mode="json")
+        for key in ("protocol",):  # it only fills in other fields
+            del full[key]
+        del full["eval"]["ood"]
+        if self.method.name == "image-statistics":
+            keep = {"in_dist", "seed", "method"}
+            full = {k: v for k, v in full.items() if k in keep} | {
+                "data": {k: full["data"][k] for k in ("image_size", "train_limit", "test_limit")},
+                "eval": {"knn": full["eval"]["knn"], "knn_temperature": full["eval"]["knn_temperature"]},
+            }
+            return _without_legacy(full)
+        if self.method.name == "untrained":
+            full = {k: v for k, v in full.items() if k in {"in_dist", "seed", "method", "model", "eval", "data"}}
+            full["views"] = {"global_size": self.views.global_size}
+            full["data"] = {k: full["data"][k] for k in ("image_size", "train_limit", "test_limit")}
+            del full["model"]["drop_path"]
+            return _without_legacy(full)
+        chosen = variant(self.variant)
+        sources = self._auxiliary_sources()
+        full["variant"] = [[negative.source, negative.transform] for negative in chosen.negatives]
+        full["data"]["sources"] = {source: self.data.sources[source] for source in sources}
+        if not sources:
+            for key in ("aux_limit", "aux_order"):
+                del full["data"][key]
+        transforms = {negative.transform for negative in chosen.negatives}
+        if not chosen.negatives:
+            del full["negatives"]
+        else:
+            if transforms == {"none"}:
+                del full["negatives"]["draw"]
+            if "rot360" not in transforms:
+                del full["negatives"]["rot360"]
+        if isinstance(self.method, DinoConfig):
+            full["method"]["teacher_temperature_start"] = self.teacher_temperature_start
+            del full["method"]["teacher_sees_negatives"]  # a waste of time that changes no number
+            if self.method.centre == "all-rows":
+                del full["method"]["centre_shards"]
+            if self.method.head == "text":
+                del full["method"]["head_bottleneck"]
+        return _without_legacy(full)
+
+    def recipe_id(self) -> str:
+        """Hash of `identity()`: the same settings give the same recipe, on any machine, with or without data."""
+        return digest(self.identity())
+
+    def run_id(self, fingerprints: dict[str, str]) -> str:
+        """Hash of the recipe and of the images it reads; `fingerprints` maps "set/split" to a sha256 of the content."""
+        return digest({"recipe": self.identity(), "data": fingerprints})
+
+    def run_name(self, run_id: str) -> str:
+        """Folder of the run: a readable prefix and the first eight digits of its id."""
+        return f"{self.in_dist}-{self.label}-s{self.seed}-{run_id[:8]}"
+
+    def setting(self) -> dict[str, Any]:
+        """The settings that all cells of one table share: all but variant, in-distribution set and seed."""
+        full = self.model_dump(mode="json")
+        for key in ("variant", "in_dist", "seed"):
+            del full[key]
+        del full["eval"]["ood"]
+        return full
+
+
+def digest(value: Any) -> str:
+    """sha256 of the canonical JSON of `value` (sorted keys, no spaces), in hexadecimal digits."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _without_legacy(full: dict[str, Any]) -> dict[str, Any]:
+    for path, default in LEGACY_DEFAULTS.items():
+        section, field = path.split(".")
+        if full.get(section, {}).get(field) == default:
+            del full[section][field]
+    return full
+
+
+def validate(model: type[Strict], raw: Any, origin: str, prefix: str = "") -> Any:
+    """`raw` as a `model`; raises BenchError, one line: origin, key, what was given, what is allowed."""
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise BenchError(f"{origin}: {_explain(model, first, prefix)}{more}") from error
+
+
+def _explain(model: type[BaseModel], error: Any, prefix: str) -> str:
+    location, owner = _walk(model, error["loc"])
+    key = ".".join([prefix, *location] if prefix else location)
+    given = error.get("input")
+    if error["type"] == "extra_forbidden":
+        parent = key.rpartition(".")[0]
+        return (f"{parent}: " if parent else "") + unknown("key", location[-1], owner.model_fields if owner else [])
+    if error["type"] == "value_error":
+        return (f"{key}: " if key else "") + str(error["ctx"]["error"])
+    if error["type"] == "union_tag_invalid":
+        return f"{key}: " + unknown("method", given.get("name") if isinstance(given, dict) else given,
+                                    error["ctx"]["expected_tags"].replace("'", "").split(", "))
+    message = error["msg"][0].lower() + error["msg"][1:]
+    if error["type"] == "missing":
+        return f"{key}: is required and missing"
+    return f"{key}: {message}, given {given!r}"
+
+
+def _walk(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[list[str], type[BaseModel] | None]:
+    """The keys along pydantic's error location, union tags dropped, and the model that holds the last key."""
+    names: list[str] = []
+    owner: type[BaseModel] | None = model
+    inner: type[BaseModel] | None = model
+    tagged: dict[str, type[BaseModel]] = {}
+    for part in location:
+        if part in tagged:
+            inner, tagged = tagged[part], {}
+            continue
+        owner = inner
+        names.append(str(part))
+        field = owner.model_fields.get(str(part)) if owner else None
+        models = _models_in(field.annotation) if field else []
+        inner = models[0] if len(models) == 1 else None
+        if len(models) > 1:
+            tagged = {tag: m for m in models for tag in get_args(m.model_fields["name"].annotation)}
+    return names, owner
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if get_origin(annotation) in (Union, types.UnionType, Annotated):
+        return [model for part in get_args(annotation) for model in _models_in(part)]
+    return []

@@ -1,0 +1,224 @@
+"""A sweep file becomes runs; runs and what is on disk become a plan. No files are written here and nothing is started."""
+
+from __future__ import annotations
+
+import fnmatch
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from benchmark import yamlfile
+from benchmark.config import REFERENCES, RunConfig, Strict, validate
+from benchmark.data.catalog import CATALOG
+from benchmark.data.images import fingerprint
+from benchmark.errors import BenchError, unknown
+from benchmark.store import Record, RunFolder, find_runs, run_folder
+
+
+class Resources(Strict):
+    """What a run asks of the machine or the cluster; never part of its identity."""
+
+    gpus: Annotated[int, Field(ge=0)] = 1
+    cpus: Annotated[int, Field(ge=1)] = 8
+    memory_gb: Annotated[float, Field(gt=0)] = 32.0
+    hours: Annotated[float, Field(gt=0)] = 24.0
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    array_parallelism: Annotated[int, Field(ge=1)] = 64
+    setup: list[str] = []  # shell lines before the job: module load, conda activate
+    sbatch: dict[str, str | int | bool] = {}  # any further sbatch option
+
+
+class Override(Strict):
+    """`set` and `resources` apply to the runs whose fields match all of `when` (glob patterns)."""
+
+    when: dict[str, str]
+    set: dict[str, Any] = {}
+    resources: dict[str, Any] = {}
+
+
+class SweepFile(Strict):
+    """The schema of a sweep file. `extends` names another sweep file, relative to this one, whose keys are the defaults."""
+
+    title: str = ""
+    base: dict[str, Any] = {}
+    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}  # "variant", "in_dist", "seed" or any dotted field
+    references: list[Literal["untrained", "image-statistics"]] = ["untrained", "image-statistics"]
+    overrides: list[Override] = []
+    resources: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class SweepRun:
+    """One run of a sweep and what it asks for."""
+
+    config: RunConfig
+    resources: Resources
+
+    @property
+    def short_name(self) -> str:
+        """The run's name without its id, which needs the data: what `--only` matches."""
+        return f"{self.config.in_dist}-{self.config.label}-s{self.config.seed}"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """An expanded sweep file. Each recipe appears once, in the order of the grid, the reference rows last."""
+
+    path: Path
+    title: str
+    runs: tuple[SweepRun, ...]
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+
+def load(path: Path, sets: list[str] | None = None, only: str | None = None) -> Sweep:
+    """Read and expand the sweep file `path`.
+
+    sets: "dotted.field=value" overrides of every run, as from `--set`. only: a glob on `SweepRun.short_name`.
+    Raises BenchError, one line that names the file and the key.
+    """
+    raw = _read_with_parents(path, ())
+    sweep: SweepFile = validate(SweepFile, raw, str(path))
+    given = dict(_parse_set(text) for text in sets or [])
+    runs: dict[str, SweepRun] = {}
+    for point in _grid_points(sweep, path):
+        run = _build(sweep, path, point, given)
+        runs.setdefault(run.config.recipe_id(), run)
+    for run in [_reference(run, name, path) for run in runs.values() for name in sweep.references]:
+        runs.setdefault(run.config.recipe_id(), run)
+    chosen = [run for run in runs.values() if only is None or fnmatch.fnmatch(run.short_name, only)]
+    if not chosen:
+        raise BenchError(f"--only {only}: matches no run of {path}; "
+                         f"its runs are {', '.join(run.short_name for run in runs.values())}")
+    return Sweep(path, sweep.title or path.stem, tuple(chosen))
+
+
+def _read_with_parents(path: Path, children: tuple[Path, ...]) -> dict[str, Any]:
+    if path.resolve() in children:
+        raise BenchError(f"{path}: extends: the files extend each other in a circle")
+    raw = yamlfile.read(path)
+    parent = raw.pop("extends", None)
+    if parent is None:
+        return raw
+    if not isinstance(parent, str):
+        raise BenchError(f"{path}: extends: must be the name of a sweep file, given {parent!r}")
+    return _merge(_read_with_parents(path.parent / parent, (*children, path.resolve())), raw)
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """`above` laid over `below`: mappings merge key by key, everything else is replaced."""
+    merged = dict(below)
+    for key, value in above.items():
+        both_mappings = isinstance(value, dict) and isinstance(below.get(key), dict)
+        merged[key] = _merge(below[key], value) if both_mappings else value
+    return merged
+
+
+def _grid_points(sweep: SweepFile, path: Path) -> list[dict[str, Any]]:
+    for axis, values in sweep.grid.items():
+        doubled = [value for i, value in enumerate(values) if value in values[:i]]
+        if doubled:
+            raise BenchError(f"{path}: grid.{axis}: {doubled[0]!r} is listed twice")
+    return [dict(zip(sweep.grid, values, strict=True)) for values in itertools.product(*sweep.grid.values())]
+
+
+def _build(sweep: SweepFile, path: Path, point: dict[str, Any], given: dict[str, Any]) -> SweepRun:
+    raw, resources = _merge({}, sweep.base), dict(sweep.resources)
+    for key, value in point.items():
+        _put(raw, key, value)
+    for index, override in enumerate(sweep.overrides):
+        for key in override.when:
+            if key not in sweep.grid and key not in ("variant", "in_dist", "seed"):
+                raise BenchError(f"{path}: overrides.{index}.when: " + unknown("field", key, sweep.grid))
+        if all(fnmatch.fnmatch(str(raw.get(key, "")), pattern) for key, pattern in override.when.items()):
+            for key, value in override.set.items():
+                _put(raw, key, value)
+            resources.update(override.resources)
+    for key, value in given.items():
+        _put(raw, key, value)
+    config = validate(RunConfig, raw, str(path), "base")
+    return SweepRun(config, validate(Resources, resources, str(path), "resources"))
+
+
+def _reference(run: SweepRun, name: str, path: Path) -> SweepRun:
+    raw = run.config.model_dump() | {"method": {"name": name}, "variant": "none", "seed": 0}
+    return SweepRun(validate(RunConfig, raw, str(path)), run.resources)
+
+
+def _put(raw: dict[str, Any], dotted: str, value: Any) -> None:
+    *parents, last = dotted.split(".")
+    for parent in parents:
+        raw = raw.setdefault(parent, {})
+        if not isinstance(raw, dict):
+            raise BenchError(f"{dotted}: {parent!r} is a value, not a section")
+    raw[last] = value
+
+
+def _parse_set(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise BenchError(f"--set {text}: must read FIELD=VALUE, as in --set train.epochs=2")
+    return key, yamlfile.parse(value, f"--set {text}")
+
+
+State = Literal["done", "running", "failed", "interrupted", "to score", "to do", "no data"]
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run of a sweep held against what is on disk."""
+
+    run: SweepRun
+    state: State
+    folder: RunFolder | None  # None while data is missing: the run's id depends on it
+    detail: str = ""  # the error's last line, the missing set, ...
+
+
+def plan(sweep: Sweep, results: Path, data_root: Path, need_data: bool = True) -> list[PlannedRun]:
+    """What is done, running, failed and to do.
+
+    need_data False (status, report): a run whose images are not on this machine is found by its recipe instead.
+    """
+    return [_plan_one(run, results, data_root, need_data) for run in sweep.runs]
+
+
+def _plan_one(run: SweepRun, results: Path, data_root: Path, need_data: bool) -> PlannedRun:
+    config = run.config
+    prints = {f"{name}/{split}": fingerprint(data_root, name, split) for name, split in config.training_sets()}
+    missing = [key for key, value in prints.items() if value is None]
+    missing += [f"{name}/test" for name in config.ood_sets() if need_data and fingerprint(data_root, name, "test") is None]
+    for key in missing:
+        if key.split("/")[0].split("@")[0] not in CATALOG and need_data:
+            raise BenchError(unknown("image set", key.split("/")[0], CATALOG) + "; or import it: bench data import DIR")
+    if missing:
+        known = [] if need_data else find_runs(results, config.recipe_id())
+        if not known:
+            return PlannedRun(run, "no data", None, f"missing {', '.join(missing)}")
+        folder = known[-1]
+    else:
+        folder = run_folder(results, config, {key: value for key, value in prints.items() if value is not None})
+    return PlannedRun(run, *state_of(config, folder))
+
+
+def state_of(config: RunConfig, folder: RunFolder) -> tuple[State, RunFolder, str]:
+    """The state of one run from its folder: the record decides, then the lease, then the last state it wrote."""
+    record: Record | None = folder.read_record()
+    if folder.lease_is_live():
+        return "running", folder, ""
+    if record is not None:
+        missing = [name for name in config.ood_sets() if name not in record.ood]
+        return ("to score", folder, f"new: {', '.join(missing)}") if missing else ("done", folder, "")
+    status = folder.read_status()
+    if status is None:
+        return "to do", folder, ""
+    if status.state == "failed":
+        return "failed", folder, status.error.splitlines()[-1] if status.error else ""
+    return "interrupted", folder, ""
