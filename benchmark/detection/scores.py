@@ -1,0 +1,133 @@
+"""The paper's OOD score (Eq. 6), in a form that cannot overflow and in memory that does not grow with the data.
+
+Shapes: N queries, M bank features, D features.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from benchmark.errors import BenchError
+
+# The block of cosines in flight, which stays in the last level of cache. Measured for 10,000 x 50,000 x 384 on two
+# CPU cores: 1.2 times the matrix product alone, and within 10% of that for every block from 4 to 64 MiB.
+CHUNK_BYTES = 16 * 2**20
+BANK_ROWS = 2048  # bank features a block, at most
+
+Block = tuple[slice, Tensor]
+
+
+@torch.no_grad()
+def ood_scores(
+    features: Tensor,
+    bank: Tensor,
+    temperature: float = 0.04,
+    self_index: Tensor | None = None,
+    chunk_bytes: int = CHUNK_BYTES,
+) -> Tensor:
+    """Eq. 6 of the paper as a log: S = -( logsumexp_m(cos(f, f_m) / temperature) - ln M ), float64 (N,) on the CPU.
+
+    S is a strictly increasing function of the paper's score, -(1/M) sum_m exp(cos(f, f_m) / temperature), so every
+    ranking and AUROC is the same, but it neither overflows nor underflows at small temperatures. `paper_score` turns
+    it back. A larger S means more OOD.
+
+    features (N, D) and bank (M, D) are floats of any norm, on any device; a zero vector has cosine 0 to everything.
+    The work is done where `features` lies; a bank elsewhere is brought over block by block.
+    self_index (N,) names the one row of the bank which each query must not see (leave-self-out, the mean is then over
+    M - 1), for scoring the bank's own images.
+
+    Raises BenchError for a temperature that is not above 0, an empty bank, or features that are not finite.
+    """
+    if not temperature > 0 or math.isinf(temperature):
+        raise BenchError(f"temperature {temperature}: allowed is a finite number above 0")
+    seen = len(bank) - (self_index is not None)
+    if seen < 1:
+        raise BenchError(f"a bank of {len(bank)} features leaves none to compare with")
+    if self_index is not None:
+        if self_index.shape != features.shape[:1]:
+            raise ValueError(f"self_index has shape {tuple(self_index.shape)}, features {tuple(features.shape)}")
+        if len(self_index) and not 0 <= int(self_index.min()) <= int(self_index.max()) < len(bank):
+            raise ValueError(f"self_index must lie in 0..{len(bank) - 1}")
+        self_index = self_index.to(features.device)
+
+    scores = torch.empty(len(features), dtype=torch.float64)
+    with full_float32():
+        for rows, blocks in cosine_blocks(features, bank, chunk_bytes, scale=1 / temperature):
+            # A running log-sum-exp: `peak` is the largest logit so far, `total` the sum of exp(logit - peak).
+            # No logit is below -1 / temperature, so this first peak is harmless and, unlike -inf, finite.
+            peak = torch.full((rows.stop - rows.start,), -1 / temperature, device=features.device)
+            total = torch.zeros_like(peak, dtype=torch.float64)
+            for columns, logits in blocks:
+                if self_index is not None:
+                    own = self_index[rows] - columns.start
+                    hit = ((own >= 0) & (own < logits.shape[1])).nonzero().squeeze(1)
+                    logits[hit, own[hit]] = -math.inf
+                new_peak = torch.maximum(peak, logits.amax(1))
+                block_total = logits.sub_(new_peak[:, None]).exp_().sum(1)
+                total = total * (peak.double() - new_peak).exp() + block_total
+                peak = new_peak
+            scores[rows] = (math.log(seen) - total.log() - peak).cpu()
+    return scores
+
+
+def paper_score(scores: Tensor) -> Tensor:
+    """Eq. 6's own value, -(1/M) sum_m exp(cos / temperature), from `ood_scores`; may overflow to -inf in float64."""
+    return -torch.exp(-scores.double())
+
+
+def cosine_blocks(
+    features: Tensor, bank: Tensor, chunk_bytes: int = CHUNK_BYTES, scale: float = 1.0
+) -> Iterator[tuple[slice, Iterator[Block]]]:
+    """All N x M values of scale * cos(f, f_m), in float32: for each slice of rows, block after block along the bank.
+
+    A block is a view of one buffer of at most `chunk_bytes` (or one row): the caller may write on it, and it is gone
+    when the next one comes. Beside the buffer only the block's own normalised rows are held.
+    Raises BenchError, naming the row, if a feature is not finite.
+    """
+    width = min(BANK_ROWS, max(1, len(bank)), max(1, chunk_bytes // 4))
+    height = min(max(1, len(features)), max(1, chunk_bytes // (4 * width)))
+    buffer = torch.empty(height * width, device=features.device)
+
+    def along_bank(queries: Tensor) -> Iterator[Block]:
+        for start in range(0, len(bank), width):
+            keys = _unit_rows(bank, start, width, "bank").to(queries.device)
+            block = buffer[: len(queries) * len(keys)].view(len(queries), len(keys))
+            torch.mm(queries, keys.T, out=block)  # `out` also keeps autocast from lowering the precision
+            yield slice(start, start + len(keys)), block
+
+    for start in range(0, len(features), height):
+        # The scale goes into the queries: N x D multiplications in place of N x M.
+        queries = _unit_rows(features, start, height, "features").mul_(scale)
+        yield slice(start, start + len(queries)), along_bank(queries)
+
+
+def _unit_rows(features: Tensor, start: int, count: int, name: str) -> Tensor:
+    """Rows start .. start + count, L2-normalised, as new float32 memory."""
+    rows = features[start : start + count].float()
+    norms = rows.norm(dim=1, keepdim=True)
+    bad = (~norms.isfinite()).squeeze(1).nonzero().squeeze(1)
+    if len(bad):
+        raise BenchError(
+            f"{name}: {len(bad)} of the rows {start} to {start + len(rows) - 1} are not finite "
+            f"(the first is row {start + int(bad[0])})"
+        )
+    return rows / norms.clamp_min(torch.finfo(torch.float32).tiny)
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Matrix products in true float32: TF32 errs by 1e-3 in a cosine, which a temperature of 0.04 makes 2.5 %."""
+    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
+    before = [backend.fp32_precision for backend in backends]
+    try:
+        for backend in backends:
+            backend.fp32_precision = "ieee"
+        yield
+    finally:
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision
