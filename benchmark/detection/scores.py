@@ -15,7 +15,7 @@ from torch import Tensor
 from benchmark.errors import BenchError
 
 # The block of cosines in flight, which stays in the last level of cache. Measured for 10,000 x 50,000 x 384 on two
-# CPU cores: 1.2 times the matrix product alone, and within 10% of that for every block from 4 to 64 MiB.
+# CPU cores: 1.2 times the matrix product alone; 1.2 to 1.3 for blocks from 4 to 64 MiB.
 CHUNK_BYTES = 16 * 2**20
 BANK_ROWS = 2048  # bank features a block, at most
 
