@@ -1,0 +1,221 @@
+"""What each image set is: its role, source, licence, official counts, and how it becomes 32x32. Facts only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+_SQUARE = "RGB, central square, PIL bicubic with antialias to 32x32"
+_FIX = "RGB, shorter side to 256, central 256x256, then 32x32, PIL bicubic with antialias (CSI's artefact-free recipe)"
+_NATIVE = "32x32 as published, untouched"
+
+
+@dataclass(frozen=True)
+class SetInfo:
+    """One image set.
+
+    title: as in the paper's tables. roles: "id", "aux", "ood". counts: split -> official number of images, None where
+    none is known. checksum: file -> md5. recipe: how the originals become 32x32. how_to_get: one line, shown in errors.
+    near_for: the in-distribution sets for which it is near OOD. stands_for: the paper's set that it replaces, if any.
+    builtin: drawn by `benchmark.data.synthetic` on demand.
+    """
+
+    name: str
+    title: str
+    roles: tuple[str, ...]
+    counts: Mapping[str, int | None]
+    source: str = ""
+    licence: str = ""
+    checksum: Mapping[str, str] = field(default_factory=dict)
+    recipe: str = _SQUARE
+    how_to_get: str = ""
+    near_for: tuple[str, ...] = ()
+    stands_for: str | None = None
+    notes: str = ""
+    builtin: bool = False
+
+
+def _prepare(name: str, size: str) -> str:
+    return f"`bench data prepare {name}` downloads it ({size}); with `--source DIR` it reads unpacked files you have"
+
+
+def _by_hand(name: str, what: str) -> str:
+    return f"by hand: {what}, then `bench data prepare {name} --source PATH`"
+
+
+def _import(name: str, split: str) -> str:
+    return f"bring it yourself: `bench data import DIR` with {name}-{split}.npz or a folder {name}-{split}/ in DIR"
+
+
+def _builtin(
+    name: str, title: str, role: str, counts: dict[str, int | None], what: str, near: tuple[str, ...] = ()
+) -> SetInfo:
+    return SetInfo(
+        name, title, (role,), counts, source="benchmark/data/synthetic.py", licence="Apache-2.0 (part of this package)",
+        recipe="drawn at 32x32", how_to_get="built in, drawn when first used", near_for=near, notes=what, builtin=True,
+    )  # fmt: skip
+
+
+_SETS = (
+    SetInfo(
+        "cifar10", "CIFAR10", ("id", "ood"), {"train": 50_000, "test": 10_000},
+        source="https://www.cs.toronto.edu/~kriz/cifar.html", licence="none stated; free to download for research",
+        checksum={"cifar-10-python.tar.gz": "c58f30108f718f92721af3b95e74349a"}, recipe=_NATIVE,
+        how_to_get=_prepare("cifar10", "170 MB"), near_for=("cifar100",),
+    ),
+    SetInfo(
+        "cifar100", "CIFAR100", ("id", "ood"), {"train": 50_000, "test": 10_000},
+        source="https://www.cs.toronto.edu/~kriz/cifar.html", licence="none stated; free to download for research",
+        checksum={"cifar-100-python.tar.gz": "eb9058c3a382ffc7106e4002c42a8d85"}, recipe=_NATIVE,
+        how_to_get=_prepare("cifar100", "169 MB"), near_for=("cifar10",),
+    ),
+    SetInfo(
+        "svhn", "SVHN", ("ood",), {"test": 26_032},
+        source="http://ufldl.stanford.edu/housenumbers", licence="non-commercial use only",
+        checksum={"test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3"}, recipe=_NATIVE,
+        how_to_get=_prepare("svhn", "64 MB"),
+        notes="very smooth images: sharpness alone separates it from CIFAR10",
+    ),
+    SetInfo(
+        "imagenet30", "ImageNet30", ("ood",), {"test": 3_000},
+        source="https://www.image-net.org (30 of its ILSVRC12 classes)", licence="research only, terms of access",
+        recipe=_FIX,
+        how_to_get=_by_hand("imagenet30", "get ILSVRC12 from image-net.org under its terms, one folder a wnid"),
+        notes="30 classes by wnid (IMAGENET30); the ILSVRC12 validation tree has 50 images a class, 1,500 in all. CSI "
+        "leaves out airliner, ambulance, parking meter and schooner against CIFAR10; they are kept here, as 30 were "
+        "published",
+    ),
+    SetInfo(
+        "tinyimagenet", "TinyImageNet", ("ood",), {"test": 10_000},
+        source="http://cs231n.stanford.edu/tiny-imagenet-200.zip", licence="research only (ImageNet's terms)",
+        checksum={"tiny-imagenet-200.zip": "90528d7ca1a48142e341f4ef8d21d0de"},
+        how_to_get=_by_hand("tinyimagenet", "get tiny-imagenet-200.zip from cs231n.stanford.edu"),
+        notes="the 10,000 labelled validation images (the test split has no labels); 64x64 JPEG, halved in size",
+    ),
+    SetInfo(
+        "lsun", "LSUN", ("ood",), {"test": 10_000},
+        source="https://www.yf.io/p/lsun", licence="research only", recipe=_FIX,
+        how_to_get=_by_hand("lsun", "export the scenes' LMDB to image files, one folder a scene (or one flat folder)"),
+        notes="ten scenes (LSUN_SCENES). LSUN_resize of older work has resampling artefacts and is not this set",
+    ),
+    SetInfo(
+        "stl10", "STL10", ("ood",), {"test": 8_000},
+        source="https://cs.stanford.edu/~acoates/stl10", licence="research (images from ImageNet)",
+        checksum={"stl10_binary.tar.gz": "91f7769df0f17e558f3565bffb0c7dfb"},
+        how_to_get=_prepare("stl10", "2.6 GB"),
+        notes="shares all classes but monkey with CIFAR10: against CIFAR10 a test of shift, not of new classes",
+    ),
+    SetInfo(
+        "places365", "Places365", ("ood",), {"test": 36_500},
+        source="http://places2.csail.mit.edu/download.html", licence="research and education only, terms of access",
+        checksum={"val_256.tar": "e27b17d8d44f4af9a78502beb927f808"},
+        how_to_get=_by_hand(
+            "places365",
+            "get val_256.tar and filelist_places365-standard.tar and unpack both in one folder",
+        ),
+        notes="the 36,500 small (256x256) validation images",
+    ),
+    SetInfo(
+        "texture", "Texture", ("ood",), {"test": 1_880},
+        source="https://www.robots.ox.ac.uk/~vgg/data/dtd", licence="research only",
+        checksum={"dtd-r1.0.1.tar.gz": "fff73e5086ae6bdbea199a49dfb8a4c1"},
+        how_to_get=_prepare("texture", "600 MB"),
+        notes="DTD, test images of its first official split; the paper does not state which images it used",
+    ),
+    SetInfo(
+        "imagenet", "ImageNet", ("aux",), {"aux": 1_281_167},
+        source="https://www.image-net.org", licence="research only, terms of access",
+        how_to_get=_by_hand("imagenet", "get ILSVRC12 train from image-net.org under its terms, one folder a wnid"),
+        notes="auxiliary only, never an OOD test; holds classes of CIFAR10 and CIFAR100",
+    ),
+    SetInfo(
+        "dti", "DTI", ("aux",), {"aux": 300_000},
+        source="https://github.com/hendrycks/outlier-exposure",
+        licence="none stated (80 Million Tiny Images, its origin, was withdrawn)",
+        checksum={"300K_random_images.npy": "64ca64357de98351f28454274a112dc3"}, recipe=_NATIVE,
+        how_to_get=_by_hand("dti", "get 300K_random_images.npy, linked from the Outlier Exposure repository"),
+        notes="debiased tiny images: made with labels, so its rows are not label-free",
+    ),
+    SetInfo(
+        "lsunlike", "LSUN-like", ("ood",), {"test": None}, how_to_get=_import("lsunlike", "test"), stands_for="lsun",
+        notes="a stand-in: images of LSUN's scene classes from another source, not LSUN",
+    ),
+    SetInfo(
+        "stl10-unlabeled", "STL10 unlab.", ("ood",), {"test": None}, how_to_get=_import("stl10-unlabeled", "test"),
+        stands_for="stl10",
+        notes="a stand-in: images of STL10's unlabelled part, not its test set; shares classes with CIFAR10",
+    ),
+    SetInfo(
+        "imagenet1k", "ImageNet-1k", ("aux",), {"aux": None}, how_to_get=_import("imagenet1k", "aux"),
+        stands_for="imagenet",
+        notes="a stand-in: few images of many ImageNet classes",
+    ),
+    _builtin("synthetic", "Synthetic", "id", {"train": 2000, "test": 600}, "upright objects of ten classes"),
+    _builtin("synthetic-near", "Synthetic near", "ood", {"test": 400}, "eight other objects", ("synthetic",)),
+    _builtin("synthetic-digits", "Synthetic digits", "ood", {"test": 400}, "house numbers"),
+    _builtin("synthetic-textures", "Synthetic textures", "ood", {"test": 400}, "surfaces without an up"),
+    _builtin("synthetic-scenes", "Synthetic scenes", "ood", {"test": 400}, "places without an object"),
+    _builtin("synthetic-aux", "Synthetic aux", "aux", {"aux": 2000},
+             "broad: invented objects, scenes, textures, and the in-distribution classes, as ImageNet holds CIFAR's"),
+    _builtin("synthetic-dti", "Synthetic DTI", "aux", {"aux": 1500},
+             "synthetic-aux without the in-distribution classes: labels were used, so not label-free"),
+)  # fmt: skip
+
+CATALOG: dict[str, SetInfo] = {info.name: info for info in _SETS}
+
+_FAR = ("svhn", "imagenet30", "tinyimagenet", "lsun", "stl10", "places365", "texture")
+# The paper's eight OOD sets of an in-distribution set, in the order of its tables.
+PAPER_OOD: dict[str, tuple[str, ...]] = {"cifar10": ("cifar100", *_FAR), "cifar100": ("cifar10", *_FAR)}
+
+LSUN_SCENES = (
+    "bedroom", "bridge", "church_outdoor", "classroom", "conference_room", "dining_room", "kitchen", "living_room",
+    "restaurant", "tower",
+)  # fmt: skip
+
+IMAGENET30: dict[str, str] = {
+    "n12267677": "acorn", "n02690373": "airliner", "n02701002": "ambulance", "n01698640": "American alligator",
+    "n02787622": "banjo", "n02793495": "barn", "n02837789": "bikini", "n03196217": "digital clock",
+    "n02268443": "dragonfly", "n03255030": "dumbbell", "n03384352": "forklift", "n03443371": "goblet",
+    "n03452741": "grand piano", "n07697537": "hotdog", "n03544143": "hourglass", "n03717622": "manhole cover",
+    "n03788195": "mosque", "n03804744": "nail", "n03891332": "parking meter", "n03938244": "pillow",
+    "n04086273": "revolver", "n03187595": "dial telephone", "n04147183": "schooner", "n04252077": "snowmobile",
+    "n04254680": "soccer ball", "n01498041": "stingray", "n07745940": "strawberry", "n04389033": "tank",
+    "n04442312": "toaster", "n09472597": "volcano",
+}  # fmt: skip
+
+_AT_SIZE = re.compile(r"(.+)@(\d+)")
+
+
+def split_size(name: str) -> tuple[str, int]:
+    """The set and the side in pixels of NAME or NAME@SIZE: ("texture", 256) for "texture@256", 32 if none is given."""
+    match = _AT_SIZE.fullmatch(name)
+    return (match[1], int(match[2])) if match else (name, 32)
+
+
+def info(name: str) -> SetInfo:
+    """Facts about the set NAME or NAME@SIZE; a set not in the catalogue is the user's own and titled by its name."""
+    base, size = split_size(name)
+    if base not in CATALOG:
+        unknown: dict[str, int | None] = {}
+        return SetInfo(name, name, ("id", "aux", "ood"), unknown, source="imported", how_to_get=_import(name, "SPLIT"))
+    found = CATALOG[base]
+    if size == 32:
+        return replace(found, name=name)
+    return replace(
+        found,
+        name=name,
+        title=f"{found.title} ({size} px)",
+        recipe=found.recipe.replace("to 32x32", f"to {size}x{size}").replace("then 32x32", f"then {size}x{size}"),
+        how_to_get=found.how_to_get.replace(f"prepare {base}", f"prepare {name}"),
+    )
+
+
+def is_near(in_dist: str, ood: str) -> bool:
+    """True where `ood` is near OOD for `in_dist`; a stand-in is as near as the set it stands for."""
+
+    def original(name: str) -> SetInfo:
+        found = info(split_size(name)[0])
+        return info(found.stands_for) if found.stands_for else found
+
+    return original(in_dist).name in original(ood).near_for
