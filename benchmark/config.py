@@ -194,7 +194,7 @@ class RunConfig(Strict):
                     raise BenchError(f"variant {self.variant!r} needs data.sources.{negative.source}, which is not set")
         except BenchError as error:
             raise ValueError(f"variant: {error}") from error
-        if self.views.local_scale[0] > self.views.local_scale[1] or self.views.global_scale[0] > self.views.global_scale[1]:
+        if any(small > large for small, large in (self.views.local_scale, self.views.global_scale)):
             raise ValueError("views: a scale is [smallest, largest] share of the area")
         if self.train.warmup_epochs >= self.train.epochs:
             raise ValueError(
@@ -205,8 +205,10 @@ class RunConfig(Strict):
     @property
     def label(self) -> str:
         """What tells this run from its neighbours in a table: the variant, or the reference's name."""
-        return self.variant if self.method.name == "dino" else (
-            self.method.name if self.method.name in REFERENCES else f"{self.method.name}-{self.variant}"
+        return (
+            self.variant
+            if self.method.name == "dino"
+            else (self.method.name if self.method.name in REFERENCES else f"{self.method.name}-{self.variant}")
         )
 
     @property
@@ -231,8 +233,10 @@ class RunConfig(Strict):
         from benchmark.data.catalog import PAPER_OOD
 
         if self.in_dist not in PAPER_OOD:
-            raise BenchError(f"eval.ood: must be given for in_dist {self.in_dist!r}; the paper has it only for "
-                             + " and ".join(PAPER_OOD))
+            raise BenchError(
+                f"eval.ood: must be given for in_dist {self.in_dist!r}; the paper has it only for "
+                + " and ".join(PAPER_OOD)
+            )
         return list(PAPER_OOD[self.in_dist])
 
     def _auxiliary_sources(self) -> list[str]:
@@ -340,8 +344,11 @@ def _explain(model: type[BaseModel], error: Any, prefix: str) -> str:
     if error["type"] == "value_error":
         return (f"{key}: " if key else "") + str(error["ctx"]["error"])
     if error["type"] == "union_tag_invalid":
-        return f"{key}: " + unknown("method", given.get("name") if isinstance(given, dict) else given,
-                                    error["ctx"]["expected_tags"].replace("'", "").split(", "))
+        return f"{key}: " + unknown(
+            "method",
+            given.get("name") if isinstance(given, dict) else given,
+            error["ctx"]["expected_tags"].replace("'", "").split(", "),
+        )
     message = error["msg"][0].lower() + error["msg"][1:]
     if error["type"] == "missing":
         return f"{key}: is required and missing"

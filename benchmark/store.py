@@ -130,8 +130,10 @@ class RunFolder:
         if not isinstance(version, int):
             raise BenchError(f"{self.record}: schema_version: must be a whole number, given {version!r}")
         if version > SCHEMA:
-            raise BenchError(f"{self.record}: schema_version: {version} was written by a newer release; "
-                             f"this one reads up to {SCHEMA}")
+            raise BenchError(
+                f"{self.record}: schema_version: {version} was written by a newer release; "
+                f"this one reads up to {SCHEMA}"
+            )
         while version < SCHEMA:
             raw = _UPGRADES[version](raw)
             version += 1
@@ -186,8 +188,12 @@ class RunFolder:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if self.lease_is_live():
                 raise RunIsHeld(f"{self.path}: another process is on this run ({self.lease.read_text().strip()})")
-            holder = {"host": socket.gethostname(), "pid": os.getpid(), "token": token,
-                      "job": os.environ.get("SLURM_JOB_ID", "")}
+            holder = {
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "token": token,
+                "job": os.environ.get("SLURM_JOB_ID", ""),
+            }
             with atomic_write(self.lease, "w") as stream:
                 stream.write(json.dumps(holder))
         stop = threading.Event()
@@ -258,15 +264,25 @@ def to_frame(records: list[Record]) -> pd.DataFrame:
     for record in records:
         config = record.run_config
         about = {
-            "recipe_id": record.recipe_id, "run_id": record.run_id, "name": record.name, "in_dist": config.in_dist,
-            "method": config.method.name, "variant": config.variant, "label": config.label, "seed": config.seed,
+            "recipe_id": record.recipe_id,
+            "run_id": record.run_id,
+            "name": record.name,
+            "in_dist": config.in_dist,
+            "method": config.method.name,
+            "variant": config.variant,
+            "label": config.label,
+            "seed": config.seed,
         }
         values: list[tuple[str, str | None, float | None]] = [("sensitivity", None, record.sensitivity)]
         values += [(f"knn_accuracy_{k}", None, value) for k, value in record.knn_accuracy.items()]
         values += [(f"occupied_{k}", None, value) for k, value in (record.occupancy or {}).items()]
-        values += [(metric, ood, value) for ood, measures in record.ood.items()
-                   for metric, value in measures.model_dump().items()]
-        rows += [about | {"metric": metric, "ood": ood, "value": value} for metric, ood, value in values
-                 if value is not None]
+        values += [
+            (metric, ood, value)
+            for ood, measures in record.ood.items()
+            for metric, value in measures.model_dump().items()
+        ]
+        rows += [
+            about | {"metric": metric, "ood": ood, "value": value} for metric, ood, value in values if value is not None
+        ]
     columns = ["recipe_id", "run_id", "name", "in_dist", "method", "variant", "label", "seed", "metric", "ood", "value"]
     return pd.DataFrame(rows, columns=columns)

@@ -1,4 +1,4 @@
-"""A sweep file becomes runs; runs and what is on disk become a plan. No files are written here and nothing is started."""
+"""A sweep file becomes runs; runs and what is on disk become a plan. Nothing is written or started here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from benchmark import yamlfile
-from benchmark.config import REFERENCES, RunConfig, Strict, validate
+from benchmark.config import RunConfig, Strict, validate
 from benchmark.data.catalog import CATALOG
 from benchmark.data.images import fingerprint
 from benchmark.errors import BenchError, unknown
@@ -43,7 +43,10 @@ class Override(Strict):
 
 
 class SweepFile(Strict):
-    """The schema of a sweep file. `extends` names another sweep file, relative to this one, whose keys are the defaults."""
+    """The schema of a sweep file.
+
+    A further key, `extends`, names another sweep file, relative to this one, whose keys are the defaults.
+    """
 
     title: str = ""
     base: dict[str, Any] = {}
@@ -96,8 +99,10 @@ def load(path: Path, sets: list[str] | None = None, only: str | None = None) -> 
         runs.setdefault(run.config.recipe_id(), run)
     chosen = [run for run in runs.values() if only is None or fnmatch.fnmatch(run.short_name, only)]
     if not chosen:
-        raise BenchError(f"--only {only}: matches no run of {path}; "
-                         f"its runs are {', '.join(run.short_name for run in runs.values())}")
+        raise BenchError(
+            f"--only {only}: matches no run of {path}; "
+            f"its runs are {', '.join(run.short_name for run in runs.values())}"
+        )
     return Sweep(path, sweep.title or path.stem, tuple(chosen))
 
 
@@ -194,7 +199,8 @@ def _plan_one(run: SweepRun, results: Path, data_root: Path, need_data: bool) ->
     config = run.config
     prints = {f"{name}/{split}": fingerprint(data_root, name, split) for name, split in config.training_sets()}
     missing = [key for key, value in prints.items() if value is None]
-    missing += [f"{name}/test" for name in config.ood_sets() if need_data and fingerprint(data_root, name, "test") is None]
+    if need_data:
+        missing += [f"{name}/test" for name in config.ood_sets() if fingerprint(data_root, name, "test") is None]
     for key in missing:
         if key.split("/")[0].split("@")[0] not in CATALOG and need_data:
             raise BenchError(unknown("image set", key.split("/")[0], CATALOG) + "; or import it: bench data import DIR")

@@ -1,0 +1,146 @@
+"""From stored images to a training step's views: which images, which negatives, which crops.
+
+Every choice is a pure function of (seed, epoch, step). A resumed run therefore needs no sampler or generator state, and
+a CPU and a GPU run see the same images and the same crops.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.config import RunConfig
+from benchmark.data.images import ImageSet
+from benchmark.errors import BenchError
+from benchmark.methods.base import Batch, Views
+from benchmark.negatives import IN_DIST, Negative, perm_count, variant
+from benchmark.views import choose, draw, draw_negative, recipes, render
+
+RESIDENT_BYTES = 8 << 30  # larger sets stay on disk and are read image by image from the memory map
+
+
+def derive_seed(*parts: object) -> int:
+    """A 63-bit seed from any parts, the same on every machine."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
+
+
+def generator(*parts: object) -> torch.Generator:
+    """A CPU generator seeded from any parts."""
+    return torch.Generator().manual_seed(derive_seed(*parts))
+
+
+class DeviceImages:
+    """uint8 images (N, 3, H, W) at hand on a device, or read from disk where they are too many to live there."""
+
+    def __init__(self, images: np.ndarray, device: torch.device, resident_bytes: int = RESIDENT_BYTES) -> None:
+        self.count = len(images)
+        self.device = device
+        self._disk = images
+        self._resident = None
+        if images.nbytes <= resident_bytes:
+            # np.array: a copy in memory, because the memory map is read-only.
+            self._resident = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).contiguous().to(device)
+
+    def take(self, index: Tensor) -> Tensor:
+        """Images (B, 3, H, W) at `index` (B,), a CPU tensor."""
+        if self._resident is not None:
+            return self._resident[index.to(self.device)]
+        rows = torch.from_numpy(np.ascontiguousarray(self._disk[index.numpy()])).permute(0, 3, 1, 2)
+        return rows.contiguous().to(self.device, non_blocking=True)
+
+
+def limited(images: ImageSet, limit: int | None) -> np.ndarray:
+    """Positions of the images a run uses: all, or a random subset of `limit`, the same for every seed."""
+    if limit is None or limit >= images.count:
+        return np.arange(images.count)
+    keep = torch.randperm(images.count, generator=generator("limit", images.name, images.split))[:limit]
+    return np.sort(keep.numpy())
+
+
+class Batches:
+    """The training batches of one run."""
+
+    def __init__(self, config: RunConfig, train: DeviceImages, auxiliary: dict[str, DeviceImages]) -> None:
+        """auxiliary: images by source name ("imagenet", "dti"). Raises BenchError when there are too few images."""
+        self.config = config
+        self.kinds = variant(config.variant).negatives if config.negatives.weight else ()
+        self.images = {IN_DIST: train, **auxiliary}
+        self.batch_size = config.train.batch
+        self.steps_per_epoch = train.count // self.batch_size
+        if self.steps_per_epoch == 0:
+            raise BenchError(
+                f"train.batch: {self.batch_size} is more than the {train.count} training images of {config.in_dist}"
+            )
+        self.recipes = recipes(
+            config.views.global_size,
+            config.views.local_size,
+            local_scale=(config.views.local_scale[0], config.views.local_scale[1]),
+            global_scale=(config.views.global_scale[0], config.views.global_scale[1]),
+        )
+        self._orders: dict[tuple[object, ...], Tensor] = {}
+
+    def batch(self, epoch: int, step: int) -> Batch:
+        """The views of step `step` (counted within the epoch) of epoch `epoch`."""
+        rng = generator(self.config.seed, "views", epoch, step)
+        shown = self.images[IN_DIST].take(self._indices("positive", IN_DIST, epoch, step))
+        positives = self._positive_views(shown, rng)
+        negatives = tuple(
+            self._negative_views(
+                kind, self.images[kind.source].take(self._indices(f"negative {number}", kind.source, epoch, step)), rng
+            )
+            for number, kind in enumerate(self.kinds)
+        )
+        return Batch(positives, negatives)
+
+    def _indices(self, role: str, source: str, epoch: int, step: int) -> Tensor:
+        """Positions (B,) of this step's images: each epoch a fresh shuffle, cut into batches.
+
+        Auxiliary images are drawn without repetition within an epoch, as far as there are enough of them. With
+        `aux_order: fixed` every epoch repeats the first one's (METHOD: oddity 2).
+        """
+        fixed = source != IN_DIST and self.config.data.aux_order == "fixed"
+        key = (role, source, 0 if fixed else epoch)
+        if key not in self._orders:
+            self._orders = {k: v for k, v in self._orders.items() if k[0] != role}
+            count, needed = self.images[source].count, self.steps_per_epoch * self.batch_size
+            rng = generator(self.config.seed, *key)
+            rounds = [torch.randperm(count, generator=rng) for _ in range(-(-needed // count))]
+            self._orders[key] = torch.cat(rounds)[:needed]
+        return self._orders[key][step * self.batch_size : (step + 1) * self.batch_size]
+
+    def _positive_views(self, images: Tensor, rng: torch.Generator) -> Views:
+        first, second, local = self.recipes
+        count, (height, width) = len(images), images.shape[-2:]
+        big = [render(images, draw(recipe, count, height, width, rng), recipe.size) for recipe in (first, second)]
+        number = self.config.views.local_views
+        small = render(images.repeat(number, 1, 1, 1), draw(local, number * count, height, width, rng), local.size)
+        return Views(torch.cat(big), small)
+
+    def _negative_views(self, kind: Negative, images: Tensor, rng: torch.Generator) -> Views:
+        """One global view in either recipe, and the local ones, of each image."""
+        first, second, local = self.recipes
+        settings = self.config.negatives
+        per_view = settings.draw == "per-view" and kind.transform != "none"
+        count, (height, width) = len(images), images.shape[-2:]
+        if not per_view:
+            images = draw_negative(kind.transform, count, rng, settings.rot360)(images)
+        one = draw(first, count, height, width, rng)
+        other = draw(second, count, height, width, rng)
+        coin = torch.rand(count, generator=rng) < 0.5
+        number = self.config.views.local_views
+        result = []
+        for repeats, params, size in (
+            (1, choose(one, other, coin), first.size),
+            (number, draw(local, number * count, height, width, rng), local.size),
+        ):
+            hooks = {}
+            if per_view:
+                # The authors' order: rotations between crop and jitter, permutations after normalisation.
+                late = kind.transform == "pixels" or perm_count(kind.transform) is not None
+                transform = draw_negative(kind.transform, repeats * count, rng, settings.rot360)
+                hooks = {"after_normalise" if late else "after_crop": transform}
+            result.append(render(images.repeat(repeats, 1, 1, 1), params, size, **hooks))
+        return Views(*result)

@@ -1,0 +1,170 @@
+"""DINO with negative samples: self-distillation on in-distribution images, and a uniform response to negatives.
+
+Rafiee et al. 2022, section 3. Shapes: B images, V views (2 global + the local ones), K soft classes.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+from torch import Tensor, nn
+
+from benchmark import schedules
+from benchmark.config import DinoConfig, RunConfig
+from benchmark.detection.occupancy import occupancy
+from benchmark.methods.base import Batch, Method, Moment
+from benchmark.models import HEADS, build_backbone
+from benchmark.views import evaluation_view
+
+
+def positive_loss(student_logits: Tensor, teacher_probabilities: Tensor, student_temperature: float) -> Tensor:
+    """L_pos: mean over pairs of the cross-entropy of the teacher's global view against every *other* student view.
+
+    student_logits (V, B, K), whose first G views are the global ones that the teacher saw; teacher_probabilities
+    (G, B, K). With 2 + 8 views there are 2 x 9 = 18 pairs. Returns a scalar in nats; ln K when the student is uniform.
+    """
+    log_p = torch.log_softmax(student_logits.float() / student_temperature, dim=-1)
+    seen = teacher_probabilities.shape[0]
+    # Sum over all pairs, less the pairs of a view with itself: no V x G x B x K tensor is made.
+    everyone = (teacher_probabilities.sum(0) * log_p.sum(0)).sum()
+    itself = (teacher_probabilities * log_p[:seen]).sum()
+    pairs = seen * (log_p.shape[0] - 1)
+    return (itself - everyone) / (pairs * log_p.shape[1])
+
+
+def negative_loss(student_logits: Tensor, student_temperature: float) -> Tensor:
+    """L_neg: mean over views and images of -(1/K) sum_k log p_s^k. logits (..., K).
+
+    At least ln K, where p_s is uniform: KL(U || p_s) = L_neg - ln K.
+    """
+    return -torch.log_softmax(student_logits.float() / student_temperature, dim=-1).mean()
+
+
+class Dino(Method):
+    """The paper's method: student, teacher (the student's moving average, and what is evaluated) and centre."""
+
+    trains = True
+
+    def __init__(self, config: RunConfig, device: torch.device) -> None:
+        super().__init__(config, device)
+        assert isinstance(config.method, DinoConfig)
+        self.settings = config.method
+        sizes = config.views.global_size, config.views.local_size
+        backbone, width = build_backbone(config.model, *sizes, config.model.drop_path)
+        head = HEADS[self.settings.head](width, self.settings)
+        self.student = nn.ModuleDict({"backbone": backbone, "head": head}).to(device)
+        # The teacher starts as the student, but drops no paths.
+        plain, _ = build_backbone(config.model, *sizes, 0.0)
+        self.teacher = nn.ModuleDict({"backbone": plain, "head": copy.deepcopy(head)}).to(device).requires_grad_(False)
+        self.teacher.load_state_dict(self.student.state_dict())
+        self.centre = torch.zeros(self.settings.classes, device=device)
+        self._last_teacher_rows: Tensor | None = None
+
+    def modules(self) -> nn.ModuleDict:
+        modules = nn.ModuleDict({"student": self.student, "teacher": self.teacher})
+        modules.register_buffer("centre", self.centre)
+        return modules
+
+    def trainable(self) -> list[nn.Parameter]:
+        return list(self.student.parameters())
+
+    def losses(self, batch: Batch, moment: Moment) -> dict[str, Tensor]:
+        """ "loss" = L_pos + lambda L_neg; "positive"; "negative" and KL(U || p_s) where there are negatives."""
+        positives, kinds = batch.positives, batch.negatives
+        with torch.no_grad():
+            teacher_logits = _logits(self.teacher, positives.globals).float()
+            if self.settings.teacher_sees_negatives:
+                for views in kinds:
+                    _logits(self.teacher, views.globals)
+        count = positives.globals.shape[0] // 2  # two global views an image
+        # One pass a resolution, whatever the images are.
+        by_size = [
+            _logits(self.student, torch.cat([getattr(views, size) for views in (positives, *kinds)]))
+            for size in ("globals", "locals")
+            if getattr(positives, size).shape[0]
+        ]
+        split = [
+            logits.split([getattr(views, size).shape[0] for views in (positives, *kinds)])
+            for logits, size in zip(by_size, ("globals", "locals"), strict=False)
+        ]
+        student = torch.cat([part[0] for part in split]).unflatten(0, (-1, count))
+        teacher = torch.softmax((teacher_logits - self.centre) / self.teacher_temperature(moment), dim=-1)
+        positive = positive_loss(student, teacher.unflatten(0, (2, count)), self.settings.student_temperature)
+        result = {"positive": positive, "loss": positive}
+        if kinds and self.config.negatives.weight:
+            each = [
+                negative_loss(torch.cat([part[1 + kind] for part in split]), self.settings.student_temperature)
+                for kind in range(len(kinds))
+            ]
+            result["negative"] = torch.stack(each).mean()  # Combined: both kinds, half weight each
+            result["loss"] = positive + self.config.negatives.weight * result["negative"]
+            result["kl_from_uniform"] = result["negative"].detach() - math.log(self.settings.classes)
+        self._last_teacher_rows = teacher_logits
+        return result
+
+    def teacher_temperature(self, moment: Moment) -> float:
+        """tau_t, linear from epoch to epoch."""
+        start, end = self.config.teacher_temperature_start, self.settings.teacher_temperature_end
+        return schedules.linear_by_epoch(moment.epoch, moment.epochs, start, end)
+
+    def before_update(self, moment: Moment) -> None:
+        if moment.epoch < self.settings.frozen_last_layer_epochs:
+            for parameter in self.student["head"].last_layer():  # type: ignore[operator, union-attr]
+                parameter.grad = None
+
+    @torch.no_grad()
+    def after_update(self, moment: Moment) -> None:
+        momentum = schedules.cosine(moment.step, moment.steps, self.settings.teacher_momentum, 1.0)
+        teacher: list[Tensor] = list(self.teacher.parameters())
+        student: list[Tensor] = [parameter.detach() for parameter in self.student.parameters()]
+        torch._foreach_mul_(teacher, momentum)
+        torch._foreach_add_(teacher, student, alpha=1 - momentum)
+        assert self._last_teacher_rows is not None
+        rows = centre_rows(self._last_teacher_rows, self.settings)
+        self.centre.mul_(self.settings.centre_momentum).add_(rows.mean(0), alpha=1 - self.settings.centre_momentum)
+
+    def alarms(self, means: dict[str, float], moment: Moment) -> list[str]:
+        uniform = math.log(self.settings.classes)
+        # L_pos starts at ln K by construction, so the first tenth of the training says nothing.
+        if moment.epoch >= max(1, moment.epochs // 10) and abs(means["positive"] - uniform) < 0.005 * uniform:
+            return [f"collapse: L_pos = {means['positive']:.4f} sits at ln K = {uniform:.4f}: the response is uniform"]
+        return []
+
+    def final_state(self) -> dict[str, Tensor]:
+        return {**self.teacher.state_dict(), "centre": self.centre}
+
+    def load_final_state(self, state: dict[str, Tensor]) -> None:
+        rest = dict(state)
+        self.centre.copy_(rest.pop("centre"))
+        self.teacher.load_state_dict(rest)
+
+    def embed(self, images: Tensor) -> Tensor:
+        self.teacher.eval()
+        features: Tensor = self.teacher["backbone"](evaluation_view(images, self.config.views.global_size))
+        return features.float()
+
+    def soft_logits(self, features: Tensor) -> Tensor:
+        logits: Tensor = self.teacher["head"](features)
+        return logits
+
+    def occupancy(self, logits: Tensor) -> dict[str, float]:
+        return occupancy(logits, self.centre.cpu(), self.settings.teacher_temperature_end)
+
+
+def _logits(network: nn.ModuleDict, images: Tensor) -> Tensor:
+    logits: Tensor = network["head"](network["backbone"](images))
+    return logits
+
+
+def centre_rows(teacher_logits: Tensor, settings: DinoConfig) -> Tensor:
+    """The teacher's rows (2B, K) that move the centre: all, or the slip of the authors' code (oddity 1).
+
+    There, each of `centre_shards` devices took the first two rows of its part of the batch, which are two images in
+    their first view, where the two views of every image were meant.
+    """
+    if settings.centre == "all-rows":
+        return teacher_logits
+    first_view = teacher_logits[: teacher_logits.shape[0] // 2]
+    return torch.cat([shard[:2] for shard in first_view.chunk(settings.centre_shards)])

@@ -1,0 +1,54 @@
+"""The two reference rows: what an untrained backbone gives, and what image statistics alone give.
+
+An OOD set that these already separate proves nothing about a trained model.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.config import RunConfig
+from benchmark.detection.statistics import StatisticsDetector, image_statistics, single_statistic_auroc
+from benchmark.methods.base import Method
+from benchmark.models import build_backbone
+from benchmark.views import evaluation_view
+
+
+class Untrained(Method):
+    """The backbone as initialised, scored with Eq. 6 like a trained one."""
+
+    def __init__(self, config: RunConfig, device: torch.device) -> None:
+        super().__init__(config, device)
+        size = config.views.global_size
+        self.backbone = build_backbone(config.model, size, size, 0.0)[0].to(device).eval()
+
+    def embed(self, images: Tensor) -> Tensor:
+        features: Tensor = self.backbone(evaluation_view(images, self.config.views.global_size))
+        return features.float()
+
+
+class ImageStatistics(Method):
+    """Sharpness, brightness, contrast and colourfulness, scored by their distance from the ID training set's."""
+
+    def embed(self, images: Tensor) -> Tensor:
+        return torch.from_numpy(image_statistics(images.permute(0, 2, 3, 1).cpu().numpy()))
+
+    def stored(self, features: Tensor) -> Tensor:
+        return features.cpu()  # four float64 numbers an image: their scale is their meaning
+
+    def fit(self, bank: Tensor) -> None:
+        self.detector_ = StatisticsDetector().fit(bank.numpy())
+
+    def score(self, features: Tensor, self_index: Tensor | None = None) -> Tensor:
+        # One image in thousands moves a mean of four numbers by nothing that shows: no leave-self-out.
+        return torch.from_numpy(np.asarray(self.detector_.score(features.numpy())))
+
+    def extra_measures(self, id_features: Tensor, ood_features: dict[str, Tensor]) -> dict[str, object]:
+        return {
+            "single_statistic_auroc": {
+                name: single_statistic_auroc(id_features.numpy(), features.numpy())
+                for name, features in ood_features.items()
+            }
+        }

@@ -1,0 +1,451 @@
+"""THE MAIN PATH: one RunConfig -> images -> training -> features -> scores -> record."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from benchmark import methods
+from benchmark.batches import Batches, DeviceImages, derive_seed, limited
+from benchmark.config import RunConfig
+from benchmark.data.catalog import info
+from benchmark.data.images import ImageSet, load
+from benchmark.detection.knn import knn_accuracy
+from benchmark.detection.metrics import ood_metrics, sensitivity
+from benchmark.errors import BenchError
+from benchmark.files import atomic_write
+from benchmark.methods.base import Method
+from benchmark.store import OODMetrics, Record, RunFolder, SetInRecord, Status, run_folder
+from benchmark.training import Progress, Stopped, train
+
+EMBED_BATCH = 256  # images a forward pass in evaluation
+SAY_EVERY_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """How a run is run; nothing here changes what it computes (beyond floating-point order on another device)."""
+
+    device: str = "auto"
+    threads: int | None = None
+    checkpoint_seconds: float = 300.0
+
+
+def run(config: RunConfig, results: Path, data_root: Path, runtime: Runtime = Runtime()) -> Record:
+    """Do all of the run that is not done yet, and return its record.
+
+    Raises BenchError for what the user can mend, RunIsHeld when another process is on the run, and KeyboardInterrupt
+    after saving a checkpoint when asked to stop. Whatever happens is left in the run's status.json.
+    """
+    device = _device(runtime)
+    sets = load_sets(config, data_root)
+    fingerprints = {key: images.fingerprint for key, images in sets.items()}
+    training_prints = {f"{name}/{split}": fingerprints[f"{name}/{split}"] for name, split in config.training_sets()}
+    run_id, folder = config.run_id(training_prints), run_folder(results, config, training_prints)
+    with folder.hold():
+        done = folder.read_record()
+        if (
+            done is not None
+            and set(config.ood_sets()) <= set(done.ood)
+            and all(fingerprints.get(key) == seen.fingerprint for key, seen in done.data.items() if key in fingerprints)
+        ):
+            return done
+        folder.write_config(config)
+        with Reporter(folder, config) as reporter, _stop_signals() as stop:
+            return _run(config, run_id, folder, sets, device, runtime, reporter, stop)
+
+
+def _run(
+    config: RunConfig,
+    run_id: str,
+    folder: RunFolder,
+    sets: dict[str, ImageSet],
+    device: torch.device,
+    runtime: Runtime,
+    reporter: Reporter,
+    stop: StopFlag,
+) -> Record:
+    clock = Clock()
+    torch.manual_seed(derive_seed(config.seed, "initialise"))
+    method = methods.build(config, device)
+    training: dict[str, Any] = {}
+    if method.trains:
+        training = _train_or_load(method, config, run_id, folder, sets, device, runtime, reporter, stop)
+    clock.lap("train")
+
+    reporter.phase("features")
+    features, occupied = extract_features(method, config, folder, sets, reporter)
+    clock.lap("features")
+
+    reporter.phase("score")
+    train_key, test_key = f"{config.in_dist}/train", f"{config.in_dist}/test"
+    bank = features[train_key]
+    method.fit(bank)
+    # float32 as kept in scores.npz, so that whoever reads that file finds the record's own numbers.
+    scores = {key: method.score(rows).float().numpy() for key, rows in features.items() if key != train_key}
+    scores[train_key] = method.score(bank, torch.arange(len(bank))).float().numpy()
+    labels = {
+        key: torch.from_numpy(sets[key].labels[limited(sets[key], _limit(config, key))])
+        for key in (train_key, test_key)
+    }
+    accuracy = knn_accuracy(
+        features[test_key].float(),
+        labels[test_key],
+        bank.float(),
+        labels[train_key],
+        tuple(config.eval.knn),
+        config.eval.knn_temperature,
+    )
+    ood = {
+        name: OODMetrics.model_validate(ood_metrics(scores[test_key], scores[_ood_key(config, name)]))
+        for name in config.ood_sets()
+    }
+    with atomic_write(folder.scores) as stream:
+        np.savez_compressed(stream, **scores)  # type: ignore[arg-type]
+    clock.lap("score")
+
+    record = Record(
+        run_id=run_id,
+        recipe_id=config.recipe_id(),
+        name=folder.name,
+        config=config.model_dump(mode="json"),
+        data={key: _set_in_record(images, len(features.get(key, ())) or images.count) for key, images in sets.items()},
+        ood=ood,
+        knn_accuracy={str(k): accuracy.get(k) for k in config.eval.knn},
+        sensitivity=sensitivity(scores[train_key], scores[test_key]),
+        occupancy=occupied,
+        extra=method.extra_measures(features[test_key], {n: features[_ood_key(config, n)] for n in config.ood_sets()}),
+        training=training,
+        timings=clock.laps,
+        environment=environment(device),
+    )
+    folder.write_record(record)
+    for leftover in folder.path.glob("checkpoint*.pt"):
+        leftover.unlink()
+    return record
+
+
+def load_sets(config: RunConfig, data_root: Path) -> dict[str, ImageSet]:
+    """Every set the run reads, by "set/split". Raises BenchError when one is missing or of another size."""
+    wanted = [*config.training_sets(), *(tuple(_ood_key(config, name).split("/")) for name in config.ood_sets())]
+    sets = {}
+    for name, split in wanted:
+        images = load(data_root, name, split)
+        if images.images.shape[1:3] != (config.data.image_size,) * 2 and "@" not in name:
+            raise BenchError(
+                f"{name}/{split}: its images are {images.images.shape[1]}x{images.images.shape[2]}, "
+                f"data.image_size is {config.data.image_size}"
+            )
+        sets[f"{name}/{split}"] = images
+    return sets
+
+
+def _ood_key(config: RunConfig, name: str) -> str:
+    direct = config.eval.ood_resize == "direct" and "@" not in name
+    return f"{name}@{config.views.global_size}/test" if direct else f"{name}/test"
+
+
+def _limit(config: RunConfig, key: str) -> int | None:
+    if key == f"{config.in_dist}/train":
+        return config.data.train_limit
+    return config.data.aux_limit if key.endswith("/aux") else config.data.test_limit
+
+
+def _train_or_load(
+    method: Method,
+    config: RunConfig,
+    run_id: str,
+    folder: RunFolder,
+    sets: dict[str, ImageSet],
+    device: torch.device,
+    runtime: Runtime,
+    reporter: Reporter,
+    stop: StopFlag,
+) -> dict[str, Any]:
+    """Train, or load the weights of a training that has ended; returns the record's section on training."""
+    if folder.weights.exists():
+        try:
+            with safe_open(folder.weights, "pt") as stream:
+                training: dict[str, Any] = json.loads(stream.metadata()["training"])
+            method.load_final_state(safetensors.torch.load_file(folder.weights, device=str(device)))
+        except Exception as error:
+            raise BenchError(
+                f"{folder.weights}: broken weights ({str(error).splitlines()[0]}); delete the file to train again"
+            ) from error
+        return training
+    if folder.record.exists():
+        raise BenchError(
+            f"{folder.weights}: is gone, and a finished run is not trained twice; "
+            f"delete {folder.record} to train it again"
+        )
+
+    def resident(key: str) -> DeviceImages:
+        return DeviceImages(
+            sets[key].images[limited(sets[key], _limit(config, key))] if _limit(config, key) else sets[key].images,
+            device,
+        )
+
+    reporter.phase("train")
+    auxiliary = {
+        source: resident(f"{name}/aux")
+        for source, name in config.data.sources.items()
+        if (name, "aux") in config.training_sets()
+    }
+    batches = Batches(config, resident(f"{config.in_dist}/train"), auxiliary)
+    stop.deferred = True  # from here a signal ends the run after its step, with a checkpoint
+    summary = train(
+        method,
+        batches,
+        config.train,
+        config.seed,
+        folder.path,
+        identity=run_id,
+        checkpoint_seconds=runtime.checkpoint_seconds,
+        should_stop=lambda: stop.requested,
+        report=reporter.progress,
+        say=reporter.say,
+    )
+    stop.deferred = False
+    training = {**vars(summary), "peak_memory_bytes": _peak_memory(device)}
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in method.final_state().items()}
+    with atomic_write(folder.weights) as stream:
+        stream.write(safetensors.torch.save(state, metadata={"training": json.dumps(training)}))
+    return training
+
+
+@torch.no_grad()
+def extract_features(
+    method: Method, config: RunConfig, folder: RunFolder, sets: dict[str, ImageSet], reporter: Reporter
+) -> tuple[dict[str, Tensor], dict[str, float] | None]:
+    """Stored features (N, D) of the ID and OOD sets, kept in features.npz, and the occupancy on the ID test set."""
+    keys = [f"{config.in_dist}/train", f"{config.in_dist}/test", *(_ood_key(config, n) for n in config.ood_sets())]
+    features: dict[str, Tensor] = {}
+    logits: list[Tensor] = []
+    for key in keys:
+        reporter.say(f"features of {key}")
+        rows = limited(sets[key], _limit(config, key))
+        parts = []
+        for start in range(0, len(rows), EMBED_BATCH):
+            block = np.ascontiguousarray(sets[key].images[rows[start : start + EMBED_BATCH]])
+            raw = method.embed(torch.from_numpy(block).permute(0, 3, 1, 2).contiguous().to(method.device))
+            parts.append(method.stored(raw))
+            if key == f"{config.in_dist}/test":
+                soft = method.soft_logits(raw)
+                if soft is not None:
+                    logits.append(soft.float().cpu())
+            reporter.alive()
+        features[key] = torch.cat(parts)
+        if not torch.isfinite(features[key].float()).all():
+            raise BenchError(f"{key}: the features hold NaN or infinity; the training diverged")
+    with atomic_write(folder.features) as stream:
+        np.savez(stream, **{key: rows.numpy() for key, rows in features.items()})  # type: ignore[arg-type]
+    return features, method.occupancy(torch.cat(logits)) if logits else None
+
+
+def _set_in_record(images: ImageSet, used: int) -> SetInRecord:
+    known = info(images.name.split("@")[0])
+    return SetInRecord(
+        count=used,
+        fingerprint=images.fingerprint,
+        official=known.builtin or bool(images.manifest.get("official", False)),
+        official_count=known.counts.get(images.split),
+    )
+
+
+class Reporter:
+    """Tells the world how the run stands: status.json for other processes, plain lines for the log."""
+
+    def __init__(self, folder: RunFolder, config: RunConfig) -> None:
+        self.folder = folder
+        now = time.time()
+        self.status = Status(
+            state="running",
+            phase="data",
+            epochs=config.train.epochs,
+            started=now,
+            updated=now,
+            host=f"{socket.gethostname()}:{os.getpid()}",
+        )
+        self._said = self._written = 0.0
+
+    def __enter__(self) -> Reporter:
+        self._write()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        if error is None:
+            self.status.state = "done"
+        elif isinstance(error, (Stopped, KeyboardInterrupt)):
+            self.status.state = "interrupted"
+        else:
+            self.status.state = "failed"
+            self.status.error = (
+                str(error) if isinstance(error, BenchError) else "".join(traceback.format_exception(error)).strip()
+            )
+        self.say(f"{self.status.state}" + (f": {self.status.error}" if self.status.error else ""))
+        self._write()
+
+    def say(self, line: str) -> None:
+        print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
+
+    def phase(self, name: str) -> None:
+        self.status.phase = name
+        self._write()
+
+    def alive(self) -> None:
+        if time.monotonic() - self._written > 2:
+            self._write()
+
+    def progress(self, at: Progress) -> None:
+        moment, status = at.moment, self.status
+        status.step, status.steps, status.epochs = moment.step, moment.steps, moment.epochs
+        status.epoch = moment.step * moment.epochs / moment.steps
+        status.loss, status.seconds_left = at.losses["loss"], at.seconds_left
+        if time.monotonic() - self._written > 1:
+            self._write()
+        if time.monotonic() - self._said > SAY_EVERY_SECONDS:
+            self._said = time.monotonic()
+            losses = ", ".join(f"{name} {value:.4f}" for name, value in at.losses.items())
+            self.say(
+                f"epoch {status.epoch:.2f} of {moment.epochs}, step {moment.step} of {moment.steps}: {losses}; "
+                f"{at.pairs_per_second:.1f} images/s, {at.seconds_left / 60:.1f} min left"
+            )
+
+    def _write(self) -> None:
+        self.status.updated = time.time()
+        self._written = time.monotonic()
+        self.folder.write_status(self.status)
+
+
+@dataclass
+class StopFlag:
+    """Set by SIGINT or SIGTERM. While `deferred`, the training loop reads it after each step."""
+
+    requested: bool = False
+    deferred: bool = False
+
+
+@contextmanager
+def _stop_signals() -> Iterator[StopFlag]:
+    """Turn SIGINT and SIGTERM into a checkpoint and an orderly end; Stopped leaves as KeyboardInterrupt."""
+    flag = StopFlag()
+    if threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if not flag.deferred or flag.requested:
+            raise KeyboardInterrupt
+        flag.requested = True
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield flag
+    except Stopped as stopped:
+        raise KeyboardInterrupt(str(stopped)) from stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Clock:
+    """Seconds by phase."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        now = time.monotonic()
+        self.laps[name], self._last = round(now - self._last, 3), now
+
+
+def _device(runtime: Runtime) -> torch.device:
+    if runtime.threads:
+        torch.set_num_threads(runtime.threads)
+    name = runtime.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise BenchError(f"--device {runtime.device}: not to be had here ({str(error).splitlines()[0]})") from error
+    return device
+
+
+def _peak_memory(device: torch.device) -> int:
+    """Bytes: of the GPU's allocator, or the process's largest resident size on a CPU."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Commit, packages and hardware: what someone needs to run the same again."""
+    packages = {}
+    for name in ("torch", "torchvision", "timm", "numpy", "scikit-learn"):
+        try:
+            packages[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            packages[name] = "unknown"
+    return {
+        "commit": _commit(),
+        "packages": packages,
+        "python": platform.python_version(),
+        "platform": platform.platform(terse=True),
+        "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": device.type,
+    }
+
+
+def _commit() -> str:
+    """The source's commit, "+edited" where the tree differs from it, "unknown" outside a checkout."""
+    try:
+
+        def git(*words: str) -> str:
+            return subprocess.run(
+                ["git", "-C", str(Path(__file__).parent), *words],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=20,
+            ).stdout.strip()
+
+        return git("rev-parse", "HEAD") + ("+edited" if git("status", "--porcelain", "--", ".") else "")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

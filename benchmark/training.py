@@ -1,0 +1,283 @@
+"""The training loop: optimiser, schedules, alarms, checkpoint and resume. It knows nothing of any one method."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmark import schedules
+from benchmark.batches import Batches, derive_seed
+from benchmark.config import TrainConfig
+from benchmark.errors import BenchError
+from benchmark.files import atomic_write
+from benchmark.methods.base import Method, Moment
+
+
+class NonFiniteLoss(BenchError):
+    """The loss became NaN or infinite; training stopped before a checkpoint could keep the damage."""
+
+
+class Stopped(Exception):
+    """Training was asked to stop and has saved a checkpoint."""
+
+
+@dataclass
+class Progress:
+    """What the loop tells its caller now and then."""
+
+    moment: Moment
+    losses: dict[str, float]
+    pairs_per_second: float
+    seconds_left: float
+
+
+@dataclass
+class Summary:
+    """How training went, for the record."""
+
+    steps: int = 0
+    epochs: int = 0
+    seconds: float = 0.0  # spent in steps, over all resumes
+    pairs_per_second: float = 0.0  # ID images (each with its negatives) a second
+    resumed: int = 0
+    losses: dict[str, float] = field(default_factory=dict)  # means over the last epoch
+    alarms: list[str] = field(default_factory=list)
+
+
+def train(
+    method: Method,
+    batches: Batches,
+    config: TrainConfig,
+    seed: int,
+    folder: Path,
+    *,
+    identity: str,
+    checkpoint_seconds: float = 300.0,
+    should_stop: Callable[[], bool] = lambda: False,
+    report: Callable[[Progress], None] = lambda progress: None,
+    say: Callable[[str], None] = print,
+) -> Summary:
+    """Train `method`, continuing from the checkpoint in `folder` where there is one.
+
+    identity: the run's id; a checkpoint of another run is refused. checkpoint_seconds: 0 saves after every step.
+    Raises NonFiniteLoss naming the step, Stopped after saving when `should_stop` says so, BenchError when no
+    checkpoint in the folder can be read.
+    """
+    steps_per_epoch = batches.steps_per_epoch
+    steps = config.epochs * steps_per_epoch
+    modules = method.modules()
+    optimiser = _optimiser(method)
+    step, summary = 0, Summary(steps=steps, epochs=config.epochs)
+    metrics, checkpoint = folder / "metrics.jsonl", folder / "checkpoint.pt"
+    saved = load_checkpoint(checkpoint, identity, say)
+    if saved:
+        modules.load_state_dict(saved["modules"])
+        optimiser.load_state_dict(saved["optimiser"])
+        step, summary = saved["step"], Summary(**json.loads(saved["summary"]))
+        summary.resumed += 1
+        say(f"resumed at step {step} of {steps}")
+    _truncate(metrics, step)
+    modules.train()
+    window: list[dict[str, Tensor]] = []
+    epoch_sums: dict[str, float] = dict(saved["epoch_sums"]) if saved else {}
+    report_every = max(1, min(50, steps // 100))
+    begun, last_save, last_flush, timed = time.monotonic(), time.monotonic(), time.monotonic(), 0
+    seconds_before = summary.seconds
+
+    def flush() -> None:
+        """Bring the losses of the last steps to the host, the only wait for a GPU; check, sum and write them."""
+        nonlocal last_flush, timed
+        if not window:
+            return
+        values = {name: torch.stack([losses[name].detach() for losses in window]).double().cpu() for name in window[0]}
+        first = step - len(window)
+        for name, series in values.items():
+            bad = (~torch.isfinite(series)).nonzero()
+            if len(bad):
+                at = first + int(bad[0, 0])
+                raise NonFiniteLoss(
+                    f"{name} loss is {series[at - first].item()} at step {at} of {steps}; "
+                    "the checkpoint from before it is kept; lower train.lr or set train.precision: fp32"
+                )
+            epoch_sums[name] = epoch_sums.get(name, 0.0) + float(series.sum())
+        now = time.monotonic()
+        timed += len(window)
+        summary.seconds = seconds_before + now - begun
+        speed = batches.batch_size * len(window) / max(1e-9, now - last_flush)
+        summary.pairs_per_second = batches.batch_size * timed / max(1e-9, now - begun)
+        last_flush = now
+        means = {name: float(series.mean()) for name, series in values.items()}
+        line = {
+            "step": step,
+            "epoch": round(step / steps_per_epoch, 4),
+            **means,
+            "lr": optimiser.param_groups[0]["lr"],
+            "weight_decay": optimiser.param_groups[0]["weight_decay"],
+            "pairs_per_second": round(speed, 2),
+        }
+        with open(metrics, "a") as stream:
+            stream.write(json.dumps(line) + "\n")
+        window.clear()
+        report(
+            Progress(
+                Moment(step // steps_per_epoch, config.epochs, step, steps),
+                means,
+                speed,
+                (steps - step) * (now - begun) / max(1, timed),
+            )
+        )
+
+    def save() -> None:
+        nonlocal last_save
+        flush()
+        save_checkpoint(
+            checkpoint,
+            {
+                "identity": identity,
+                "step": step,
+                "modules": modules.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "summary": json.dumps(vars(summary)),
+                "epoch_sums": epoch_sums,
+            },
+        )
+        last_save = time.monotonic()
+
+    while step < steps:
+        epoch, inside = divmod(step, steps_per_epoch)
+        moment = Moment(epoch, config.epochs, step, steps)
+        # Drop-path draws from the global generator: seeded by the step, it needs no place in the checkpoint.
+        torch.manual_seed(derive_seed(seed, "step", step))
+        _schedule(optimiser, config, batches.batch_size, steps_per_epoch, moment)
+        device_type = method.device.type
+        with torch.autocast(device_type, torch.bfloat16, enabled=config.precision == "bf16"):
+            losses = method.losses(batches.batch(epoch, inside), moment)
+        losses["loss"].backward()  # type: ignore[no-untyped-call]
+        clip_each(method.trainable(), config.clip)
+        method.before_update(moment)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        method.after_update(moment)
+        window.append(losses)
+        step += 1
+        epoch_ends = step % steps_per_epoch == 0
+        if epoch_ends or len(window) >= report_every:
+            flush()
+        if epoch_ends:
+            summary.losses = {name: total / steps_per_epoch for name, total in epoch_sums.items()}
+            epoch_sums.clear()
+            _note_alarms(method, summary, moment, say)
+        if should_stop():
+            save()
+            raise Stopped(f"stopped at step {step} of {steps}; checkpoint saved")
+        if step < steps and time.monotonic() - last_save >= checkpoint_seconds:
+            save()
+    save()
+    return summary
+
+
+def _note_alarms(method: Method, summary: Summary, moment: Moment, say: Callable[[str], None]) -> None:
+    """Keep the alarms that still hold; say each when it first rings."""
+    alarms = method.alarms(summary.losses, moment)
+    known = {alarm.split(":")[0] for alarm in summary.alarms}
+    for alarm in alarms:
+        if alarm.split(":")[0] not in known:
+            say(f"ALARM in epoch {moment.epoch}: {alarm}")
+    summary.alarms = alarms
+
+
+def _optimiser(method: Method) -> torch.optim.AdamW:
+    """AdamW with weight decay on everything but 1-D parameters (biases, norms)."""
+    parameters = [parameter for parameter in method.trainable() if parameter.requires_grad]
+    groups = [{"params": [p for p in parameters if p.ndim > 1]}, {"params": [p for p in parameters if p.ndim <= 1]}]
+    return torch.optim.AdamW(groups, lr=0.0, weight_decay=0.0, fused=True if method.device.type == "cuda" else None)
+
+
+def _schedule(optimiser: torch.optim.AdamW, config: TrainConfig, batch: int, steps_per_epoch: int, at: Moment) -> None:
+    warmup = round(config.warmup_epochs * steps_per_epoch)
+    lr = schedules.warmup_cosine(at.step, at.steps, warmup, config.lr * batch / 256, config.min_lr)
+    for group in optimiser.param_groups:
+        group["lr"] = lr
+    start, end = config.weight_decay
+    optimiser.param_groups[0]["weight_decay"] = schedules.cosine(at.step, at.steps, start, end)
+
+
+def clip_each(parameters: list[torch.nn.Parameter], limit: float) -> None:
+    """Scale each parameter's gradient to a norm of at most `limit`, tensor by tensor as in DINO, without a GPU sync."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    factors = [(limit / (norm + 1e-6)).clamp(max=1.0) for norm in torch._foreach_norm(gradients)]
+    torch._foreach_mul_(gradients, factors)
+
+
+def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Write a checkpoint whole or not at all, its own sha256 at its end; the one before becomes *.previous.pt."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    payload = buffer.getbuffer()
+    with atomic_write(path.with_suffix(".new.pt")) as stream:
+        stream.write(payload)
+        stream.write(hashlib.sha256(payload).digest())
+    # Between these two renames only the previous and the new file exist; loading looks at all three.
+    if path.exists():
+        path.replace(path.with_suffix(".previous.pt"))
+    path.with_suffix(".new.pt").replace(path)
+
+
+def load_checkpoint(path: Path, identity: str, say: Callable[[str], None] = print) -> dict[str, Any] | None:
+    """The newest readable checkpoint, or None where there is none.
+
+    Raises BenchError when there are checkpoints but none can be read, or when one belongs to another run.
+    """
+    found = [p for p in (path.with_suffix(".new.pt"), path, path.with_suffix(".previous.pt")) if p.exists()]
+    for candidate in found:
+        try:
+            content = _read_checkpoint(candidate)
+        except Exception as error:
+            say(f"{candidate}: broken checkpoint ({_one_line(error)}); trying the one before")
+            continue
+        if content["identity"] != identity:
+            raise BenchError(f"{candidate}: belongs to another run ({content['identity'][:8]}, not {identity[:8]})")
+        return content
+    if found:
+        raise BenchError(
+            f"{path}: no readable checkpoint: {', '.join(p.name for p in found)} broken; "
+            "delete them to start the run afresh"
+        )
+    return None
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    raw = path.read_bytes()
+    payload, seal = raw[:-32], raw[-32:]
+    if hashlib.sha256(payload).digest() != seal:
+        raise ValueError("its checksum does not match")
+    content: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    return content
+
+
+def _one_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _truncate(metrics: Path, step: int) -> None:
+    """Drop the lines after `step`: a resumed run writes them again. A line cut short by a kill goes too."""
+    if not metrics.exists():
+        return
+    kept = []
+    for line in metrics.read_text().splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (ValueError, KeyError):
+            break
+    with atomic_write(metrics, "w") as stream:
+        stream.write("".join(kept))

@@ -1,0 +1,209 @@
+"""Which images a step takes, and that negatives are made as the variants' table says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from conftest import tiny
+
+from benchmark.batches import Batches, DeviceImages, limited
+from benchmark.config import RunConfig
+from benchmark.data.images import load
+from benchmark.errors import BenchError
+from benchmark.negatives import VARIANTS, patch_grid, variant
+
+CPU = torch.device("cpu")
+
+
+def numbered(count: int, offset: int = 0) -> DeviceImages:
+    """Image i is the constant i + offset, so that a batch tells which images it took."""
+    numbers = np.arange(count, dtype=np.uint8)[:, None, None, None] + np.uint8(offset)
+    return DeviceImages(np.tile(numbers, (1, 32, 32, 3)), CPU)
+
+
+def batches(config: RunConfig, train: int = 40, auxiliary: int = 32) -> Batches:
+    return Batches(config, numbered(train), {"imagenet": numbered(auxiliary, 100), "dti": numbered(auxiliary, 200)})
+
+
+def test_an_epoch_shows_every_image_once_and_the_next_in_another_order() -> None:
+    made = batches(tiny())
+    assert made.steps_per_epoch == 5
+    epochs = [torch.cat([made._indices("positive", "in-dist", epoch, step) for step in range(5)]) for epoch in (0, 1)]
+    assert all(sorted(epoch.tolist()) == list(range(40)) for epoch in epochs)
+    assert epochs[0].tolist() != epochs[1].tolist()
+
+
+def test_auxiliary_images_are_fresh_each_epoch_or_the_same_as_in_the_authors_code() -> None:
+    for order, same in (("each-epoch", False), ("fixed", True)):
+        made = batches(tiny(data={"aux_order": order}), auxiliary=100)
+        first, second = (
+            torch.cat([made._indices("negative 0", "imagenet", epoch, step) for step in range(5)]) for epoch in (0, 1)
+        )
+        assert (first.tolist() == second.tolist()) == same
+        assert len(set(first.tolist())) == 40  # 40 different ones of the 100
+
+
+def test_too_few_auxiliary_images_come_round_again_evenly() -> None:
+    made = batches(tiny(), auxiliary=15)
+    taken = torch.cat([made._indices("negative 0", "imagenet", 0, step) for step in range(5)])
+    counts = np.bincount(taken.numpy(), minlength=15)
+    assert counts.sum() == 40 and counts.min() == 2 and counts.max() == 3
+
+
+def test_a_batch_is_a_function_of_seed_epoch_and_step_alone() -> None:
+    one, two = batches(tiny()), batches(tiny())
+    one.batch(0, 0)
+    one.batch(1, 3)
+    for views, again in zip(flat(one.batch(1, 2)), flat(two.batch(1, 2)), strict=True):
+        assert torch.equal(views, again)
+    assert not torch.equal(flat(one.batch(1, 2))[0], flat(batches(tiny(seed=1)).batch(1, 2))[0])
+
+
+def flat(batch: object) -> list[torch.Tensor]:
+    from benchmark.methods.base import Batch
+
+    assert isinstance(batch, Batch)
+    return [tensor for views in (batch.positives, *batch.negatives) for tensor in (views.globals, views.locals)]
+
+
+def test_view_counts_are_the_papers() -> None:
+    config = tiny(views={"local_views": 8})
+    batch = batches(config).batch(0, 0)
+    assert batch.positives.globals.shape == (2 * 8, 3, 32, 32) and batch.positives.locals.shape == (8 * 8, 3, 16, 16)
+    assert len(batch.negatives) == 2  # Combined: both kinds
+    assert all(
+        views.globals.shape == (8, 3, 32, 32) and views.locals.shape == (64, 3, 16, 16) for views in batch.negatives
+    )
+
+
+def test_lambda_zero_makes_no_negatives() -> None:
+    assert batches(tiny(negatives={"weight": 0.0})).batch(0, 0).negatives == ()
+    assert batches(tiny(variant="dino")).batch(0, 0).negatives == ()
+
+
+def test_each_variant_draws_from_its_source() -> None:
+    """Constant images stay constant under every transform, up to colour: look at what `take` was asked for."""
+    for name, chosen in VARIANTS.items():
+        made = batches(tiny(variant=name))
+        asked: list[str] = []
+        for source, images in made.images.items():
+            images.take = spy(source, images.take, asked)  # type: ignore[method-assign]
+        made.batch(0, 0)
+        assert asked == ["in-dist", *(negative.source for negative in chosen.negatives)], name
+
+
+def spy(source: str, take: Callable[[torch.Tensor], torch.Tensor], asked: list[str]) -> Callable:
+    def noted(index: torch.Tensor) -> torch.Tensor:
+        asked.append(source)
+        return take(index)
+
+    return noted
+
+
+def test_variants_are_the_papers() -> None:
+    table = {name: [(n.source, n.transform) for n in v.negatives] for name, v in VARIANTS.items()}
+    assert table == {
+        "dino": [],
+        "imgn": [("imagenet", "none")],
+        "rot-imgn": [("imagenet", "rot")],
+        "rot360-imgn": [("imagenet", "rot360")],
+        "dti": [("dti", "none")],
+        "perm-16-imgn": [("imagenet", "perm-16")],
+        "perm-4-imgn": [("imagenet", "perm-4")],
+        "rot-dti": [("dti", "rot")],
+        "pixperm-imgn": [("imagenet", "pixels")],
+        "rot-in-dist": [("in-dist", "rot")],
+        "combined": [("imagenet", "rot"), ("in-dist", "rot")],
+    }
+
+
+@pytest.mark.parametrize("draw", ["per-image", "per-view"])
+def test_rotated_negatives_are_rotated(draw: str) -> None:
+    """Top half bright: after a rotation by 90, 180 or 270 degrees the top of a whole-image view is never the bright one
+    alone. Without jitter, crop or flip the views show the transform itself."""
+    image = np.zeros((40, 32, 32, 3), np.uint8)
+    image[:, :16] = 255
+    made = Batches(plain_views(draw), DeviceImages(image, CPU), {"imagenet": DeviceImages(image, CPU)})
+    made.recipes = tuple(  # type: ignore[assignment]
+        type(recipe)(
+            **{
+                **vars(recipe),
+                "scale": (1.0, 1.0),
+                "ratio": (1.0, 1.0),
+                "jitter_p": 0.0,
+                "grayscale_p": 0.0,
+                "flip_p": 0.0,
+                "blur_p": 0.0,
+                "solarize_p": 0.0,
+            }
+        )
+        for recipe in made.recipes
+    )
+    batch = made.batch(0, 0)
+    assert quadrants(batch.positives.globals) == {"top"}
+    seen: set[str] = set()
+    for step in range(5):
+        views = made.batch(0, step).negatives[0]
+        seen |= quadrants(views.globals)
+        if draw == "per-image":  # one draw an image: its global and local views agree
+            locals_ = views.locals.unflatten(0, (2, -1))
+            assert [quadrants(g[None]) for g in views.globals] == [quadrants(one) for one in locals_.transpose(0, 1)]
+    assert seen == {"left", "right", "bottom"}
+
+
+def plain_views(draw: str) -> RunConfig:
+    return tiny(variant="rot-imgn", negatives={"draw": draw})
+
+
+def quadrants(views: torch.Tensor) -> set[str]:
+    size = views.shape[-1]
+    half = size // 2
+    found = set()
+    for view in views:
+        grey = view.mean(0)
+        sides = {
+            "top": grey[:half].mean(),
+            "bottom": grey[half:].mean(),
+            "left": grey[:, :half].mean(),
+            "right": grey[:, half:].mean(),
+        }
+        found.add(max(sides, key=lambda side: float(sides[side])))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("patches", "size", "grid"),
+    [(16, 32, (4, 4)), (4, 32, (2, 2)), (8, 32, (2, 4)), (9, 36, (3, 3)), (2, 32, (1, 2)), (64, 256, (8, 8))],
+)
+def test_patch_grid(patches: int, size: int, grid: tuple[int, int]) -> None:
+    assert patch_grid(patches, size) == grid
+
+
+def test_patch_grid_that_does_not_divide() -> None:
+    with pytest.raises(BenchError, match="perm-9 does not divide an image of 32x32"):
+        patch_grid(9, 32)
+    with pytest.raises(BenchError, match="unknown variant 'perm-0-imgn'"):
+        variant("perm-0-imgn")
+
+
+def test_batch_larger_than_the_set_is_refused() -> None:
+    with pytest.raises(BenchError, match=r"train\.batch: 8 is more than the 5 training images"):
+        batches(tiny(), train=5)
+
+
+def test_images_on_disk_and_in_memory_are_the_same(mini_data: object) -> None:
+    images = load(mini_data, "mini", "train").images  # type: ignore[arg-type]
+    index = torch.tensor([3, 0, 17])
+    memory, disk = DeviceImages(images, CPU).take(index), DeviceImages(images, CPU, resident_bytes=0).take(index)
+    assert torch.equal(memory, disk) and memory.shape == (3, 3, 32, 32) and memory.dtype == torch.uint8
+    assert np.array_equal(memory[1].permute(1, 2, 0).numpy(), images[0])
+
+
+def test_a_limit_keeps_a_random_subset_the_same_for_every_seed(mini_data: object) -> None:
+    images = load(mini_data, "mini", "train")  # type: ignore[arg-type]
+    kept = limited(images, 10)
+    assert len(set(kept.tolist())) == 10 and kept.tolist() == sorted(kept.tolist()) != list(range(10))
+    assert limited(images, None).tolist() == limited(images, 1000).tolist() == list(range(40))

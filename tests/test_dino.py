@@ -1,0 +1,224 @@
+"""The paper's losses and updates against loops in float64."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from conftest import tiny
+
+from benchmark import methods, schedules
+from benchmark.config import DinoConfig
+from benchmark.methods.base import Batch, Moment, Views
+from benchmark.methods.dino import Dino, centre_rows, negative_loss, positive_loss
+from benchmark.models import DinoHead, TextHead
+
+TAU = 0.1
+
+
+def softmax(row: list[float]) -> list[float]:
+    top = max(row)
+    powers = [math.exp(x - top) for x in row]
+    return [x / sum(powers) for x in powers]
+
+
+def test_positive_loss_is_the_mean_over_pairs_of_different_views() -> None:
+    torch.manual_seed(0)
+    student, teacher = torch.randn(5, 3, 7), torch.softmax(3 * torch.randn(2, 3, 7), -1)
+    total, pairs = 0.0, 0
+    for seen in range(2):
+        for view in range(5):
+            if view == seen:
+                continue
+            pairs += 1
+            for image in range(3):
+                p = softmax((student[view, image].double() / TAU).tolist())
+                target = teacher[seen, image].double().tolist()
+                total -= sum(t * math.log(q) for t, q in zip(target, p, strict=True)) / 3
+    assert pairs == 8
+    assert positive_loss(student, teacher, TAU).item() == pytest.approx(total / pairs, rel=1e-5)
+
+
+def test_paper_has_18_pairs() -> None:
+    """2 global and 8 local views: a mean over 18 pairs, so scaling the count of views keeps the size of the loss."""
+    student, teacher = torch.zeros(10, 4, 64), torch.softmax(torch.randn(2, 4, 64), -1)
+    assert positive_loss(student, teacher, TAU).item() == pytest.approx(math.log(64), rel=1e-6)
+
+
+def test_negative_loss_is_the_cross_entropy_from_uniform_and_its_floor_is_ln_k() -> None:
+    torch.manual_seed(1)
+    logits = torch.randn(9, 4, 11)
+    total, divergence = 0.0, 0.0
+    for row in logits.reshape(-1, 11).double():
+        p = softmax((row / TAU).tolist())
+        total -= sum(math.log(q) for q in p) / 11
+        divergence += sum((1 / 11) * math.log((1 / 11) / q) for q in p)
+    assert negative_loss(logits, TAU).item() == pytest.approx(total / 36, rel=1e-5)
+    assert negative_loss(logits, TAU).item() - math.log(11) == pytest.approx(divergence / 36, rel=1e-5)
+    assert negative_loss(torch.zeros(9, 4, 4096), TAU).item() == pytest.approx(8.3178, abs=1e-4)
+
+
+def random_batch(kinds: int, images: int = 4, seed: int = 0) -> Batch:
+    rng = torch.Generator().manual_seed(seed)
+
+    def views(globals_: int) -> Views:
+        return Views(
+            torch.randn(globals_ * images, 3, 32, 32, generator=rng), torch.randn(2 * images, 3, 16, 16, generator=rng)
+        )
+
+    return Batch(views(2), tuple(views(1) for _ in range(kinds)))
+
+
+def build(**changes: object) -> Dino:
+    torch.manual_seed(3)
+    method = methods.build(tiny(model={"drop_path": 0.0}, **changes), torch.device("cpu"))
+    assert isinstance(method, Dino)
+    return method
+
+
+def test_losses_of_a_batch_follow_the_definition_view_by_view() -> None:
+    """Each view goes through the networks alone here, and the terms are put together as METHOD has them."""
+    method, batch, moment = build(negatives={"weight": 0.7}), random_batch(2), Moment(1, 2, 6, 10)
+    method.centre.copy_(torch.randn(16))
+    got = method.losses(batch, moment)
+
+    def logits(network: torch.nn.ModuleDict, images: torch.Tensor) -> torch.Tensor:
+        return torch.stack([network["head"](network["backbone"](image[None]))[0] for image in images]).double()
+
+    tau_t = 0.01  # epoch 1 of 2 is the last: the end of the schedule
+    seen = logits(method.teacher, batch.positives.globals)
+    p_t = torch.softmax((seen - method.centre) / tau_t, -1).reshape(2, 4, 16)
+    views = (batch.positives.globals, batch.positives.locals)
+    student = torch.cat([logits(method.student, images) for images in views])
+    log_s = torch.log_softmax(student / TAU, -1).reshape(4, 4, 16)
+    positive = sum(-(p_t[i] * log_s[v]).sum(-1).mean() for i in range(2) for v in range(4) if v != i) / 6
+    negative = 0.0
+    for views in batch.negatives:
+        each = torch.cat([logits(method.student, views.globals), logits(method.student, views.locals)])
+        negative = negative + 0.5 * (-torch.log_softmax(each / TAU, -1).mean(-1)).mean()
+    assert got["positive"].item() == pytest.approx(float(positive.detach()), rel=1e-4)
+    assert got["negative"].item() == pytest.approx(float(negative.detach()), rel=1e-4)
+    assert got["loss"].item() == pytest.approx(float(positive.detach()) + 0.7 * float(negative.detach()), rel=1e-4)
+
+
+def test_gradients_reach_the_student_alone() -> None:
+    method = build()
+    method.losses(random_batch(2), Moment(0, 2, 0, 10))["loss"].backward()
+    assert all(parameter.grad is not None for parameter in method.trainable())
+    assert all(parameter.grad is None for parameter in method.teacher.parameters())
+
+
+def test_teacher_sees_negatives_costs_time_and_changes_nothing() -> None:
+    plain, slip = build(), build(method={"teacher_sees_negatives": True})
+    batch, moment = random_batch(2), Moment(0, 2, 0, 10)
+    assert plain.losses(batch, moment)["loss"].item() == slip.losses(batch, moment)["loss"].item()
+
+
+def test_teacher_and_centre_follow_the_student() -> None:
+    method, batch, moment = build(), random_batch(2), Moment(1, 2, 6, 10)
+    method.losses(batch, moment)
+    with torch.no_grad():
+        for parameter in method.student.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    before = [p.double().clone() for p in method.teacher.parameters()]
+    teacher, shown = method.teacher, batch.positives.globals
+    rows = torch.cat([teacher["head"](teacher["backbone"](image[None])) for image in shown])
+    method.after_update(moment)
+    momentum = 1 - (1 - 0.996) * (math.cos(math.pi * 6 / 10) + 1) / 2
+    for old, student, new in zip(before, method.student.parameters(), method.teacher.parameters(), strict=True):
+        torch.testing.assert_close(
+            new.double(), momentum * old + (1 - momentum) * student.detach().double(), rtol=1e-5, atol=1e-6
+        )
+    torch.testing.assert_close(method.centre, 0.1 * rows.detach().mean(0), rtol=1e-4, atol=1e-6)
+
+
+def test_centre_of_the_authors_follows_two_rows_of_each_device() -> None:
+    rows = torch.arange(32.0)[:, None].expand(32, 3)  # 16 images in two views; 4 devices with 4 images each
+    settings = DinoConfig(centre="two-rows", centre_shards=4)
+    assert centre_rows(rows, settings)[:, 0].tolist() == [0, 1, 4, 5, 8, 9, 12, 13]
+    assert centre_rows(rows, DinoConfig()).shape == (32, 3)
+
+
+def test_last_layer_is_frozen_in_the_first_epoch_alone() -> None:
+    method = build()
+    for epoch, frozen in ((0, True), (1, False)):
+        moment = Moment(epoch, 2, 5 * epoch, 10)
+        method.losses(random_batch(2), moment)["loss"].backward()
+        method.before_update(moment)
+        assert all((p.grad is None) == frozen for p in method.student["head"].last_layer())
+        assert method.student["head"].mlp[0].weight.grad is not None
+
+
+def test_dino_head_is_scaled_cosines_of_a_unit_bottleneck() -> None:
+    torch.manual_seed(0)
+    head = DinoHead(6, DinoConfig(classes=5, head_hidden=8, head_bottleneck=4)).double()
+    with torch.no_grad():
+        head.scale.copy_(torch.rand(5, 1) + 0.5)
+    x = torch.randn(3, 6).double()
+    hidden = head.mlp(x)
+    for b in range(3):
+        unit = hidden[b] / math.sqrt(sum(float(v) ** 2 for v in hidden[b]))
+        for k in range(5):
+            direction = head.direction[k] / head.direction[k].norm()
+            expected = float(head.scale[k]) * sum(float(u) * float(d) for u, d in zip(unit, direction, strict=True))
+            assert head(x)[b, k].item() == pytest.approx(expected, rel=1e-9)
+    # norm_last_layer is off: the scale learns. The MLP has three layers.
+    assert head.scale.requires_grad and sum(isinstance(m, torch.nn.Linear) for m in head.mlp) == 3
+
+
+def test_text_head_is_two_linear_layers() -> None:
+    head = TextHead(6, DinoConfig(classes=5, head="text", head_hidden=8))
+    assert [tuple(p.shape) for p in head.parameters()] == [(8, 6), (8,), (5, 8), (5,)]
+
+
+def test_paper_head_sizes() -> None:
+    head = DinoHead(384, DinoConfig())
+    assert [tuple(p.shape) for p in head.parameters() if p.ndim == 2] == [
+        (4096, 256),
+        (4096, 1),
+        (2048, 384),
+        (2048, 2048),
+        (256, 2048),
+    ]
+
+
+def test_alarm_rings_when_the_positive_loss_sits_at_ln_k() -> None:
+    method = build()
+    assert "collapse" in method.alarms({"positive": math.log(16)}, Moment(1, 2, 9, 10))[0]
+    assert method.alarms({"positive": 0.8 * math.log(16)}, Moment(1, 2, 9, 10)) == []
+    assert method.alarms({"positive": math.log(16)}, Moment(0, 20, 0, 100)) == []  # where every training starts
+
+
+def test_final_state_round_trip() -> None:
+    one, two = build(), methods.build(tiny(seed=5), torch.device("cpu"))
+    with torch.no_grad():
+        one.centre.normal_()
+    two.load_final_state(one.final_state())
+    images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    with torch.no_grad():
+        torch.testing.assert_close(one.embed(images), two.embed(images))
+        assert isinstance(two, Dino)
+        torch.testing.assert_close(one.centre, two.centre)
+
+
+# Schedules ------------------------------------------------------------------------------------------------------------
+
+
+def test_schedules_at_the_papers_numbers() -> None:
+    steps, warmup = 500 * 390, 30 * 390
+    assert schedules.warmup_cosine(0, steps, warmup, 0.002, 1e-6) == 0.0
+    assert schedules.warmup_cosine(warmup - 1, steps, warmup, 0.002, 1e-6) == pytest.approx(0.002)
+    assert schedules.warmup_cosine(warmup, steps, warmup, 0.002, 1e-6) == pytest.approx(0.002)
+    middle = warmup + (steps - warmup) // 2
+    assert schedules.warmup_cosine(middle, steps, warmup, 0.002, 1e-6) == pytest.approx((0.002 + 1e-6) / 2)
+    assert schedules.warmup_cosine(steps, steps, warmup, 0.002, 1e-6) == pytest.approx(1e-6)
+    assert schedules.cosine(0, 10, 0.04, 0.4) == pytest.approx(0.04)
+    assert schedules.cosine(10, 10, 0.04, 0.4) == pytest.approx(0.4)
+    assert schedules.cosine(5, 10, 0.996, 1.0) == pytest.approx(0.998)
+
+
+def test_teacher_temperature_is_linear_over_all_epochs() -> None:
+    method = build(train={"epochs": 5})
+    got = [method.teacher_temperature(Moment(epoch, 5, 0, 10)) for epoch in range(5)]
+    assert got == pytest.approx([0.055, 0.04375, 0.0325, 0.02125, 0.01])

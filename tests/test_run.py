@@ -1,0 +1,227 @@
+"""The main path from end to end, on a few random images."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import TINY, tiny
+from sklearn.metrics import roc_auc_score
+
+from benchmark import run as main_path
+from benchmark.config import RunConfig, validate
+from benchmark.data.images import load, write_set
+from benchmark.errors import BenchError
+from benchmark.run import Runtime, run
+from benchmark.store import Record, RunFolder
+from benchmark.sweep import state_of
+
+SHORT = {"epochs": 1, "warmup_epochs": 0.0}
+RUNTIME = Runtime(device="cpu", threads=1)
+
+
+def reference(name: str) -> RunConfig:
+    config: RunConfig = validate(RunConfig, {**TINY, "variant": "none", "method": {"name": name}}, "t")
+    return config
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, mini_data: Path) -> tuple[Path, Record]:
+    results = tmp_path_factory.mktemp("results")
+    return results, run(tiny(), results, mini_data, RUNTIME)
+
+
+def test_a_run_leaves_what_it_promises(finished: tuple[Path, Record]) -> None:
+    results, record = finished
+    folder = RunFolder(results / record.name)
+    assert folder.read_record() == record and folder.read_config() == tiny()
+    assert {path.name for path in folder.path.iterdir() if not path.name.startswith(".")} == {
+        "config.yaml",
+        "record.json",
+        "scores.npz",
+        "features.npz",
+        "metrics.jsonl",
+        "status.json",
+        "weights.safetensors",
+    }
+    status = folder.read_status()
+    assert status is not None and status.state == "done" and status.step == status.steps == 10
+    assert record.environment["packages"]["torch"] and record.environment["commit"]
+    assert record.training["epochs"] == 2 and record.training["peak_memory_bytes"] > 0
+    assert record.data["mini/train"].count == 40 and record.data["mini-ood/test"].count == 20
+    assert (record.ood["mini-ood"].n_id, record.ood["mini-ood"].n_ood) == (24, 20)
+    assert record.occupancy is not None and record.occupancy["classes"] == 16
+    for key in ("train", "features", "score"):
+        assert record.timings[key] >= 0
+
+
+def test_the_kept_scores_and_features_give_the_records_numbers(finished: tuple[Path, Record]) -> None:
+    """Recomputed from the files alone: Eq. 6 as a plain float64 sum, AUROC by scikit-learn."""
+    results, record = finished
+    scores = np.load(results / record.name / "scores.npz")
+    features = {key: rows.astype(np.float64) for key, rows in np.load(results / record.name / "features.npz").items()}
+    unit = {key: rows / np.linalg.norm(rows, axis=1, keepdims=True) for key, rows in features.items()}
+    similarity = {key: np.exp(rows @ unit["mini/train"].T / 0.04) for key, rows in unit.items()}
+    plain = {key: -rows.mean(1) for key, rows in similarity.items()}
+    np.fill_diagonal(similarity["mini/train"], 0.0)  # each training image does not see itself
+    plain["mini/train"] = -similarity["mini/train"].sum(1) / 39
+
+    def auroc(inside: np.ndarray, outside: np.ndarray) -> float:
+        return 100 * float(roc_auc_score([0] * len(inside) + [1] * len(outside), np.concatenate([inside, outside])))
+
+    assert record.ood["mini-ood"].auroc == pytest.approx(auroc(scores["mini/test"], scores["mini-ood/test"]), abs=1e-9)
+    assert record.ood["mini-ood"].auroc == pytest.approx(auroc(plain["mini/test"], plain["mini-ood/test"]), abs=0.3)
+    assert record.sensitivity == pytest.approx(auroc(plain["mini/train"], plain["mini/test"]), abs=0.3)
+    for key, values in plain.items():
+        np.testing.assert_allclose(-np.log(-values), scores[key], rtol=1e-4, atol=1e-3)
+
+
+def test_a_finished_run_is_not_trained_again(
+    finished: tuple[Path, Record], mini_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results, record = finished
+    monkeypatch.setattr(main_path, "train", lambda *a, **k: pytest.fail("trained twice"))
+    assert run(tiny(), results, mini_data, RUNTIME) == record
+
+
+def test_a_new_ood_set_is_scored_without_training(
+    finished: tuple[Path, Record], tmp_path: Path, mini_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = Path(shutil.copytree(finished[0], tmp_path / "results"))
+    more = tiny(eval={"ood": ["mini-ood", "mini-ood2"]})
+    folder = RunFolder(results / finished[1].name)
+    assert state_of(more, folder)[0] == "to score"
+    monkeypatch.setattr(main_path, "train", lambda *a, **k: pytest.fail("trained twice"))
+    record = run(more, results, mini_data, RUNTIME)
+    assert set(record.ood) == {"mini-ood", "mini-ood2"} and record.ood["mini-ood"] == finished[1].ood["mini-ood"]
+    assert record.training == finished[1].training and record.run_id == finished[1].run_id
+    folder.weights.unlink()
+    with pytest.raises(BenchError, match="not trained twice"):
+        run(tiny(eval={"ood": ["mini-ood3"]}), results, with_third_set(mini_data, tmp_path), RUNTIME)
+
+
+def with_third_set(mini_data: Path, tmp_path: Path) -> Path:
+    root = Path(shutil.copytree(mini_data, tmp_path / "data"))
+    write_set(root, "mini-ood3", "test", np.zeros((4, 32, 32, 3), np.uint8) + 7, np.zeros(4, np.int64), recipe="grey")
+    return root
+
+
+def test_other_images_are_another_run(finished: tuple[Path, Record], tmp_path: Path, mini_data: Path) -> None:
+    root = Path(shutil.copytree(mini_data, tmp_path / "data"))
+    train = load(root, "mini", "train")
+    write_set(root, "mini", "train", 255 - np.array(train.images), np.array(train.labels), recipe="x", replace=True)
+    record = run(reference("untrained"), tmp_path, root, RUNTIME)
+    before = run(reference("untrained"), tmp_path, mini_data, RUNTIME)
+    assert record.recipe_id == before.recipe_id and record.run_id != before.run_id and record.name != before.name
+
+
+def test_reference_rows(tmp_path: Path, mini_data: Path) -> None:
+    untrained = run(reference("untrained"), tmp_path, mini_data, RUNTIME)
+    assert untrained.occupancy is None and untrained.training == {} and 0 <= untrained.ood["mini-ood"].auroc <= 100
+    statistics = run(reference("image-statistics"), tmp_path, mini_data, RUNTIME)
+    assert set(statistics.extra["single_statistic_auroc"]["mini-ood"]) == {
+        "sharpness",
+        "brightness",
+        "contrast",
+        "colourfulness",
+    }
+
+
+def test_limits_are_respected(tmp_path: Path, mini_data: Path) -> None:
+    config = validate(
+        RunConfig,
+        {**TINY, "variant": "none", "method": {"name": "untrained"}, "data": {"train_limit": 30, "test_limit": 10}},
+        "t",
+    )
+    record = run(config, tmp_path, mini_data, RUNTIME)
+    assert (record.data["mini/train"].count, record.data["mini/test"].count, record.data["mini-ood/test"].count) == (
+        30,
+        10,
+        10,
+    )
+    assert (record.ood["mini-ood"].n_id, record.ood["mini-ood"].n_ood) == (10, 10)
+
+
+def test_a_failed_run_keeps_its_traceback(tmp_path: Path, mini_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: object, **options: object) -> None:
+        raise ZeroDivisionError("on purpose")
+
+    monkeypatch.setattr(main_path, "train", broken)
+    with pytest.raises(ZeroDivisionError):
+        run(tiny(), tmp_path, mini_data, RUNTIME)
+    [folder] = [RunFolder(path) for path in tmp_path.iterdir()]
+    state, _, detail = state_of(tiny(), folder)
+    assert (state, detail) == ("failed", "ZeroDivisionError: on purpose")
+    assert not folder.lease_is_live()
+
+
+def test_broken_weights_are_named(finished: tuple[Path, Record], tmp_path: Path, mini_data: Path) -> None:
+    results = Path(shutil.copytree(finished[0], tmp_path / "results"))
+    folder = RunFolder(results / finished[1].name)
+    folder.record.unlink()
+    folder.weights.write_bytes(b"junk")
+    with pytest.raises(BenchError, match=r"weights.safetensors: broken weights"):
+        run(tiny(), results, mini_data, RUNTIME)
+
+
+def test_killed_between_training_and_scoring_scores_only(
+    finished: tuple[Path, Record], tmp_path: Path, mini_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = Path(shutil.copytree(finished[0], tmp_path / "results"))
+    folder = RunFolder(results / finished[1].name)
+    for path in (folder.record, folder.scores, folder.features):
+        path.unlink()
+    monkeypatch.setattr(main_path, "train", lambda *a, **k: pytest.fail("trained twice"))
+    again = run(tiny(), results, mini_data, RUNTIME)
+    assert again.ood == finished[1].ood and again.occupancy == finished[1].occupancy
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"model": {"backbone": "vit_tinny"}}, "unknown backbone 'vit_tinny'"),
+        ({"model": {"args": {"patch_sise": 8}}}, "do not fit vit_tiny_patch16_224"),
+        ({"views": {"local_size": 20}}, "cannot take views of 20 pixels"),
+        ({"data": {"image_size": 64}}, "32x32, data.image_size is 64"),
+        ({"eval": {"ood": ["nowhere"]}}, "nowhere"),
+        ({"train": {"batch": 41}}, "train.batch: 41 is more than the 40 training images"),
+    ],
+)
+def test_bad_settings_that_show_only_here(tmp_path: Path, mini_data: Path, change: dict, words: str) -> None:
+    with pytest.raises(BenchError, match=words) as caught:
+        run(tiny(**change), tmp_path, mini_data, RUNTIME)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_convolutional_backbone_trains_too(tmp_path: Path, mini_data: Path) -> None:
+    config = tiny(variant="rot-imgn", model={"backbone": "resnet18", "args": {}}, train=SHORT)
+    record = run(config, tmp_path, mini_data, RUNTIME)
+    assert record.training["steps"] == 5 and np.isfinite(record.sensitivity)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"protocol": "authors", "variant": "rot360-imgn"},
+        {"protocol": "authors", "variant": "perm-4-imgn"},
+        {"protocol": "authors", "variant": "pixperm-imgn"},
+        {"method": {"head": "text"}},
+        {"train": {"precision": "bf16"}},
+    ],
+)
+def test_every_setting_of_the_protocols_runs(tmp_path: Path, mini_data: Path, change: dict) -> None:
+    record = run(tiny(**{"variant": "rot-imgn", **change}), tmp_path, mini_data, RUNTIME)
+    assert np.isfinite(record.training["losses"]["loss"])
+
+
+def test_the_record_is_plain_json(finished: tuple[Path, Record]) -> None:
+    raw = json.loads((finished[0] / finished[1].name / "record.json").read_text())
+    assert raw["schema_version"] == 1 and raw["ood"]["mini-ood"]["auroc"] == finished[1].ood["mini-ood"].auroc
+
+
+def test_weights_cannot_be_brought_in_through_model_args(tmp_path: Path, mini_data: Path) -> None:
+    with pytest.raises(BenchError, match=r"model\.args: checkpoint_path cannot be set"):
+        run(tiny(model={"args": {"checkpoint_path": "x.pt"}}), tmp_path, mini_data, RUNTIME)

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import time
+from pathlib import Path
+
+import pytest
+from conftest import tiny
+
+from benchmark import store
+from benchmark.errors import BenchError
+from benchmark.files import atomic_write
+from benchmark.store import OODMetrics, Record, RunFolder, RunIsHeld, SetInRecord
+
+
+def record(seed: int = 0) -> Record:
+    config = tiny(seed=seed)
+    return Record(
+        run_id=config.run_id({}),
+        recipe_id=config.recipe_id(),
+        name=config.run_name(config.run_id({})),
+        config=config.model_dump(mode="json"),
+        data={"mini/train": SetInRecord(count=40, fingerprint="ab")},
+        ood={
+            "mini-ood": OODMetrics(
+                auroc=90.0, aupr_ood=80.0, aupr_id=95.0, fpr95_id=30.0, fpr95_ood=35.0, n_id=24, n_ood=20
+            )
+        },
+        knn_accuracy={"5": 50.0},
+        sensitivity=55.0,
+        occupancy={"paper": 7.0, "authors": 8.0, "classes": 16.0},
+    )
+
+
+def test_record_round_trip_and_frame(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        folder = RunFolder(tmp_path / record(seed).name)
+        folder.path.mkdir()
+        folder.write_config(tiny(seed=seed))
+        folder.write_record(record(seed))
+    assert store.load_records(tmp_path) == sorted([record(0), record(1)], key=lambda r: r.name)
+    frame = store.to_frame(store.load_records(tmp_path))
+    chosen = frame[(frame.metric == "auroc") & (frame.seed == 1)]
+    assert chosen["value"].tolist() == [90.0] and chosen["ood"].tolist() == ["mini-ood"]
+    assert set(frame.metric) >= {"sensitivity", "knn_accuracy_5", "occupied_paper", "fpr95_id", "n_ood"}
+    assert [found.name for found in store.find_runs(tmp_path, tiny(seed=1).recipe_id())] == [record(1).name]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "not readable as JSON"),
+        ('{"schema_version": 99}', "newer release"),
+        ("[]", "schema_version"),
+        ('{"schema_version": 1, "extra_key": 3}', "not a record"),
+    ],
+)
+def test_broken_records_are_named(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "record.json").write_text(text)
+    with pytest.raises(BenchError, match=words) as caught:
+        RunFolder(tmp_path).read_record()
+    assert str(tmp_path / "record.json") in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_older_records_are_upgraded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = record().model_dump(mode="json")
+    old["sensitivity_score"] = old.pop("sensitivity")
+    old["schema_version"] = 0
+    (tmp_path / "record.json").write_text(json.dumps(old))
+    monkeypatch.setitem(
+        store._UPGRADES,
+        0,
+        lambda raw: {
+            **{k: v for k, v in raw.items() if k != "sensitivity_score"},
+            "sensitivity": raw["sensitivity_score"],
+            "schema_version": 1,
+        },
+    )
+    assert RunFolder(tmp_path).read_record() == record()
+
+
+def test_atomic_write_keeps_the_old_file_when_the_new_one_fails(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), atomic_write(path, "w") as stream:
+        stream.write("half of the new")
+        raise RuntimeError
+    assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+# The lease ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_held_run_is_refused_and_freed_at_the_end(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    with folder.hold():
+        assert folder.lease_is_live()
+        with pytest.raises(RunIsHeld), RunFolder(folder.path).hold():
+            pass
+    assert not folder.lease_is_live()
+    with folder.hold():
+        pass
+
+
+def test_a_dead_process_loses_its_lease_at_once(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+
+    def die_holding() -> None:
+        held = folder.hold()
+        held.__enter__()
+        os._exit(0)  # no clean-up, as after SIGKILL
+
+    child = multiprocessing.get_context("fork").Process(target=die_holding)
+    child.start()
+    child.join()
+    assert folder.lease.exists() and not folder.lease_is_live()
+    with folder.hold():
+        assert folder.lease_is_live()
+
+
+def test_a_lease_of_another_host_expires_without_heartbeat(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    folder.lease.write_text(json.dumps({"host": "elsewhere", "pid": 1, "token": "x"}))
+    assert folder.lease_is_live()
+    old = time.time() - store.LEASE_EXPIRES_SECONDS - 1
+    os.utime(folder.lease, (old, old))
+    assert not folder.lease_is_live()
+
+
+def _try_to_hold(path: str, barrier: object, held: object) -> None:
+    barrier.wait()  # type: ignore[attr-defined]
+    try:
+        with RunFolder(Path(path)).hold():
+            held.put(1)  # type: ignore[attr-defined]
+            time.sleep(0.3)
+    except RunIsHeld:
+        held.put(0)  # type: ignore[attr-defined]
+
+
+def test_of_processes_racing_for_a_run_one_wins(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    for trial in range(5):
+        barrier, held = context.Barrier(4), context.Queue()
+        path = str(tmp_path / f"run{trial}")
+        racers = [context.Process(target=_try_to_hold, args=(path, barrier, held)) for _ in range(4)]
+        for racer in racers:
+            racer.start()
+        assert sum(held.get(timeout=20) for _ in racers) == 1
+        for racer in racers:
+            racer.join()

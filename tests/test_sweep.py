@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import TINY
+
+from benchmark import sweep as sweeps
+from benchmark import yamlfile
+from benchmark.errors import BenchError
+from benchmark.negatives import VARIANTS
+from benchmark.store import Status
+
+REPOSITORY = Path(__file__).parent.parent
+PAPER_COLUMNS = [
+    "dino",
+    "imgn",
+    "rot-imgn",
+    "rot360-imgn",
+    "dti",
+    "perm-16-imgn",
+    "perm-4-imgn",
+    "rot-dti",
+    "pixperm-imgn",
+    "rot-in-dist",
+]
+
+
+def write(folder: Path, name: str = "s.yaml", **keys: object) -> Path:
+    base = {key: value for key, value in TINY.items() if key != "variant"}
+    path = folder / name
+    path.write_text(yamlfile.write({"base": base, "grid": {"variant": ["dino", "imgn"], "seed": [0, 1]}, **keys}))
+    return path
+
+
+def test_table2_has_the_papers_ten_columns_and_two_references() -> None:
+    runs = sweeps.load(REPOSITORY / "sweeps/table2.yaml").runs
+    assert [run.config.variant for run in runs] == [*PAPER_COLUMNS, "none", "none"]
+    first = runs[0].config
+    assert (
+        first.train.epochs,
+        first.train.batch,
+        first.train.lr,
+        first.views.global_size,
+        first.views.local_size,
+        first.model.backbone,
+        first.train.weight_decay,
+    ) == (500, 128, 0.004, 256, 128, "vit_small_patch16_224", [0.04, 0.4])
+
+
+def test_tables_1_and_2_share_their_common_run() -> None:
+    one, two = (
+        {run.config.recipe_id(): run.config.label for run in sweeps.load(REPOSITORY / f"sweeps/{name}").runs}
+        for name in ("table1.yaml", "table2.yaml")
+    )
+    assert sorted(one[recipe] for recipe in one.keys() & two.keys()) == ["image-statistics", "rot-imgn", "untrained"]
+
+
+@pytest.mark.parametrize("name", ["smoke.yaml", "small.yaml"])
+def test_small_sweeps_hold_all_eleven_variants(name: str) -> None:
+    runs = sweeps.load(REPOSITORY / "sweeps" / name).runs
+    assert {run.config.variant for run in runs} == {*VARIANTS, "none"}
+
+
+def test_grid_order_set_only_and_references(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    names = [run.short_name for run in sweeps.load(path).runs]
+    assert names == [
+        "mini-dino-s0",
+        "mini-dino-s1",
+        "mini-imgn-s0",
+        "mini-imgn-s1",
+        "mini-untrained-s0",
+        "mini-image-statistics-s0",
+    ]
+    changed = sweeps.load(path, sets=["train.epochs=7", "method.classes=32"], only="*-s1").runs
+    assert [run.short_name for run in changed] == ["mini-dino-s1", "mini-imgn-s1"]
+    assert all(run.config.train.epochs == 7 for run in changed)
+
+
+def test_extends_merges_and_overrides_reach_matching_runs(tmp_path: Path) -> None:
+    write(tmp_path, "parent.yaml", resources={"gpus": 2, "hours": 5})
+    child = tmp_path / "child.yaml"
+    child.write_text(
+        yamlfile.write(
+            {
+                "extends": "parent.yaml",
+                "base": {"train": {"epochs": 5}},
+                "references": [],
+                "overrides": [{"when": {"variant": "im*"}, "set": {"train.lr": 0.5}, "resources": {"hours": 9}}],
+            }
+        )
+    )
+    runs = sweeps.load(child).runs
+    assert [
+        (run.config.train.epochs, run.config.train.batch, run.config.train.lr, run.resources.hours, run.resources.gpus)
+        for run in runs
+    ] == [(5, 8, 0.004, 5, 2)] * 2 + [(5, 8, 0.5, 9, 2)] * 2
+
+
+def test_resources_do_not_change_ids(tmp_path: Path) -> None:
+    one = sweeps.load(write(tmp_path, resources={"gpus": 0}))
+    two = sweeps.load(write(tmp_path, resources={"gpus": 4, "partition": "big"}))
+    assert [run.config.recipe_id() for run in one.runs] == [run.config.recipe_id() for run in two.runs]
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"gird": {}}, ["unknown key 'gird'", "did you mean 'grid'"]),
+        ({"grid": {"variant": ["dino", "dino"]}}, ["grid.variant", "'dino' is listed twice"]),
+        ({"grid": {"variant": []}}, ["grid.variant", "at least 1"]),
+        ({"grid": {"variant": ["dinno"]}}, ["unknown variant 'dinno'"]),
+        (
+            {
+                "grid": {"train.epoch": [1]},
+            },
+            ["base.train", "unknown key 'epoch'"],
+        ),
+        ({"references": ["random"]}, ["references.0", "'untrained' or 'image-statistics'"]),
+        ({"resources": {"gpu": 1}}, ["resources", "unknown key 'gpu'", "did you mean 'gpus'"]),
+        ({"overrides": [{"when": {"colour": "x"}}]}, ["overrides.0.when", "unknown field 'colour'"]),
+    ],
+)
+def test_bad_sweep_files(tmp_path: Path, keys: dict, words: list[str]) -> None:
+    path = write(tmp_path, **keys)
+    with pytest.raises(BenchError) as caught:
+        sweeps.load(path)
+    assert all(word in str(caught.value) for word in [str(path), *words]), caught.value
+    assert "\n" not in str(caught.value)
+
+
+def test_circular_extends_and_bad_set(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("extends: b.yaml\n")
+    (tmp_path / "b.yaml").write_text("extends: a.yaml\n")
+    with pytest.raises(BenchError, match="circle"):
+        sweeps.load(tmp_path / "a.yaml")
+    with pytest.raises(BenchError, match="FIELD=VALUE"):
+        sweeps.load(write(tmp_path), sets=["train.epochs"])
+    with pytest.raises(BenchError, match="matches no run"):
+        sweeps.load(write(tmp_path), only="nothing*")
+
+
+def test_plan_tells_missing_and_unknown_images(tmp_path: Path, mini_data: Path) -> None:
+    sweep = sweeps.load(write(tmp_path), only="mini-dino-s0")
+    [planned] = sweeps.plan(sweep, tmp_path / "results", mini_data)
+    assert planned.state == "to do" and planned.folder is not None
+    with pytest.raises(BenchError, match="unknown image set 'mini'"):
+        sweeps.plan(sweep, tmp_path / "results", tmp_path / "empty")
+    paper = sweeps.load(REPOSITORY / "sweeps/table2.yaml", only="cifar10-dino-s0")
+    [planned] = sweeps.plan(paper, tmp_path / "results", tmp_path / "empty")
+    assert planned.state == "no data" and "cifar10/train" in planned.detail and "lsun/test" in planned.detail
+
+
+def test_plan_reads_failed_and_interrupted_from_the_status(tmp_path: Path, mini_data: Path) -> None:
+    sweep = sweeps.load(write(tmp_path), only="mini-dino-*")
+    first, second = sweeps.plan(sweep, tmp_path / "results", mini_data)
+    assert first.folder and second.folder
+    first.folder.write_status(Status(state="failed", error="Traceback ...\nValueError: broken"))
+    second.folder.write_status(Status(state="running"))  # says so, but nobody holds the lease: it was killed
+    first, second = sweeps.plan(sweep, tmp_path / "results", mini_data)
+    assert (first.state, first.detail) == ("failed", "ValueError: broken")
+    assert second.state == "interrupted"

@@ -1,0 +1,247 @@
+"""The loop: optimiser, clipping, alarms, checkpoints, and the promise that a killed run loses nothing but time."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import tiny
+
+from benchmark import methods, training
+from benchmark.batches import Batches, DeviceImages
+from benchmark.config import RunConfig
+from benchmark.data.images import load
+from benchmark.errors import BenchError
+from benchmark.methods.base import Method
+from benchmark.training import NonFiniteLoss, Stopped, load_checkpoint, save_checkpoint, train
+
+CPU = torch.device("cpu")
+
+
+def prepare(config: RunConfig, data: Path) -> tuple[Method, Batches]:
+    torch.manual_seed(0)
+    images = DeviceImages(load(data, "mini", "train").images, CPU)
+    auxiliary = {"imagenet": DeviceImages(load(data, "mini-aux", "aux").images, CPU)}
+    return methods.build(config, CPU), Batches(config, images, auxiliary)
+
+
+def fit(config: RunConfig, data: Path, folder: Path, **options: Any) -> tuple[Method, training.Summary]:
+    folder.mkdir(exist_ok=True)
+    method, batches = prepare(config, data)
+    summary = train(method, batches, config.train, config.seed, folder, identity="me", say=lambda line: None, **options)
+    return method, summary
+
+
+def same_weights(one: Method, two: Method) -> bool:
+    pairs = zip(one.modules().state_dict().items(), two.modules().state_dict().items(), strict=True)
+    return all(name == other and torch.equal(a, b) for (name, a), (other, b) in pairs)
+
+
+def test_stopping_and_resuming_after_any_step_gives_the_same_weights(tmp_path: Path, mini_data: Path) -> None:
+    config = tiny(model={"drop_path": 0.3})
+    whole, summary = fit(config, mini_data, tmp_path / "whole")
+    assert summary.steps == 10
+    for stop_after in (1, 4, 5, 9):
+        folder, count = tmp_path / f"stop{stop_after}", 0
+
+        def should_stop(limit: int = stop_after) -> bool:
+            nonlocal count
+            count += 1
+            return count == limit
+
+        with pytest.raises(Stopped, match=f"step {stop_after} of 10"):
+            fit(config, mini_data, folder, should_stop=should_stop)
+        resumed, again = fit(config, mini_data, folder)
+        assert same_weights(whole, resumed) and again.resumed == 1 and again.losses == pytest.approx(summary.losses)
+        steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        assert steps == list(range(1, 11))
+
+
+def test_other_seed_other_weights(tmp_path: Path, mini_data: Path) -> None:
+    one, _ = fit(tiny(), mini_data, tmp_path / "one")
+    two, _ = fit(tiny(seed=1), mini_data, tmp_path / "two")
+    assert not same_weights(one, two)
+
+
+CHILD = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from conftest import tiny
+from benchmark.run import Runtime, run
+run(tiny(train={{"epochs": 6}}, model={{"drop_path": 0.2}}), Path(sys.argv[1]), Path(sys.argv[2]),
+    Runtime(device="cpu", threads=1, checkpoint_seconds=0))
+"""
+
+
+def test_sigkill_at_a_random_moment_then_resume_is_bit_for_bit_the_undisturbed_run(
+    tmp_path: Path, mini_data: Path
+) -> None:
+    script = CHILD.format(tests=str(Path(__file__).parent))
+
+    def start(results: Path) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, "-c", script, str(results), str(mini_data)],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.DEVNULL,
+        )
+
+    assert start(tmp_path / "whole").wait(120) == 0
+    [whole] = (tmp_path / "whole").glob("*/weights.safetensors")
+    child = start(tmp_path / "killed")
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "killed").glob("*/checkpoint.pt")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(float(np.random.default_rng().uniform(0, 0.3)))
+    child.send_signal(signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL
+    assert not list((tmp_path / "killed").glob("*/weights.safetensors")), "killed too late to prove anything"
+    assert start(tmp_path / "killed").wait(120) == 0
+    [resumed] = (tmp_path / "killed").glob("*/weights.safetensors")
+    one, two = (json.loads((path.parent / "record.json").read_text()) for path in (whole, resumed))
+    assert two["training"]["resumed"] == 1
+    assert tensors(whole) == tensors(resumed)
+    assert one["ood"] == two["ood"] and one["sensitivity"] == two["sensitivity"]
+
+
+def tensors(path: Path) -> dict[str, bytes]:
+    from safetensors.numpy import load_file
+
+    return {name: array.tobytes() for name, array in load_file(path).items()}
+
+
+def test_clipping_bounds_each_tensor_on_its_own() -> None:
+    parameters = [
+        torch.nn.Parameter(torch.zeros(3)),
+        torch.nn.Parameter(torch.zeros(2, 2)),
+        torch.nn.Parameter(torch.zeros(1)),
+    ]
+    gradients = [[6.0, 8.0, 0.0], [[0.1, 0.2], [0.3, 0.4]], None]
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = None if gradient is None else torch.tensor(gradient)
+    training.clip_each(parameters, 3.0)
+    assert parameters[0].grad is not None and parameters[1].grad is not None
+    assert parameters[0].grad.tolist() == pytest.approx([6.0 * 3 / 10, 8.0 * 3 / 10, 0.0], rel=1e-5)
+    assert parameters[1].grad.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3, 0.4])
+    assert parameters[2].grad is None
+
+
+def test_optimiser_decays_matrices_only_and_follows_the_schedules(tmp_path: Path, mini_data: Path) -> None:
+    config = tiny(train={"lr": 0.032, "epochs": 4, "warmup_epochs": 1.0, "weight_decay": [0.1, 0.5]})
+    method, _ = prepare(config, mini_data)
+    optimiser = training._optimiser(method)
+    decayed, plain = (group["params"] for group in optimiser.param_groups)
+    assert all(p.ndim > 1 for p in decayed) and all(p.ndim == 1 for p in plain) and plain
+    assert len(decayed) + len(plain) == len(method.trainable())
+    fit(config, mini_data, tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    rates = [line["lr"] for line in lines]
+    assert rates[0] == 0.0 and max(rates) == pytest.approx(0.032 * 8 / 256) and rates.index(max(rates)) == 4
+    assert lines[0]["weight_decay"] == pytest.approx(0.1) and lines[-1]["weight_decay"] < 0.5
+    assert all(a["weight_decay"] < b["weight_decay"] for a, b in itertools.pairwise(lines))
+
+
+def test_non_finite_loss_stops_and_names_the_step(tmp_path: Path, mini_data: Path) -> None:
+    config = tiny()
+    (tmp_path / "run").mkdir()
+    method, batches = prepare(config, mini_data)
+    honest, calls = method.losses, 0
+
+    def poisoned(*args: Any) -> dict[str, torch.Tensor]:
+        nonlocal calls
+        calls += 1
+        losses = honest(*args)
+        if calls == 4:
+            losses["loss"] = losses["loss"] * float("nan")
+        return losses
+
+    method.losses = poisoned  # type: ignore[method-assign]
+    with pytest.raises(NonFiniteLoss, match="at step 3 of 10"):
+        train(
+            method,
+            batches,
+            config.train,
+            0,
+            tmp_path / "run",
+            identity="me",
+            checkpoint_seconds=0,
+            say=lambda line: None,
+        )
+    saved = load_checkpoint(tmp_path / "run/checkpoint.pt", "me")
+    assert saved is not None and saved["step"] == 3  # the last step before the damage
+    assert all(torch.isfinite(value).all() for value in saved["modules"].values())
+
+
+def test_collapse_is_said_once_and_recorded(tmp_path: Path, mini_data: Path) -> None:
+    config = tiny(train={"epochs": 4, "lr": 1e-9, "min_lr": 0.0})  # never leaves the uniform start
+    method, batches = prepare(config, mini_data)
+    with torch.no_grad():  # a uniform response whatever the image
+        method.student["head"].scale.zero_()  # type: ignore[attr-defined]
+    said: list[str] = []
+    summary = train(method, batches, config.train, 0, tmp_path, identity="me", say=said.append)
+    assert len([line for line in said if "ALARM" in line]) == 1 and "collapse" in summary.alarms[0]
+
+
+# Checkpoints ----------------------------------------------------------------------------------------------------------
+
+
+def content(step: int) -> dict[str, Any]:
+    return {"identity": "me", "step": step, "tensor": torch.full((5,), float(step))}
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty"])
+def test_a_broken_checkpoint_gives_way_to_the_previous_one(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, content(1))
+    save_checkpoint(path, content(2))
+    raw = bytearray(path.read_bytes())
+    if damage == "flip":
+        raw[len(raw) // 2] ^= 1
+    path.write_bytes({"cut": raw[: len(raw) // 2], "flip": raw, "empty": b""}[damage])
+    said: list[str] = []
+    saved = load_checkpoint(path, "me", said.append)
+    assert saved is not None and saved["step"] == 1 and "broken checkpoint" in said[0]
+
+
+def test_all_broken_or_of_another_run_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    assert load_checkpoint(path, "me") is None
+    save_checkpoint(path, content(1))
+    with pytest.raises(BenchError, match="another run"):
+        load_checkpoint(path, "you")
+    path.write_bytes(b"junk")
+    with pytest.raises(BenchError, match="no readable checkpoint"):
+        load_checkpoint(path, "me", lambda line: None)
+
+
+def test_a_checkpoint_cannot_run_code(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.system, (f"touch {tmp_path}/owned",)
+
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, {"identity": "me", "evil": Evil()})
+    with pytest.raises(BenchError):
+        load_checkpoint(path, "me", lambda line: None)
+    assert not (tmp_path / "owned").exists()
+
+
+def test_a_failing_save_leaves_the_older_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, content(1))
+    monkeypatch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space"):
+        save_checkpoint(path, content(2))
+    monkeypatch.undo()
+    saved = load_checkpoint(path, "me")
+    assert saved is not None and saved["step"] == 1 and [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
