@@ -1,0 +1,492 @@
+"""The `bench` command: parse, call, print. Whatever is heavy is imported inside the commands.
+
+Exit codes: 0 all is done; 1 a run failed or a check found problems; 2 something the user can mend, said in one line;
+75 another process is on the run (`bench run`); 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from benchmark.errors import BenchError
+
+if TYPE_CHECKING:
+    from benchmark.launch.local import Outcome
+    from benchmark.launch.status import Row
+    from benchmark.store import RunFolder
+    from benchmark.sweep import PlannedRun, Sweep
+
+FAILED, USER_ERROR, HELD_ELSEWHERE, INTERRUPTED = 1, 2, 75, 130
+
+app = typer.Typer(
+    name="bench", add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data = typer.Typer(rich_markup_mode=None, help="""Image sets: what there is, how to get it, whether it is whole.
+
+\b
+Examples:
+  bench data list
+  bench data prepare cifar10 svhn
+  bench data import my-images/
+  bench data verify""")
+app.add_typer(data, name="data")
+
+Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="Folder of the runs.")]
+Data = Annotated[Path | None, typer.Option(
+    "--data", metavar="DIR", help="Folder of the image sets. [default: $BENCH_DATA, or the user's cache]")]
+SetOption = Annotated[list[str] | None, typer.Option(
+    "--set", metavar="FIELD=VALUE", help="Override a field of every run, as in train.epochs=2. Repeatable.")]
+CheckpointEvery = Annotated[float, typer.Option("--checkpoint-every", metavar="SECONDS", min=0)]
+
+
+class ExecutorName(StrEnum):
+    """Where runs are run. auto: SLURM where it answers, else here."""
+
+    auto = "auto"
+    local = "local"
+    slurm = "slurm"
+
+
+class TableNumber(StrEnum):
+    """The paper's tables."""
+
+    one = "1"
+    two = "2"
+
+
+class FigureNumber(StrEnum):
+    """The paper's figures."""
+
+    two = "2"
+    three = "3"
+
+
+@app.callback(invoke_without_command=True)
+def _bench(context: typer.Context) -> None:
+    """Label-free OOD detection by self-distillation and negative sampling: a sweep file becomes runs, runs become
+    records, records become the paper's tables and figures.
+
+    \b
+    Examples:
+      bench sweep sweeps/smoke.yaml
+      bench report --table 2 --sweep sweeps/smoke.yaml
+    """
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command()
+def sweep(
+    file: Annotated[Path, typer.Argument(metavar="SWEEP.yaml", help="The sweep file.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and start nothing.")] = False,
+    executor: Annotated[ExecutorName, typer.Option("--executor", help="Where to run.")] = ExecutorName.auto,
+    only: Annotated[str | None, typer.Option(
+        "--only", metavar="GLOB", help="Only runs whose name matches, as in '*-rot-*'.")] = None,
+    set_: SetOption = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed runs again.")] = False,
+    jobs: Annotated[int | None, typer.Option(
+        "--jobs", metavar="N", min=1, help="Runs at a time here. [default: one a GPU, or one a CPU core]")] = None,
+    results: Results = Path("results"),
+    data_root: Data = None,
+    checkpoint_every: CheckpointEvery = 300.0,
+) -> None:
+    """Run all of a sweep that is not done yet. Run again, it continues; nothing finished is trained twice.
+
+    \b
+    Examples:
+      bench sweep sweeps/smoke.yaml
+      bench sweep sweeps/small.yaml --dry-run
+      bench sweep sweeps/small.yaml --only '*-rot-*' --set train.epochs=2
+      bench sweep sweeps/table2.yaml --executor slurm
+    """
+    from benchmark import sweep as sweeps
+    from benchmark.data.images import data_root as resolve_data
+    from benchmark.launch import slurm, status
+    from benchmark.launch.local import Job
+
+    root = resolve_data(data_root)
+    plan = sweeps.load(file, set_, only)
+    use_slurm = executor is ExecutorName.slurm or (executor is ExecutorName.auto and slurm.answers())
+    planned = sweeps.plan(plan, results, root)
+    queued = slurm.queued_jobs(item.folder for item in planned if item.folder is not None) if use_slurm else {}
+    rows = status.rows_of_plan(planned, queued)
+    _print_rows(rows, f"{plan.title}  ({file})")
+    _say(f"{len(rows)} runs: {status.counts(row.state for row in rows)}")
+
+    missing = _how_to_get(planned)
+    if missing and not dry_run:
+        raise BenchError(missing)
+    wanted = {"to do", "interrupted", "to score", *(["failed"] if retry_failed else [])}
+    chosen = [(Job(item.run.config, item.folder), item.run.resources) for item, row in zip(planned, rows, strict=True)
+              if item.folder is not None and row.state in wanted]
+    left_alone = [row.name for row in rows if row.state == "failed" and not retry_failed]
+    if left_alone:
+        _say(f"left alone, failed before: {', '.join(left_alone)} (again with --retry-failed)")
+    if dry_run:
+        if missing:
+            _say(f"missing: {missing}")
+        if use_slurm:
+            _show_submission(slurm.make_arrays(chosen, slurm.max_array_size()), plan, results)
+        _say("nothing started (--dry-run)")
+        return
+    failed = bool(left_alone)
+    if not chosen:
+        _say("nothing to do")
+    elif use_slurm:
+        _submit(slurm.make_arrays(chosen, slurm.max_array_size()), plan, results, root, checkpoint_every)
+    else:
+        outcomes = _run_here([job for job, _ in chosen], jobs, root, checkpoint_every)
+        failed |= any(outcome.state == "failed" for outcome in outcomes)
+        _say(f"{len(outcomes)} runs: {status.counts(outcome.state for outcome in outcomes)}")
+        if any(outcome.state == "interrupted" for outcome in outcomes):
+            raise typer.Exit(INTERRUPTED)
+    where = "" if results == Path("results") else f" --results {results}"
+    _say(f"See the results: bench report --all --sweep {file}{where}")
+    if failed:
+        raise typer.Exit(FAILED)
+
+
+def _run_here(jobs: Sequence[Any], slots: int | None, root: Path, checkpoint_every: float) -> list[Outcome]:
+    from benchmark.launch import local
+
+    places = local.make_slots(len(jobs), slots)
+    gpus = len({slot.gpu for slot in places} - {None})
+    _say(f"running {len(jobs)}, {len(places)} at a time on "
+         + (f"{gpus} GPU{'s' * (gpus > 1)}" if gpus else f"the CPU, {places[0].threads} threads each"))
+    with (local.Bars if sys.stdout.isatty() else local.Lines)(jobs) as display:
+        return local.run_queue(jobs, places, local.bench_run(root, checkpoint_every), display)
+
+
+def _submit(arrays: Sequence[Any], plan: Sweep, results: Path, root: Path, checkpoint_every: float) -> None:
+    from benchmark.launch import slurm
+
+    for name, job_id in slurm.submit(arrays, plan.name, results, root, checkpoint_every):
+        _say(f"submitted   {name}  job {job_id}")
+    _say(f"Watch them: bench status {plan.path}" + ("" if results == Path("results") else f" --results {results}"))
+
+
+def _show_submission(arrays: Sequence[Any], plan: Sweep, results: Path) -> None:
+    from benchmark.launch import slurm
+
+    for number, array in enumerate(arrays, 1):
+        _say(f"\n# Submission {number} of {len(arrays)}: {len(array.jobs)} runs: "
+             + ", ".join(job.folder.name for job in array.jobs))
+        _say(slurm.submission_text(array, plan.name, slurm.submission_folder(results)))
+
+
+def _how_to_get(planned: Iterable[PlannedRun]) -> str:
+    """One line on all missing images and how to get each, empty if none are missing."""
+    from benchmark.data.catalog import info
+
+    lacking = [item for item in planned if item.state == "no data"]
+    keys = dict.fromkeys(key for item in lacking for key in item.detail.removeprefix("missing ").split(", "))
+    ways = dict.fromkeys(f"{key}: {info(key.rpartition('/')[0]).how_to_get}" for key in keys)
+    return f"{len(lacking)} runs lack images; {'; '.join(ways)}" if lacking else ""
+
+
+@app.command()
+def run(
+    config_file: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="Settings of one run.")],
+    results: Results = Path("results"),
+    data_root: Data = None,
+    device: Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda[:N]")] = "auto",
+    threads: Annotated[int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads.")] = None,
+    checkpoint_every: CheckpointEvery = 300.0,
+    set_: SetOption = None,
+) -> None:
+    """One run in the foreground: train, score, record. Resumes from its checkpoint.
+
+    \b
+    Examples:
+      bench run my-run.yaml
+      bench run results/cifar10-rot-imgn-s0-3f9a1c2b/config.yaml --device cuda:1
+    """
+    from benchmark import sweep as sweeps
+    from benchmark import yamlfile
+    from benchmark.config import RunConfig, validate
+    from benchmark.data.images import data_root as resolve_data
+    from benchmark.store import RunIsHeld
+
+    raw = yamlfile.read(config_file)
+    for text in set_ or []:
+        sweeps._put(raw, *sweeps._parse_set(text))
+    config: RunConfig = validate(RunConfig, raw, str(config_file))
+    if device not in ("auto", "cpu", "cuda") and not (device.startswith("cuda:") and device[5:].isdigit()):
+        raise BenchError(f"--device {device}: must be auto, cpu, cuda or cuda:N")
+    # A shell that starts this in the background has SIGINT ignored, and ignoring is inherited.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    from benchmark.run import Runtime
+    from benchmark.run import run as run_one
+
+    runtime = Runtime(device=device, threads=threads, checkpoint_seconds=checkpoint_every)
+    try:
+        record = run_one(config, results, resolve_data(data_root), runtime)
+    except RunIsHeld as error:
+        _complain(str(error))
+        raise typer.Exit(HELD_ELSEWHERE) from error
+    _say(f"done: {results / record.name / 'record.json'}")
+
+
+@app.command()
+def status(
+    file: Annotated[Path | None, typer.Argument(
+        metavar="[SWEEP.yaml]", help="Only this sweep's runs. [default: every run]")] = None,
+    only: Annotated[str | None, typer.Option("--only", metavar="GLOB", help="Only runs whose name matches.")] = None,
+    set_: SetOption = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Show again every 5 s, until Ctrl-C.")] = False,
+    results: Results = Path("results"),
+    data_root: Data = None,
+) -> None:
+    """Each run's state, progress, age, and where its log is.
+
+    \b
+    Examples:
+      bench status
+      bench status sweeps/small.yaml --watch
+    """
+    while True:
+        _show_status(file, only, set_, results, data_root)
+        if not watch:
+            return
+        time.sleep(5)
+        _say("\x1b[2J\x1b[H" if sys.stdout.isatty() else "")
+
+
+def _show_status(file: Path | None, only: str | None, set_: list[str] | None, results: Path,
+                 data_root: Path | None) -> None:
+    from fnmatch import fnmatch
+
+    from benchmark import store
+    from benchmark import sweep as sweeps
+    from benchmark.data.images import data_root as resolve_data
+    from benchmark.launch import status as states
+
+    if file is not None:
+        planned = sweeps.plan(sweeps.load(file, set_, only), results, resolve_data(data_root), need_data=False)
+        queued = _queued(item.folder for item in planned if item.folder is not None)
+        rows = states.rows_of_plan(planned, queued)
+    else:
+        if set_:
+            raise BenchError("--set: needs a SWEEP.yaml whose runs it overrides")
+        folders = [folder for folder in store.all_runs(results) if only is None or fnmatch(folder.name, only)]
+        if not folders:
+            raise BenchError(f"{results}: holds no runs{f' that match {only}' if only else ''}; "
+                             "start some: bench sweep SWEEP.yaml")
+        rows = states.rows_of_folders(folders, _queued(folders))
+    _print_rows(rows, str(file or results), with_logs=True)
+    _say(f"{len(rows)} runs: {states.counts(row.state for row in rows)}")
+
+
+def _queued(folders: Iterable[RunFolder]) -> dict[str, str]:
+    from benchmark.launch.slurm import queued_jobs
+
+    try:
+        return queued_jobs(folders)
+    except BenchError as error:
+        _say(f"note: {error}")
+        return {}
+
+
+@app.command()
+def report(
+    table: Annotated[list[TableNumber] | None, typer.Option(
+        "--table", help="A table of the paper. Repeatable.")] = None,
+    figure: Annotated[list[FigureNumber] | None, typer.Option(
+        "--figure", help="A figure of the paper. Repeatable.")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Every table and figure, and the claims.")] = False,
+    claims: Annotated[bool, typer.Option("--claims", help="The paper's claims, checked one by one.")] = False,
+    sweep_file: Annotated[Path | None, typer.Option(
+        "--sweep", metavar="FILE", help="Whose runs. [default: the paper's own sweep files]")] = None,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the files go.")] = Path("reports"),
+    results: Results = Path("results"),
+) -> None:
+    """Tables and figures from the records, on the terminal and as files. Without a choice: all of them.
+
+    \b
+    Examples:
+      bench report --table 2 --sweep sweeps/small.yaml
+      bench report --figure 2 --figure 3
+      bench report --all --sweep sweeps/smoke.yaml --out reports/smoke
+      bench report --claims
+    """
+    from benchmark.report.build import report as build
+
+    everything = all_ or not (table or figure or claims)
+    build(
+        results, out,
+        tables=[int(number) for number in (TableNumber if everything else table or [])],
+        figures=[int(number) for number in (FigureNumber if everything else figure or [])],
+        claims=claims or everything, sweep=sweep_file,
+    )
+
+
+@data.command("list")
+def data_list(data_root: Data = None) -> None:
+    """Every image set: its role, whether it is here, how many images, how to get it.
+
+    \b
+    Examples:
+      bench data list
+      bench data list --data /scratch/images
+    """
+    from benchmark.data.images import data_root as resolve_data
+    from benchmark.data.prepare import listing
+
+    root = resolve_data(data_root)
+    sets = listing(root)
+    columns = ["name", "split", "role", "state", "count", "official_count"]
+    lines = [["" if entry[key] is None else str(entry[key]) for key in columns] for entry in sets]
+    _print_table([column.replace("_", " ") for column in columns], lines, f"Image sets in {root}")
+    for entry in sets:
+        if entry["state"] not in ("ready", "built-in"):
+            _say(f"{entry['name']}/{entry['split']}: {entry['how_to_get']}")
+
+
+@data.command("prepare")
+def data_prepare(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Sets by name, as `bench data list` has them.")],
+    source: Annotated[Path | None, typer.Option(
+        "--source", "--from", metavar="DIR", help="Files you have already, in the set's official form.")] = None,
+    size: Annotated[int, typer.Option("--size", metavar="N", min=8, help="Side in pixels to store.")] = 32,
+    data_root: Data = None,
+) -> None:
+    """Download a set where that is allowed, or read the files given, and store it as uint8 arrays.
+
+    \b
+    Examples:
+      bench data prepare cifar10 cifar100 svhn
+      bench data prepare imagenet30 --source /scratch/ILSVRC2012
+    """
+    from benchmark.data.images import data_root as resolve_data
+    from benchmark.data.prepare import prepare
+
+    for name in names:
+        prepare(name, resolve_data(data_root), source, size)
+
+
+@data.command("import")
+def data_import(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Holds NAME-SPLIT.npz files or folders of images.")],
+    replace: Annotated[bool, typer.Option("--replace", help="Replace sets that are there with other images.")] = False,
+    data_root: Data = None,
+) -> None:
+    """Take in your own in-distribution, auxiliary and OOD sets.
+
+    \b
+    Examples:
+      bench data import my-images/
+      bench data import my-images/ --replace
+    """
+    from benchmark.data.images import data_root as resolve_data
+    from benchmark.data.prepare import import_dir
+
+    import_dir(folder, resolve_data(data_root), replace)
+
+
+@data.command("verify")
+def data_verify(data_root: Data = None) -> None:
+    """Recompute every stored set's hash and hold it against its manifest. Exit code 1 if one differs.
+
+    \b
+    Examples:
+      bench data verify
+    """
+    from benchmark.data.images import data_root as resolve_data
+    from benchmark.data.prepare import verify
+
+    root = resolve_data(data_root)
+    problems = verify(root)
+    for problem in problems:
+        _say(str(problem))
+    if problems:
+        raise typer.Exit(FAILED)
+    _say(f"all sets in {root} are as their manifests say")
+
+
+def _print_rows(rows: Sequence[Row], title: str, with_logs: bool = False) -> None:
+    """The state of runs as a table; the logs of runs that are not done in lines of their own (paths are long)."""
+    lines = [[row.name, row.state, *([row.age] if with_logs else []), row.detail] for row in rows]
+    _print_table(["run", "state", *(["age"] if with_logs else []), "detail"], lines, title)
+    if with_logs:
+        done = [row.log for row in rows if row.log is not None and row.state == "done"]
+        for row in rows:
+            if row.log is not None and row.state != "done":
+                _say(f"log of {row.name}: {row.log}")
+        if done:
+            _say(f"logs of the {len(done)} done: {done[0].parent.parent}/RUN/log.txt")
+
+
+def _print_table(columns: Sequence[str], lines: Sequence[Sequence[str]], title: str) -> None:
+    """A table that fits 80 columns or the terminal: a last cell that is too long goes below its line."""
+    widths = [max(len(line[i]) for line in [columns, *lines]) for i in range(len(columns))]
+    total = shutil.get_terminal_size((80, 24)).columns
+    room = total - sum(widths[:-1]) - 2 * (len(widths) - 1)
+    colours = {"done": "green", "ready": "green", "failed": "red", "no data": "red", "missing": "yellow",
+               "running": "cyan", "queued": "cyan"}
+    _say(title)
+    for line in [columns, *lines]:
+        cells = [cell.ljust(width) for cell, width in zip(line[:-1], widths, strict=False)]
+        last = " ".join(line[-1].split())
+        text = "  ".join([*cells, last if len(last) <= room else ""]).rstrip()
+        if len(last) > room:
+            text += "\n    " + (last if len(last) <= total - 4 else last[:total - 7] + "...")
+        typer.secho(text, fg=next((colours[cell] for cell in line[1:] if cell in colours), None), bold=line is columns)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _complain(text: str) -> None:
+    print("error: " + " ".join(text.split()), file=sys.stderr, flush=True)
+
+
+# typer carries click inside in some releases and depends on it in others; its own classes lead to the base.
+_ClickException: Any = typer.BadParameter.__mro__[2]
+
+
+def main() -> None:
+    """The entry point: whatever the user can mend is one line on stderr and exit code 2."""
+    try:
+        code = app(standalone_mode=False)
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+        sys.exit(code if isinstance(code, int) else 0)
+    except BenchError as error:
+        _complain(str(error))
+        sys.exit(USER_ERROR)
+    except _ClickException as error:
+        _complain(error.format_message())
+        sys.exit(USER_ERROR)
+    except (KeyboardInterrupt, typer.Abort):
+        print(f"stopped; what is done and saved is kept. To go on: {shlex.join(['bench', *sys.argv[1:]])}",
+              file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output went away (`bench status | head`): no complaint, nor one at interpreter exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+    except OSError as error:
+        _complain(_explain_os(error))
+        sys.exit(USER_ERROR)
+
+
+def _explain_os(error: OSError) -> str:
+    file = error.filename2 or error.filename or "a file"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{file}: disk full ({error.strerror}); make room and give the same command again, nothing done is lost"
+    return f"{file}: {error.strerror or error}"

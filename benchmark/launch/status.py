@@ -1,0 +1,96 @@
+"""How far the runs of a sweep are, in words: shared by `bench sweep`, `bench status` and both executors."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark.store import RunFolder, Status
+from benchmark.sweep import PlannedRun, state_of
+
+# The order in which a summary counts states.
+STATES = ("done", "running", "queued", "to score", "to do", "interrupted", "failed", "no data")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run as a line of a table."""
+
+    name: str
+    state: str
+    detail: str = ""  # progress, the error's last line, what is missing
+    age: str = ""  # since its last sign of life
+    log: Path | None = None
+
+
+def rows_of_plan(planned: Sequence[PlannedRun], queued: Mapping[str, str]) -> list[Row]:
+    """One row a run of a plan. queued: run name -> its job, as from `slurm.queued_jobs`."""
+    return [
+        Row(item.run.short_name, item.state, item.detail) if item.folder is None
+        else _row(item.folder, item.state, item.detail, queued)
+        for item in planned
+    ]
+
+
+def rows_of_folders(folders: Iterable[RunFolder], queued: Mapping[str, str]) -> list[Row]:
+    """One row a run folder, whatever sweep it came from. Raises BenchError for a broken config or record."""
+    rows = []
+    for folder in folders:
+        state, _, detail = state_of(folder.read_config(), folder)
+        rows.append(_row(folder, state, detail, queued))
+    return rows
+
+
+def _row(folder: RunFolder, state: str, detail: str, queued: Mapping[str, str]) -> Row:
+    status = folder.read_status()
+    if state not in ("done", "running") and folder.name in queued:
+        state, detail = "queued", f"job {queued[folder.name]}"
+    elif state in ("running", "interrupted") and status is not None:
+        detail = progress_text(status, with_time_left=state == "running")
+    newest = max((path.stat().st_mtime for path in (folder.record, folder.status) if path.exists()), default=0.0)
+    return Row(folder.name, state, detail, duration(time.time() - newest) if newest else "",
+               folder.log if folder.log.exists() else None)
+
+
+def counts(states: Iterable[str]) -> str:
+    """Counts in words: "3 done, 1 failed, 7 to do"."""
+    number = Counter(states)
+    ordered = [*(state for state in STATES if state in number), *(state for state in number if state not in STATES)]
+    return ", ".join(f"{number[state]} {state}" for state in ordered) or "no runs"
+
+
+def progress_text(status: Status, with_time_left: bool = True) -> str:
+    """One run's progress in a few words: "train 12/500, loss 8.213, 3h 05m left"."""
+    if status.phase != "train" or not status.epochs:
+        return status.phase or "starting"
+    parts = [f"train {status.epoch:.4g}/{status.epochs}"]
+    if status.loss is not None:
+        parts.append(f"loss {status.loss:.4g}")
+    if with_time_left and status.seconds_left is not None:
+        parts.append(f"{duration(status.seconds_left)} left")
+    return ", ".join(parts)
+
+
+def share_done(status: Status | None) -> float:
+    """Share of a run's steps that are done, 0 to 1."""
+    return min(1.0, status.step / status.steps) if status is not None and status.steps else 0.0
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: "45s", "12m 05s", "3h 05m", "2d 4h"."""
+    whole = max(0, round(seconds))
+    for unit, size, small, small_size in (("d", 86400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1)):
+        if whole >= size:
+            rest = whole % size // small_size
+            return f"{whole // size}{unit} {rest:02d}{small}" if unit != "d" else f"{whole // size}{unit} {rest}{small}"
+    return f"{whole}s"
+
+
+def mark_failed(folder: RunFolder, error: str) -> None:
+    """Record in status.json that the run failed, where the run could not do so itself. `error` ends in the reason."""
+    status = folder.read_status() or Status(state="failed")
+    folder.write_status(status.model_copy(update={
+        "state": "failed", "error": error, "updated": time.time(), "seconds_left": None}))
