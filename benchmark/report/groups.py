@@ -1,0 +1,166 @@
+"""Which runs may stand side by side: same settings, same images. All that a report compares is of one such group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmark.config import REFERENCES, RunConfig, digest
+from benchmark.errors import BenchError
+from benchmark.negatives import VARIANTS, variant
+from benchmark.store import Record, SetInRecord
+
+
+@dataclass(frozen=True)
+class Run:
+    """A planned run of a sweep and its record, None while there is none."""
+
+    config: RunConfig
+    recipe: str
+    record: Record | None = None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that share settings and images, so that their numbers may be compared.
+
+    heading: what tells this group from the others of the same sweep, "" where it is the only one.
+    """
+
+    heading: str
+    runs: tuple[Run, ...]
+
+    @property
+    def trained(self) -> list[RunConfig]:
+        return [run.config for run in self.runs if run.config.method.name not in REFERENCES]
+
+    @property
+    def in_dists(self) -> list[str]:
+        return list(dict.fromkeys(run.config.in_dist for run in self.runs))
+
+    def labels(self, in_dist: str) -> list[str]:
+        """The columns: variants in the paper's order, other runs in the sweep's, the reference rows last."""
+        order = {name: rank for rank, name in enumerate(VARIANTS)}
+        found = dict.fromkeys(run.config.label for run in self.runs if run.config.in_dist == in_dist)
+        return sorted(found, key=lambda label: (label in REFERENCES, order.get(label, len(order))))
+
+    def ood_sets(self, in_dist: str) -> list[str]:
+        """The OOD sets that the sweep asks for, in its order."""
+        runs = [run for run in self.runs if run.config.in_dist == in_dist]
+        return list(dict.fromkeys(ood for run in runs for ood in run.config.ood_sets()))
+
+    def records(self, in_dist: str, label: str) -> dict[int, Record]:
+        """Seed -> record of what is done."""
+        return {
+            run.config.seed: run.record
+            for run in self.runs
+            if run.record and run.config.in_dist == in_dist and run.config.label == label
+        }
+
+    def data(self) -> dict[str, SetInRecord]:
+        """ "set/split" -> what the runs read, the same for all of them."""
+        return {key: seen for run in self.runs if run.record for key, seen in run.record.data.items()}
+
+
+def title_of(label: str) -> str:
+    """What a column is called: the paper's name of the variant, or the label itself."""
+    if label in REFERENCES:
+        return label.replace("-", " ")
+    try:
+        return variant(label).label
+    except BenchError:  # the label of another method is no variant
+        return label
+
+
+def group_runs(configs: Iterable[RunConfig], records: Sequence[Record]) -> list[Group]:
+    """The runs of one or more sweeps with their records, split until no two runs of a group contradict each other.
+
+    Runs of different settings (`RunConfig.setting`) part first; records that read different images under one
+    "set/split" part next, the largest group first. A record that agrees with several groups is in each of them.
+    """
+    runs = {run.recipe: run for run in (Run(config, config.recipe_id()) for config in configs)}
+    by_recipe: dict[str, list[Record]] = {}
+    for record in records:
+        if record.recipe_id in runs:
+            by_recipe.setdefault(record.recipe_id, []).append(record)
+    settings = _by_setting(list(runs.values()))
+    differing = _differences([setting for setting, _ in settings])
+    groups = []
+    for setting, members in settings:
+        parts = _consistent([record for run in members for record in by_recipe.get(run.recipe, [])]) or [{}]
+        conflicts = _conflicting_sets(parts)
+        for number, part in enumerate(sorted(parts, key=len, reverse=True), 1):
+            heading = ", ".join(f"{key} = {_at(setting, key)}" for key in differing)
+            if conflicts:
+                heading += (
+                    f"{'; ' if heading else ''}images {number} of {len(parts)} (differ in {', '.join(conflicts)})"
+                )
+            groups.append(Group(heading, tuple(Run(run.config, run.recipe, part.get(run.recipe)) for run in members)))
+    return groups
+
+
+def _by_setting(runs: list[Run]) -> list[tuple[dict[str, Any], list[Run]]]:
+    """Trained runs by setting; each with the reference rows that the sweep has for these settings."""
+    references = {run.recipe: run for run in runs if run.config.method.name in REFERENCES}
+    trained = [run for run in runs if run.recipe not in references] or runs
+    groups: dict[str, tuple[dict[str, Any], list[Run]]] = {}
+    for run in trained:
+        setting = run.config.setting()
+        groups.setdefault(digest(setting), (setting, []))[1].append(run)
+    for _, members in groups.values():
+        present = {run.recipe for run in members}
+        for config in {run.config.in_dist: run.config for run in members}.values():
+            for name in REFERENCES:
+                raw = config.model_dump() | {"method": {"name": name}, "variant": "none", "seed": 0}
+                recipe = RunConfig.model_validate(raw).recipe_id()
+                if recipe in references and recipe not in present:
+                    present.add(recipe)
+                    members.append(references[recipe])
+    return list(groups.values())
+
+
+def _consistent(records: list[Record]) -> list[dict[str, Record]]:
+    """Greedy groups, recipe -> record, in each of which every "set/split" has one fingerprint."""
+    groups: list[tuple[dict[str, str], dict[str, Record]]] = []
+
+    def join(record: Record, prints: dict[str, str], members: dict[str, Record]) -> bool:
+        seen = {key: image_set.fingerprint for key, image_set in record.data.items()}
+        if any(prints.get(key, value) != value for key, value in seen.items()):
+            return False
+        prints.update(seen)
+        members.setdefault(record.recipe_id, record)
+        return True
+
+    for index, record in enumerate(records):
+        if not any([join(record, *group) for group in groups]):  # a list: it may join several
+            groups.append(({}, {}))
+            for earlier in [record, *records[:index]]:
+                join(earlier, *groups[-1])
+    return [members for _, members in groups]
+
+
+def _conflicting_sets(parts: list[dict[str, Record]]) -> list[str]:
+    prints: dict[str, set[str]] = {}
+    for part in parts:
+        for record in part.values():
+            for key, seen in record.data.items():
+                prints.setdefault(key, set()).add(seen.fingerprint)
+    return sorted(key for key, values in prints.items() if len(values) > 1)
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {prefix: value}
+    return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{prefix}.{key}" if prefix else key).items()}
+
+
+def _differences(settings: list[dict[str, Any]]) -> list[str]:
+    flat = [_flat(setting) for setting in settings]
+    keys = dict.fromkeys(key for setting in flat for key in setting)
+    return [key for key in keys if len({repr(setting.get(key)) for setting in flat}) > 1]
+
+
+def _at(setting: dict[str, Any], key: str) -> Any:
+    value = _flat(setting).get(key)
+    return "not set" if value is None else value

@@ -1,0 +1,154 @@
+"""`report`: from result folders to files, with what is missing, mixed or broken on the way."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from pathlib import Path
+
+import pytest
+from report_fakes import VARIANTS10, record_of, write_runs, write_sweep
+from rich.console import Console
+
+from benchmark.errors import BenchError
+from benchmark.report import build
+from benchmark.store import RunFolder
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def make(place: Path, **asked) -> tuple[list[str], str]:
+    """The names of the files written and what was printed."""
+    console = Console(file=io.StringIO(), width=80)
+    wanted = {"tables": [], "figures": [], "claims": False, "sweep": None} | asked
+    paths = build.report(Path("results"), Path("reports"), show=console, **wanted)
+    assert all((place / path).stat().st_size > 0 for path in paths)
+    return [str(path.relative_to("reports")) for path in paths], console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_everything_from_the_papers_sweeps(place):
+    two = write_sweep(place, variant=VARIANTS10)
+    one = write_sweep(place, variant=["rot-imgn", "combined"], in_dist=["cifar10", "cifar100"], name="table1.yaml")
+    write_runs(Path("results"), two)
+    write_runs(Path("results"), one)
+    names, text = make(place, tables=[1, 2], figures=[2, 3], claims=True)
+    assert names == [
+        "table1/table1.md", "table1/table1.csv", "table1/table1.tex", "table2/table2.md", "table2/table2.csv",
+        "table2/table2.tex", "table2/figure2.png", "table2/figure2.svg", "table2/figure3.png", "table2/figure3.svg",
+        "table1+table2/claims.md", "table1+table2/claims.csv",
+    ]  # fmt: skip
+    assert max(map(len, text.splitlines())) <= 80
+    assert "Table 1." in text and "Table 2." in text and "18 claims:" in text
+    assert not list((place / "reports").rglob("*.tmp"))
+
+
+def test_a_named_sweep_picks_the_runs_and_the_folder(place):
+    path = write_sweep(place, variant=["dino"], name="mine.yaml")
+    write_runs(Path("results"), path)
+    names, _ = make(place, tables=[2], sweep=path)
+    assert names == ["mine/table2.md", "mine/table2.csv", "mine/table2.tex"]
+
+
+def test_the_same_records_give_the_same_bytes(place):
+    path = write_sweep(place, variant=["dino", "imgn", "dti"])
+    write_runs(Path("results"), path)
+    names, _ = make(place, tables=[2], figures=[2], claims=True, sweep=path)
+    before = {name: (place / "reports" / name).read_bytes() for name in names}
+    make(place, tables=[2], figures=[2], claims=True, sweep=path)
+    assert before == {name: (place / "reports" / name).read_bytes() for name in names}
+
+
+def test_no_records_is_one_line_that_says_what_to_run(place):
+    write_sweep(place, variant=["dino"])
+    with pytest.raises(BenchError) as error:
+        make(place, tables=[2])
+    assert str(error.value) == "results: no records for sweeps/table2.yaml yet; run: bench sweep sweeps/table2.yaml"
+    assert not (place / "reports").exists()
+
+
+def test_runs_made_with_set_are_found_with_the_same_set(place):
+    path = write_sweep(place, variant=["dino"], extra="base: {train: {warmup_epochs: 1}}")
+    short = write_sweep(place, variant=["dino"], extra="base: {train: {warmup_epochs: 1, epochs: 2}}", name="s.yaml")
+    write_runs(Path("results"), short, lambda c: record_of(c) if c.variant == "dino" else None)
+    with pytest.raises(BenchError, match="its 1 records are of other settings"):
+        make(place, tables=[2], sweep=path)
+    _, text = make(place, tables=[2], sweep=path, sets=["train.epochs=2"])
+    assert "2 epochs" in text
+
+
+def test_one_sweep_without_records_does_not_hide_the_other(place):
+    write_runs(Path("results"), write_sweep(place, variant=["dino"]))
+    write_sweep(place, variant=["combined"], in_dist=["cifar100"], name="table1.yaml")
+    names, text = make(place, tables=[1, 2])
+    assert names == ["table2/table2.md", "table2/table2.csv", "table2/table2.tex"]
+    assert "no records for sweeps/table1.yaml yet" in text
+
+
+def test_a_half_finished_sweep_reports_what_there_is(place):
+    path = write_sweep(place, variant=VARIANTS10)
+    write_runs(Path("results"), path, lambda c: record_of(c) if c.variant in ("dino", "imgn") else None)
+    names, text = make(place, tables=[2], figures=[2, 3], claims=True, sweep=path)
+    assert len(names) == 9
+    joined = " ".join(text.split())
+    assert "80 of 96 cells missing" in joined and "10 of 12 runs have no record yet" in joined
+    assert "not measured" in text
+
+
+def test_protocols_get_tables_of_their_own(place):
+    path = write_sweep(place, variant=["dino", "imgn"], protocol=["paper", "authors"])
+    write_runs(Path("results"), path)
+    names, _ = make(place, tables=[2], figures=[3], claims=True, sweep=path)
+    text = (place / "reports/table2/table2.md").read_text()
+    assert text.count("## Table 2") == 2
+    assert "### protocol = paper" in text and "### protocol = authors" in text
+    assert "table2/figure3-2.png" in names
+    rows = (place / "reports/table2/table2.csv").read_text().splitlines()
+    assert len(rows) == len(set(rows))
+
+
+def test_a_newer_schema_is_one_line(place):
+    path = write_sweep(place, variant=["dino"])
+    (record, *_) = write_runs(Path("results"), path)
+    file = RunFolder(Path("results") / f"{record.name}-{record.run_id[:8]}").record
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"schema_version": 99}))
+    with pytest.raises(BenchError, match="newer release") as error:
+        make(place, tables=[2])
+    assert str(file) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("asked", "line"), [({"tables": [3]}, "unknown table 3"), ({"figures": [1]}, "unknown figure 1")]
+)
+def test_unknown_tables_and_figures(place, asked, line):
+    with pytest.raises(BenchError, match=line):
+        make(place, **asked)
+
+
+def test_sweeps_are_looked_up_here_and_then_beside_the_package(place):
+    assert build.find_sweep("table2.yaml") == Path(build.__file__).parents[2] / "sweeps" / "table2.yaml"
+    write_sweep(place, variant=["dino"])
+    assert build.find_sweep("table2.yaml") == Path("sweeps/table2.yaml")
+    with pytest.raises(BenchError, match=r"sweeps/none\.yaml: no such file"):
+        build.find_sweep("none.yaml")
+
+
+def test_2000_records_take_less_than_5_seconds(place):
+    path = write_sweep(place, variant=VARIANTS10, seed=list(range(200)))
+    from benchmark import sweep as sweeps
+
+    for run in sweeps.load(path).runs:  # without fsync, which 4,000 times over is the slow part
+        record = record_of(run.config)
+        folder = RunFolder(Path("results") / f"{record.name}-{record.run_id[:8]}")
+        folder.path.mkdir(parents=True)
+        folder.config.write_text("{}")
+        folder.record.write_text(record.model_dump_json())
+    start = time.process_time()  # of this process alone: the machine may be busy
+    make(place, tables=[2], claims=True, sweep=path)
+    seconds = time.process_time() - start
+    print(f"2,000 records: {seconds:.1f} s")
+    assert seconds < 5

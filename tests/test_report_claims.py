@@ -1,0 +1,138 @@
+"""The paper's claims, held against invented runs."""
+
+from __future__ import annotations
+
+import pytest
+from report_fakes import config, paper_auroc, record_of
+from scipy import stats
+
+from benchmark.negatives import VARIANTS
+from benchmark.report.claims import RULES, Claim, as_csv, check, markdown
+from benchmark.report.groups import Group, group_runs
+
+
+def group_of(configs, make=record_of) -> Group:
+    (group,) = group_runs(configs, [record for c in configs if (record := make(c))])
+    return group
+
+
+def paper_runs(**fields):
+    cifar100 = [config(in_dist="cifar100", variant=name, **fields) for name in ("rot-imgn", "combined")]
+    return [config(variant=name, **fields) for name in VARIANTS] + cifar100
+
+
+def find(results: list[Claim], text: str) -> Claim:
+    (claim,) = [claim for claim in results if text in claim.text]
+    return claim
+
+
+def test_the_papers_own_numbers_reproduce_the_papers_claims():
+    occupied = {"dino": 2000.0}
+    make = lambda c: record_of(c, occupancy={"paper": occupied.get(c.variant, 1500.0), "classes": 4096})  # noqa: E731
+    results = check(group_of(paper_runs(), make))
+    wanted = {  # METHOD: as the text has them
+        "Rot. ImgN beats ImgN on average": 2.63, "Rot. DTI beats DTI": 1.55, "Rot.360 ImgN is below": -1.57,
+        "over DINO by Rot. ImgN": 10.79, "over DINO by Rot. DTI": 14.99, "best single source": 0.19,
+        "Combined beats": 0.24, "Pix. Perm. is on par": -0.60, "Perm-4 ImgN is on par": -1.93,
+        "Perm-16 ImgN is on par": 0.12,
+        "best label-free rival on": 3.57, "supervised-helped": 0.96, "self-supervised rival on CIFAR100 → LSUN": 5.53,
+    }  # fmt: skip
+    for text, number in wanted.items():
+        claim = find(results, text)
+        assert float(claim.published) == pytest.approx(number, abs=0.0001), text
+        assert claim.ours == pytest.approx(number, abs=0.011), text  # the text subtracts rounded averages
+        assert (claim.verdict, claim.n) == ("holds", 1), text
+    assert find(results, "fewer soft classes").ours == 500
+    assert len(results) == len(wanted) + 1 + 4
+
+
+def test_claims_fail_when_the_numbers_turn():
+    turned = lambda c: record_of(c, lambda c, ood: 150 - paper_auroc(c, ood))  # noqa: E731
+    results = check(group_of(paper_runs(), turned))
+    for text in ("Rot. ImgN beats ImgN", "Rot. DTI beats", "is below", "by Rot. DTI", "best single", "Combined beats",
+                 "supervised-helped", "Perm-4"):  # fmt: skip
+        assert find(results, text).verdict == "fails", text
+
+
+@pytest.mark.parametrize(("above", "verdict"), [(-3.0, "holds"), (0.99, "holds"), (1.01, "fails")])
+def test_on_par_means_at_most_one_point_above(above, verdict):
+    make = lambda c: record_of(c, lambda c, ood: 80 + above * (c.variant == "perm-4-imgn"))  # noqa: E731
+    assert find(check(group_of(paper_runs(), make)), "Perm-4").verdict == verdict
+    assert any("at most 1 point above" in rule for rule in RULES)
+
+
+def test_occupancy_fails_when_one_negative_fills_more_than_dino():
+    counts = {"dino": 1000.0, "dti": 1001.0}
+    make = lambda c: record_of(c, occupancy={"paper": counts.get(c.variant, 900.0), "classes": 4096})  # noqa: E731
+    claim = find(check(group_of(paper_runs(), make)), "fewer soft classes")
+    assert (claim.verdict, claim.ours) == ("fails", -1) and "next: DTI" in claim.note
+
+
+def test_seeds_are_paired():
+    # The seeds differ by far more than the variants: only a paired interval sees the gain.
+    def auroc(c, ood):
+        return 50 + 10.0 * c.seed + (1.0 + 0.1 * c.seed) * (c.variant == "rot-imgn")
+
+    configs = [config(variant=name, seed=seed) for name in ("imgn", "rot-imgn") for seed in (0, 1, 2)]
+    claim = find(check(group_of(configs, lambda c: record_of(c, auroc))), "Rot. ImgN beats ImgN")
+    half = stats.t.ppf(0.975, 2) * 0.1 / 3**0.5
+    assert (claim.ours, claim.n) == (pytest.approx(1.1), 3)
+    assert claim.ours_text == f"+1.10 ± {half:.2f}"
+
+
+def test_missing_runs_and_sets_are_not_measured():
+    results = check(group_of([config(variant="dino"), config(variant="imgn")]))
+    for text in ("Rot. ImgN beats", "by Rot. ImgN", "best single", "label-free rival", "CIFAR100 → LSUN", "fewer"):
+        claim = find(results, text)
+        assert (claim.verdict, claim.ours, claim.n) == ("not measured", None, 0) and claim.note, text
+    assert "Rot. ImgN" in find(results, "Rot. ImgN beats").note
+    for claim in results[-4:]:  # two points make no correlation
+        assert claim.verdict == "not measured" and claim.n == 2
+
+
+def test_an_average_needs_every_set_of_the_table():
+    def auroc(c, ood):
+        return None if (c.variant, ood) == ("imgn", "lsun") else paper_auroc(c, ood)
+
+    results = check(group_of(paper_runs(), lambda c: record_of(c, auroc)))
+    assert find(results, "Rot. ImgN beats").verdict == "not measured"
+
+
+def test_synthetic_runs_leave_named_sets_unmeasured():
+    sets = {"ood": ["synthetic-near", "synthetic-digits"]}
+    configs = [config(in_dist="synthetic", variant=name, eval=sets) for name in VARIANTS]
+    rank = list(VARIANTS).index
+    results = check(group_of(configs, lambda c: record_of(c, lambda c, ood: 60.0 + rank(c.variant))))
+    for text in ("STL10 gains over DINO by Rot. ImgN", "best single source", "Combined beats", "label-free", "LSUN"):
+        assert find(results, text).verdict == "not measured", text
+    average = find(results, "Rot. ImgN beats ImgN")
+    assert (average.verdict, average.ours) == ("holds", 1.0)
+    assert "on Synthetic, not CIFAR10" in average.note and "over 2 sets, not the paper's eight" in average.note
+    assert find(results, "k-NN accuracy, k=20 correlates positively with AUROC on Synthetic → Synthetic near").n == 11
+
+
+def test_stand_ins_are_named_and_never_held_against_a_rival():
+    sets = {"ood": ["cifar10", "lsunlike"]}
+    configs = [config(in_dist="cifar100", variant="rot-imgn", eval=sets)]
+    claim = find(check(group_of(configs)), "self-supervised rival")
+    assert claim.verdict == "not measured" and "LSUN-like stands in for LSUN" in claim.note
+    sets = {"ood": ["cifar100", "stl10-unlabeled"]}
+    configs = [config(variant=name, eval=sets) for name in ("dino", "rot-imgn")]
+    claim = find(check(group_of(configs)), "by Rot. ImgN")
+    assert claim.verdict == "holds" and "stands in for STL10" in claim.note
+
+
+def test_imported_images_are_named_beside_a_rival():
+    claim = find(check(group_of(paper_runs(), lambda c: record_of(c, official=False))), "best label-free rival")
+    assert claim.verdict == "holds" and "imported" in claim.note
+
+
+def test_files_hold_every_claim_and_the_rules():
+    group = group_of(paper_runs())
+    results = check(group)
+    text = markdown(group, results)
+    assert all(claim.text.replace("_", r"\_") in text for claim in results)
+    assert "on par with or below DINO" in text and "not measured" in text
+    assert len(as_csv([(group, results)]).splitlines()) == len(results) + 1
+    held = sum(claim.verdict == "holds" for claim in results)
+    assert f"{len(results)} claims: {held} hold" in text

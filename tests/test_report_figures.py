@@ -1,0 +1,140 @@
+"""Figures 2 and 3: which points they show, their correlations, and that their bytes never change."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+from report_fakes import VARIANTS10, config, paper_auroc, record_of
+from scipy import stats
+
+from benchmark.negatives import VARIANTS
+from benchmark.report import figures
+from benchmark.report.groups import Group, group_runs
+
+
+def group_of(configs, make=record_of) -> Group:
+    (group,) = group_runs(configs, [make(c) for c in configs])
+    return group
+
+
+def all_configs(**fields):
+    references = [config(method={"name": name}, **fields) for name in ("untrained", "image-statistics")]
+    return [config(variant=name, **fields) for name in VARIANTS] + references
+
+
+def panels(figure):
+    return [axes for axes in figure.axes if axes.get_title(loc="left")]
+
+
+def drawn(axes) -> set[tuple[float, float]]:
+    """The places of the markers (error bars have none)."""
+    return {
+        (round(float(line.get_xdata()[0]), 6), round(float(line.get_ydata()[0]), 6))
+        for line in axes.get_lines()
+        if line.get_marker() not in ("", "None", None) and len(line.get_xdata()) == 1
+    }
+
+
+def test_styles_are_distinct_and_cover_every_column():
+    assert set(figures.STYLES) == {*VARIANTS, "untrained", "image-statistics"}
+    assert len(set(figures.STYLES.values())) == len(figures.STYLES)
+
+
+def test_figure3_shows_every_variant_once_and_its_correlation():
+    sensitivity = {name: 50 + 3 * (i % 4) for i, name in enumerate([*VARIANTS, "none"])}
+    group = group_of(all_configs(), lambda c: record_of(c, sensitivity=float(sensitivity[c.variant])))
+    shown = panels(figures._figure3(group, "cifar10"))
+    assert len(shown) == 4
+    for axes, ood in ((shown[2], "cifar100"), (shown[3], "texture")):
+        xs = [paper_auroc(config(variant=name), ood) for name in VARIANTS]
+        ys = [sensitivity[name] for name in VARIANTS]
+        assert {(round(x, 6), y) for x, y in zip(xs, ys, strict=True)} == drawn(axes)
+        r = stats.pearsonr(xs, ys)
+        low, high = r.confidence_interval(0.95)
+        rho = stats.spearmanr(xs, ys).statistic
+        assert f"r = {r.statistic:.2f} [{low:.2f}, {high:.2f}], ρ = {rho:.2f}, n = 11" in axes.get_title(loc="left")
+        assert "off the axes: untrained (60.0" in axes.get_xlabel()  # far from the variants
+
+
+def test_a_reference_near_the_variants_is_drawn_hollow_and_not_counted():
+    auroc = lambda c, ood: paper_auroc(c, ood) if c.variant != "none" else 90.0  # noqa: E731
+    group = group_of(all_configs(), lambda c: record_of(c, auroc))
+    axes = panels(figures._figure3(group, "cifar10"))[0]
+    assert "n = 11" in axes.get_title(loc="left") and "off the axes" not in axes.get_xlabel()
+    hollow = [line for line in axes.get_lines() if line.get_markerfacecolor() == "none"]
+    assert len(hollow) == 2
+
+
+def test_several_seeds_make_one_point_with_error_bars():
+    configs = [config(variant=name, seed=seed) for name in ("dino", "imgn", "dti") for seed in (0, 1)]
+    group = group_of(configs, lambda c: record_of(c, lambda c, ood: paper_auroc(c, ood) + c.seed))
+    axes = panels(figures._figure3(group, "cifar10"))[0]
+    assert len(drawn(axes)) == 3
+    points = figures.variant_points(group, "cifar10", lambda r: r.ood["cifar100"].auroc, lambda r: r.sensitivity)
+    x, y = points["dino"]
+    assert (x.mean, x.n, y.n) == (pytest.approx(90.79), 2, 2)
+    assert x.half == pytest.approx(stats.t.ppf(0.975, 1) * 0.5)
+
+
+def test_figure2_bars_are_the_occupied_classes():
+    group = group_of(all_configs())
+    bars, scatter = panels(figures._figure2(group, "cifar10"))
+    widths = [bar.get_width() for bar in bars.patches]
+    assert widths == [pytest.approx(3000 - 10 * paper_auroc(config(variant=name), "cifar100")) for name in VARIANTS]
+    assert [label.get_text() for label in bars.get_yticklabels()][:3] == ["DINO", "ImgN", "Rot. ImgN"]
+    assert len(drawn(scatter)) == 11 - 1  # DTI and Rot. DTI have one published CIFAR100 between them
+    assert "r = -1.00" in scatter.get_title(loc="left")
+
+
+def test_the_authors_protocol_counts_their_reading_of_occupancy():
+    configs = [config(variant=name, protocol="authors") for name in ("dino", "imgn")]
+    bars, _ = panels(figures._figure2(group_of(configs), "cifar10"))
+    assert [bar.get_width() for bar in bars.patches] == [7, 7]
+
+
+@pytest.mark.parametrize(
+    ("in_dist", "ood", "near", "far"),
+    [
+        ("cifar10", ["svhn", "texture", "cifar100"], "cifar100", "texture"),
+        ("cifar100", ["svhn", "cifar10", "places365"], "cifar10", "svhn"),
+        ("synthetic", ["synthetic-digits", "synthetic-textures", "synthetic-near"], "synthetic-near",
+         "synthetic-textures"),
+        ("cifar10", ["svhn"], None, "svhn"),
+    ],
+)
+def test_near_and_far_sets_of_figure3(in_dist, ood, near, far):
+    c = config(in_dist=in_dist, variant="dino", eval={"ood": ood})
+    group = group_of([c], lambda c: record_of(c, lambda c, ood: 80.0))
+    chosen = figures.near_and_far(group, in_dist)
+    assert (chosen.get("near"), chosen["far"]) == (near, far)
+    assert figures.draw(3, group, in_dist)["png"][:4] == b"\x89PNG"
+
+
+def test_bytes_never_change_and_constant_input_warns_of_nothing():
+    group = group_of(all_configs(), lambda c: record_of(c, lambda c, ood: 80.0))  # every correlation undefined
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        first, again = figures.draw(2, group, "cifar10"), figures.draw(2, group, "cifar10")
+    assert first == again
+    assert set(first) == {"png", "svg"}
+    assert b"<dc:date>" not in first["svg"] and first["svg"].startswith(b"<?xml")
+    title = panels(figures._figure2(group, "cifar10"))[1].get_title(loc="left")
+    assert "correlation undefined, n = 11" in title
+
+
+def test_png_is_200_dpi(tmp_path):
+    import io
+
+    from PIL import Image
+
+    group = group_of([config(variant=name) for name in VARIANTS10[:3]])
+    image = Image.open(io.BytesIO(figures.draw(2, group, "cifar10")["png"]))
+    assert image.size == (1800, 960)
+    assert round(image.info["dpi"][0]) == 200
+
+
+def test_a_half_finished_sweep_draws_what_there_is():
+    configs = all_configs()
+    (group,) = group_runs(configs, [record_of(configs[0])])
+    assert figures.draw(3, group, "cifar10")["svg"]
