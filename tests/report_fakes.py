@@ -54,7 +54,7 @@ def record_of(
         "knn_accuracy": {"20": first - 1, "10": first - 2},
         "sensitivity": 100 - first / 2,
         "occupancy": None if reference else {"paper": 3000 - 10 * first, "authors": 7, "classes": 4096},
-        "environment": {"hardware": "one GPU", "torch": "2.11", "commit": "0123456789abcdef"},
+        "environment": {"hardware": "one GPU", "packages": {"torch": "2.11"}, "commit": "0123456789abcdef"},
     }
     return Record(**(given | fields))
 

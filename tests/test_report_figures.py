@@ -108,7 +108,7 @@ def test_near_and_far_sets_of_figure3(in_dist, ood, near, far):
     group = group_of([c], lambda c: record_of(c, lambda c, ood: 80.0))
     chosen = figures.near_and_far(group, in_dist)
     assert (chosen.get("near"), chosen["far"]) == (near, far)
-    assert figures.draw(3, group, in_dist)["png"][:4] == b"\x89PNG"
+    assert len(panels(figures._figure3(group, in_dist))) == (4 if near else 2)
 
 
 def test_bytes_never_change_and_constant_input_warns_of_nothing():

@@ -361,7 +361,7 @@ def _machine(environment: dict[str, Any]) -> str:
     hardware = environment.get("hardware") or ""
     if isinstance(hardware, dict):
         hardware = ", ".join(str(value) for value in hardware.values() if value)
-    torch = environment.get("torch")
+    torch = environment.get("torch") or (environment.get("packages") or {}).get("torch")
     commit = environment.get("commit")
     parts = [str(hardware), f"torch {torch}" if torch else "", f"commit {str(commit)[:10]}" if commit else ""]
     return ", ".join(part for part in parts if part)
