@@ -17,7 +17,7 @@ import pytest
 
 from benchmark.config import RunConfig
 from benchmark.launch import local
-from benchmark.launch.local import Job, Outcome, Slot, run_queue
+from benchmark.launch.local import Job, Outcome, Slot, by_command, run_queue
 from benchmark.launch.status import counts, duration, progress_text
 from benchmark.store import Record, RunFolder, Status
 
@@ -89,7 +89,9 @@ def queue(tmp_path: Path) -> Callable[..., tuple[dict[str, Outcome], Seen]]:
         seen = Seen()
         outcomes = run_queue(
             jobs, [Slot(None, 1)] * slots,
-            lambda job, slot: [sys.executable, "-S", str(stub), str(job.folder.path), behaviours[job.folder.name]],
+            by_command(
+                lambda job, slot: [sys.executable, "-S", str(stub), str(job.folder.path), behaviours[job.folder.name]]
+            ),
             seen,
         )
         return {outcome.name: outcome for outcome in outcomes}, seen
@@ -221,7 +223,7 @@ def test_an_error_of_the_queue_itself_leaves_no_process(tmp_path: Path) -> None:
         return [sys.executable, "-S", str(stub), str(job.folder.path), "long"]
 
     with pytest.raises(OSError, match="No space"):
-        run_queue(jobs, [Slot(None, 1)] * 2, command, Seen())
+        run_queue(jobs, [Slot(None, 1)] * 2, by_command(command), Seen())
     assert (tmp_path / "a" / "checkpoint.pt").exists()
     assert all(ended(int(pid)) for pid in (tmp_path / "a" / "pids.txt").read_text().split())
 
@@ -251,11 +253,11 @@ def test_two_queues_at_once_train_each_run_once(tmp_path: Path) -> None:
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         from pathlib import Path
         from test_local import CONFIG, Seen
-        from benchmark.launch.local import Job, Slot, run_queue
+        from benchmark.launch.local import Job, Slot, by_command, run_queue
         from benchmark.store import RunFolder
         jobs = [Job(CONFIG, RunFolder(Path({str(tmp_path)!r}) / name)) for name in "abc"]
-        outcomes = run_queue(jobs, [Slot(None, 1)] * 2, lambda job, slot: [
-            sys.executable, {str(child)!r}, str(job.folder.path), {str(example)!r}], Seen())
+        outcomes = run_queue(jobs, [Slot(None, 1)] * 2, by_command(lambda job, slot: [
+            sys.executable, {str(child)!r}, str(job.folder.path), {str(example)!r}]), Seen())
         print(*sorted(outcome.state for outcome in outcomes))
     """))
     parents = [subprocess.Popen([sys.executable, str(parent)], stdout=subprocess.PIPE, text=True) for _ in range(2)]
@@ -278,9 +280,14 @@ def test_slots_divide_gpus_and_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Slot("5", 4).environment()["OMP_NUM_THREADS"] == "4"
 
 
-def test_the_child_is_this_python_and_the_written_config(tmp_path: Path) -> None:
+def test_on_a_gpu_the_child_is_this_python_and_the_written_config(tmp_path: Path, monkeypatch) -> None:
     folder = RunFolder(tmp_path / "run")
-    command = local.bench_run(Path("/data"), 60)(Job(CONFIG, folder), Slot(None, 2))
+    folder.path.mkdir()
+    started = []
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **options: started.append((command, options)))
+    local.bench_run(Path("/data"), 60)(Job(CONFIG, folder), Slot("3", 2))
+    [(command, options)] = started
+    assert options["env"]["CUDA_VISIBLE_DEVICES"] == "3" and options["start_new_session"]
     assert command[:4] == [sys.executable, "-m", "benchmark", "run"] and command[4] == str(folder.config)
     assert command[command.index("--threads") + 1] == "2" and command[command.index("--results") + 1] == str(tmp_path)
 

@@ -1,12 +1,13 @@
 """The local executor: a small queue of subprocesses, one slot a GPU, or --jobs slots on a CPU with threads divided.
 
-Each run is its own process (`python -m benchmark run .../config.yaml`) in its own process group, so that a crash takes
-nothing else along and Ctrl-C reaches the queue alone, which then stops the runs in order. What a run does is written in
-its folder; the queue reads status.json and writes it only for a process that died without a word.
+Each run is its own process (`bench run .../config.yaml`) in its own process group, so that a crash takes nothing else
+along and Ctrl-C reaches the queue alone, which then stops the runs in order. What a run does is written in its folder;
+the queue reads status.json and writes it only for a process that died without a word.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
 import signal
@@ -32,6 +33,7 @@ INTERRUPTED = 130  # exit code of `bench run` after SIGINT or SIGTERM, its check
 STOP_STAGES = ((0.0, signal.SIGINT), (20.0, signal.SIGTERM), (30.0, signal.SIGKILL))
 POLL_SECONDS = 0.1
 LOG_TAIL_LINES = 15
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Slot:
 
     def environment(self) -> dict[str, str]:
         """The environment of a process in this slot."""
-        threads = {name: str(self.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+        threads = {name: str(self.threads) for name in THREAD_VARIABLES}
         gpu = {} if self.gpu is None else {"CUDA_VISIBLE_DEVICES": self.gpu}
         return {**os.environ, **threads, **gpu, "PYTHONUNBUFFERED": "1"}
 
@@ -66,7 +68,18 @@ class Outcome:
     seconds: float = 0.0
 
 
-Command = Callable[[Job, Slot], list[str]]
+class Process(Protocol):
+    """What the queue asks of a run's process."""
+
+    @property
+    def pid(self) -> int | None: ...
+
+    def poll(self) -> int | None:
+        """Its exit code (minus the signal's number if one killed it), None while it runs."""
+        ...
+
+
+Launch = Callable[[Job, Slot], Process]  # starts a run, its output going to the end of its log
 
 
 class Display(Protocol):
@@ -79,15 +92,81 @@ class Display(Protocol):
     def ended(self, outcome: Outcome) -> None: ...
 
 
-def bench_run(data_root: Path, checkpoint_seconds: float) -> Command:
-    """The command of a run: `bench run` by this very Python."""
+def bench_run(data_root: Path, checkpoint_seconds: float) -> Launch:
+    """Starts `bench run`: on a GPU as a program of its own, on a CPU forked from a process that has torch imported.
 
-    def command(job: Job, slot: Slot) -> list[str]:
-        return [sys.executable, "-m", "benchmark", "run", str(job.folder.config), "--results",
-                str(job.folder.path.parent), "--data", str(data_root), "--threads", str(slot.threads),
-                "--checkpoint-every", f"{checkpoint_seconds:g}"]
+    Importing torch, timm and scikit-learn takes ten seconds and more, as long as many a CPU run; a run on a GPU is long
+    enough not to care, and gets a process that no CUDA state can leak into.
+    """
 
-    return command
+    def arguments(job: Job, slot: Slot) -> list[str]:
+        return [
+            "run",
+            str(job.folder.config),
+            "--results",
+            str(job.folder.path.parent),
+            "--data",
+            str(data_root),
+            "--threads",
+            str(slot.threads),
+            "--checkpoint-every",
+            f"{checkpoint_seconds:g}",
+        ]
+
+    as_program = by_command(lambda job, slot: [sys.executable, "-m", "benchmark", *arguments(job, slot)])
+
+    def launch(job: Job, slot: Slot) -> Process:
+        return as_program(job, slot) if slot.gpu is not None else _Forked(arguments(job, slot), job.folder.log, slot)
+
+    return launch
+
+
+def by_command(command: Callable[[Job, Slot], list[str]]) -> Launch:
+    """Starts a run as the program that `command` names."""
+
+    def launch(job: Job, slot: Slot) -> Process:
+        with open(job.folder.log, "ab") as log:
+            return subprocess.Popen(
+                command(job, slot),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=slot.environment(),
+                start_new_session=True,
+            )
+
+    return launch
+
+
+class _Forked:
+    """`bench run` in a fork of multiprocessing's fork server, which has the heavy imports behind it."""
+
+    def __init__(self, arguments: list[str], log: Path, slot: Slot) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["benchmark.run", "sklearn.metrics"])
+        # Read by OpenMP and BLAS when they are imported, so by the server: all CPU slots have equally many threads.
+        os.environ.update({name: str(slot.threads) for name in THREAD_VARIABLES})
+        self._process = context.Process(target=_run_forked, args=(arguments, str(log)))
+        self._process.start()
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+
+def _run_forked(arguments: list[str], log: str) -> None:
+    """In the fork: become the leader of a process group, write to the log, and be `bench run`."""
+    os.setsid()
+    stream = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    for number in (1, 2):
+        os.dup2(stream, number)
+    sys.argv = ["bench", *arguments]
+    from benchmark.cli import main
+
+    main()
 
 
 def make_slots(runs: int, jobs: int | None) -> list[Slot]:
@@ -107,14 +186,19 @@ def visible_gpus() -> list[str]:
     if shutil.which("nvidia-smi") is None:
         return []
     try:
-        answer = subprocess.run(["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
-                                capture_output=True, text=True, timeout=30, check=True)
+        answer = subprocess.run(
+            ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
     except (subprocess.SubprocessError, OSError):
         return []
     return answer.stdout.split()
 
 
-def run_queue(jobs: Sequence[Job], slots: Sequence[Slot], command: Command, display: Display) -> list[Outcome]:
+def run_queue(jobs: Sequence[Job], slots: Sequence[Slot], launch: Launch, display: Display) -> list[Outcome]:
     """Run `jobs` in order, at most one a slot, and return how each ended. A run that fails leaves the others going.
 
     SIGINT, SIGTERM and SIGHUP stop all runs (each saves a checkpoint); those and the ones not started yet come back as
@@ -137,7 +221,7 @@ def run_queue(jobs: Sequence[Job], slots: Sequence[Slot], command: Command, disp
                     elif state == "running":
                         end(Outcome(job.folder.name, "elsewhere", "another process is on it"))
                     else:
-                        running.append(_Child(job, free.pop(0), command))
+                        running.append(_Child(job, free.pop(0), launch))
                         display.started(job)
                 while waiting and stop.asked:
                     end(Outcome(waiting.popleft().folder.name, "interrupted", "not started"))
@@ -206,7 +290,7 @@ def _stop_requests() -> Iterator[_Stop]:
 class _Child:
     """The process of one run."""
 
-    def __init__(self, job: Job, slot: Slot, command: Command) -> None:
+    def __init__(self, job: Job, slot: Slot, launch: Launch) -> None:
         self.job, self.slot = job, slot
         folder = job.folder
         folder.path.mkdir(parents=True, exist_ok=True)
@@ -215,22 +299,22 @@ class _Child:
         folder.status.unlink(missing_ok=True)  # so that what is there at the end was written by this process
         self._stages_sent = 0
         self._started = time.monotonic()
-        with open(folder.log, "ab") as log:
-            self._log_start = log.tell()
-            self.process = subprocess.Popen(command(job, slot), stdin=subprocess.DEVNULL, stdout=log,
-                                            stderr=subprocess.STDOUT, env=slot.environment(), start_new_session=True)
+        self._log_start = folder.log.stat().st_size if folder.log.exists() else 0
+        folder.log.touch()
+        self.process = launch(job, slot)
 
     def stop(self, stop: _Stop) -> None:
         """Send the stop signals that are due: SIGINT to the run alone, the harder ones to its whole group."""
-        for _, number in STOP_STAGES[self._stages_sent:stop.stages()]:
+        for _, number in STOP_STAGES[self._stages_sent : stop.stages()]:
             with suppress(ProcessLookupError):
-                if self.process.poll() is None:
+                if self.process.poll() is None and self.process.pid:
                     (os.kill if number == signal.SIGINT else os.killpg)(self.process.pid, number)
         self._stages_sent = max(self._stages_sent, stop.stages())
 
     def kill_group(self) -> None:
         """End what the run's process left behind (loader workers outlive a crash)."""
         with suppress(ProcessLookupError, PermissionError):
+            assert self.process.pid
             os.killpg(self.process.pid, signal.SIGKILL)
 
     def outcome(self, stopping: bool) -> Outcome | None:
@@ -316,8 +400,12 @@ class Bars:
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
         self._folders = {job.folder.name: job.folder for job in jobs}
-        self._progress = Progress(TextColumn("{task.description}", markup=False), BarColumn(bar_width=14),
-                                  TextColumn("{task.fields[detail]}", markup=False), TimeElapsedColumn())
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=14),
+            TextColumn("{task.fields[detail]}", markup=False),
+            TimeElapsedColumn(),
+        )
         self._sweep = self._progress.add_task("sweep", total=len(jobs), detail="")
         self._bars: dict[str, Any] = {}
         self._last = 0.0
@@ -339,8 +427,11 @@ class Bars:
         for job in jobs:
             status = job.folder.read_status()
             shares += share_done(status)
-            self._progress.update(self._bars[job.folder.name], completed=share_done(status),
-                                  detail=progress_text(status) if status else "starting")
+            self._progress.update(
+                self._bars[job.folder.name],
+                completed=share_done(status),
+                detail=progress_text(status) if status else "starting",
+            )
         self._show_sweep(shares)
 
     def ended(self, outcome: Outcome) -> None:
