@@ -222,7 +222,7 @@ def run(
 
     raw = yamlfile.read(config_file)
     for text in set_ or []:
-        sweeps._put(raw, *sweeps._parse_set(text))
+        sweeps.put(raw, *sweeps.parse_set(text))
     config: RunConfig = validate(RunConfig, raw, str(config_file))
     if device not in ("auto", "cpu", "cuda") and not (device.startswith("cuda:") and device[5:].isdigit()):
         raise BenchError(f"--device {device}: must be auto, cpu, cuda or cuda:N")
@@ -311,6 +311,7 @@ def report(
     claims: Annotated[bool, typer.Option("--claims", help="The paper's claims, checked one by one.")] = False,
     sweep_file: Annotated[Path | None, typer.Option(
         "--sweep", metavar="FILE", help="Whose runs. [default: the paper's own sweep files]")] = None,
+    set_: SetOption = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the files go.")] = Path("reports"),
     results: Results = Path("results"),
 ) -> None:
@@ -326,12 +327,13 @@ def report(
     from benchmark.report.build import report as build
 
     everything = all_ or not (table or figure or claims)
-    build(
+    written = build(
         results, out,
         tables=[int(number) for number in (TableNumber if everything else table or [])],
         figures=[int(number) for number in (FigureNumber if everything else figure or [])],
-        claims=claims or everything, sweep=sweep_file,
+        claims=claims or everything, sweep=sweep_file, sets=set_,
     )
+    _say("written: " + " ".join(str(path) for path in written))
 
 
 @data.command("list")

@@ -159,6 +159,9 @@ def load_sets(config: RunConfig, data_root: Path) -> dict[str, ImageSet]:
                 f"data.image_size is {config.data.image_size}"
             )
         sets[f"{name}/{split}"] = images
+    bank = len(limited(sets[f"{config.in_dist}/train"], config.data.train_limit))
+    if max(config.eval.knn) > bank:
+        raise BenchError(f"eval.knn: {max(config.eval.knn)} neighbours of {bank} training images of {config.in_dist}")
     return sets
 
 

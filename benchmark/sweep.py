@@ -90,7 +90,7 @@ def load(path: Path, sets: list[str] | None = None, only: str | None = None) -> 
     """
     raw = _read_with_parents(path, ())
     sweep: SweepFile = validate(SweepFile, raw, str(path))
-    given = dict(_parse_set(text) for text in sets or [])
+    given = dict(parse_set(text) for text in sets or [])
     runs: dict[str, SweepRun] = {}
     for point in _grid_points(sweep, path):
         run = _build(sweep, path, point, given)
@@ -138,17 +138,17 @@ def _grid_points(sweep: SweepFile, path: Path) -> list[dict[str, Any]]:
 def _build(sweep: SweepFile, path: Path, point: dict[str, Any], given: dict[str, Any]) -> SweepRun:
     raw, resources = _merge({}, sweep.base), dict(sweep.resources)
     for key, value in point.items():
-        _put(raw, key, value)
+        put(raw, key, value)
     for index, override in enumerate(sweep.overrides):
         for key in override.when:
             if key not in sweep.grid and key not in ("variant", "in_dist", "seed"):
                 raise BenchError(f"{path}: overrides.{index}.when: " + unknown("field", key, sweep.grid))
         if all(fnmatch.fnmatch(str(raw.get(key, "")), pattern) for key, pattern in override.when.items()):
             for key, value in override.set.items():
-                _put(raw, key, value)
+                put(raw, key, value)
             resources.update(override.resources)
     for key, value in given.items():
-        _put(raw, key, value)
+        put(raw, key, value)
     config = validate(RunConfig, raw, str(path), "base")
     return SweepRun(config, validate(Resources, resources, str(path), "resources"))
 
@@ -158,7 +158,8 @@ def _reference(run: SweepRun, name: str, path: Path) -> SweepRun:
     return SweepRun(validate(RunConfig, raw, str(path)), run.resources)
 
 
-def _put(raw: dict[str, Any], dotted: str, value: Any) -> None:
+def put(raw: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set the field at the dotted path in nested mappings, making sections on the way."""
     *parents, last = dotted.split(".")
     for parent in parents:
         raw = raw.setdefault(parent, {})
@@ -167,7 +168,8 @@ def _put(raw: dict[str, Any], dotted: str, value: Any) -> None:
     raw[last] = value
 
 
-def _parse_set(text: str) -> tuple[str, Any]:
+def parse_set(text: str) -> tuple[str, Any]:
+    """Field and value of one `--set FIELD=VALUE`; the value is read as YAML."""
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise BenchError(f"--set {text}: must read FIELD=VALUE, as in --set train.epochs=2")

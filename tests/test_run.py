@@ -187,6 +187,7 @@ def test_killed_between_training_and_scoring_scores_only(
         ({"views": {"local_size": 20}}, "cannot take views of 20 pixels"),
         ({"data": {"image_size": 64}}, "32x32, data.image_size is 64"),
         ({"eval": {"ood": ["nowhere"]}}, "nowhere"),
+        ({"eval": {"knn": [41]}}, "eval.knn: 41 neighbours of 40 training images"),
         ({"train": {"batch": 41}}, "train.batch: 41 is more than the 40 training images"),
     ],
 )
