@@ -70,7 +70,7 @@ def fake_run(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Instead of `bench run`: finishes at once, or fails where the run's name holds "dino". Returns names run."""
     ran: list[str] = []
 
-    def make(root: Path, seconds: float) -> local.Command:
+    def make(root: Path, seconds: float) -> local.Launch:
         def command(job: local.Job, slot: local.Slot) -> list[str]:
             ran.append(job.folder.name)
             if "dino" in job.folder.name:
@@ -81,7 +81,7 @@ def fake_run(monkeypatch: pytest.MonkeyPatch) -> list[str]:
                 "ood": {"other": MEASURES},
             })
             return [sys.executable, "-S", "-c", f"open({str(job.folder.record)!r}, 'w').write({text!r})"]
-        return command
+        return local.by_command(command)
 
     monkeypatch.setattr(local, "bench_run", make)
     return ran

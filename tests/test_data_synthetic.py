@@ -74,7 +74,7 @@ def test_class_is_not_in_the_colour_and_hard_in_the_pixels() -> None:
 
     assert accuracy(train.mean((1, 2)), test.mean((1, 2))) < 0.17  # chance is 0.10
     pixels = accuracy(train.reshape(len(train), -1), test.reshape(len(test), -1))
-    assert 0.1 < pixels < 0.4
+    assert 0.2 < pixels < 0.6
 
 
 def test_low_level_statistics_hardly_tell_the_sets_apart() -> None:

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, Protocol
 
+import benchmark
 from benchmark.config import RunConfig
 from benchmark.launch.status import duration, mark_failed, progress_text, share_done
 from benchmark.store import RunFolder
@@ -55,7 +56,10 @@ class Slot:
         """The environment of a process in this slot."""
         threads = {name: str(self.threads) for name in THREAD_VARIABLES}
         gpu = {} if self.gpu is None else {"CUDA_VISIBLE_DEVICES": self.gpu}
-        return {**os.environ, **threads, **gpu, "PYTHONUNBUFFERED": "1"}
+        # The runs import this very package, not whatever is called `benchmark` in the folder we were started in.
+        package = str(Path(benchmark.__file__).parent.parent)
+        paths = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
+        return {**os.environ, **threads, **gpu, "PYTHONUNBUFFERED": "1", "PYTHONPATH": paths, "PYTHONSAFEPATH": "1"}
 
 
 @dataclass(frozen=True)
@@ -144,8 +148,8 @@ class _Forked:
     def __init__(self, arguments: list[str], log: Path, slot: Slot) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["benchmark.run", "sklearn.metrics"])
-        # Read by OpenMP and BLAS when they are imported, so by the server: all CPU slots have equally many threads.
-        os.environ.update({name: str(slot.threads) for name in THREAD_VARIABLES})
+        # The server inherits it at its start, when OpenMP and BLAS read it: all CPU slots have equally many threads.
+        os.environ.update(slot.environment())
         self._process = context.Process(target=_run_forked, args=(arguments, str(log)))
         self._process.start()
 
