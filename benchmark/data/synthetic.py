@@ -96,37 +96,15 @@ def _colour(random: np.random.Generator, n: int, low: float, high: float) -> Arr
     return grey + (vivid - grey) * _uniform(random, 0.1, 0.9, n, 1, 1, 1)
 
 
-# Things have their usual colours and places, as in nature. In-distribution and near-OOD objects share these, in other
-# pairs: a new object is not given away by a new colour. (sky, ground) and body, each RGB.
-_PLACES = (
-    ((0.55, 0.75, 0.95), (0.25, 0.55, 0.2)),  # meadow
-    ((0.95, 0.7, 0.5), (0.7, 0.5, 0.25)),  # desert at dusk
-    ((0.75, 0.9, 0.9), (0.1, 0.35, 0.6)),  # water
-    ((0.9, 0.85, 0.7), (0.4, 0.2, 0.12)),  # room
-    ((0.6, 0.5, 0.75), (0.3, 0.3, 0.32)),  # street in the evening
-)
-_BODIES = ((0.7, 0.1, 0.1), (0.65, 0.55, 0.05), (0.1, 0.5, 0.15), (0.12, 0.2, 0.65), (0.5, 0.1, 0.5), (0.35, 0.35, 0.35))
-_USUAL = 0.7  # how far a colour is the usual one rather than any
-
-
-def _usually(colour: Array, usual: tuple[float, float, float]) -> Array:
-    """Colours (n, 1, 1, 3) drawn towards the usual one."""
-    return (1 - _USUAL) * colour + _USUAL * np.array(usual, np.float32)
-
-
-def _colours(random: np.random.Generator, n: int, kind: int | None = None) -> dict[str, Array]:
-    """A palette an image: around the kind's usual body colour, or any."""
+def _colours(random: np.random.Generator, n: int) -> dict[str, Array]:
+    """A palette an image; every class draws from the same, so that colour says nothing about the class."""
     main, second, light = _colour(random, n, 0.05, 0.7), _colour(random, n, 0.2, 0.95), _colour(random, n, 0.7, 0.95)
-    if kind is not None:
-        main = _usually(main, _BODIES[kind * 5 // 2 % len(_BODIES)])
     return {"main": main, "second": second, "dark": main * 0.3, "light": light}
 
 
-def _background(random: np.random.Generator, n: int, kind: int | None = None) -> Array:
+def _background(random: np.random.Generator, n: int) -> Array:
     """A blurred outdoors or indoors: 1/f noise on one colour above a horizon and another below (n, 32, 32, 3)."""
     sky, ground = _colour(random, n, 0.5, 1.0), _colour(random, n, 0.15, 0.7)  # light comes from above
-    if kind is not None:
-        sky, ground = (_usually(colour, usual) for colour, usual in zip((sky, ground), _PLACES[kind % 5], strict=True))
     horizon = _uniform(random, 12, 30, n, 1, 1)
     share = np.clip((_ROWS - horizon) / _uniform(random, 1, 8, n, 1, 1) + 0.5, 0, 1)[..., None]
     return sky + (ground - sky) * share + _natural(random, n) * _uniform(random, 0.06, 0.18, n, 1, 1, 1)
@@ -148,13 +126,11 @@ def _camera(images: Array, random: np.random.Generator) -> Array:
 Maker = Callable[[int, np.random.Generator], Array]
 
 
-def _objects(kind_and_drawing: tuple[int, Drawing]) -> Maker:
+def _objects(drawing: Drawing) -> Maker:
     """Images of one object: it stands upright, of any size, nearly anywhere, with a shadow, sometimes half hidden."""
 
-    kind, drawing = kind_and_drawing
-
     def make(n: int, random: np.random.Generator) -> Array:
-        canvas = _background(random, n, kind)
+        canvas = _background(random, n)
         unit = _uniform(random, 9.5, 14, n, 1, 1)  # half the object's height in pixels
         centre_x, centre_y = 16 + _uniform(random, -3.5, 3.5, n, 1, 1), 16 + _uniform(random, -2.5, 2.5, n, 1, 1)
         lean = random.normal(0, 0.07, (n, 1, 1))
@@ -162,7 +138,7 @@ def _objects(kind_and_drawing: tuple[int, Drawing]) -> Maker:
         mirror = random.choice(np.array([-1, 1], np.float32), (n, 1, 1))
         right, up = (_COLUMNS - centre_x) / unit, (centre_y - _ROWS) / unit
         x, y = mirror * (right * cos + up * sin), up * cos - right * sin
-        pen = Pen(canvas, x, y, unit, _colours(random, n, kind), random)
+        pen = Pen(canvas, x, y, unit, _colours(random, n), random)
         shadow = Pen(canvas, right, up, unit, {"dark": np.zeros((n, 1, 1, 3), np.float32)}, random)
         shadow.paint(shadow.ellipse(0.15, -1.0, 0.8, 0.16), "dark", shadow.vary(0.1, 0.5))
         drawing(pen)
@@ -303,21 +279,16 @@ def _kinds(maker: Callable[..., Maker], values: Sequence[object]) -> list[tuple[
     return [(str(getattr(value, "__name__", value)), maker(value)) for value in values]
 
 
-def _object_kinds(drawings: Sequence[Drawing], first: int) -> list[tuple[str, Maker]]:
-    """Object kinds numbered from `first`: the number says which colours and place are usual."""
-    return [(drawing.__name__, _objects((first + at, drawing))) for at, drawing in enumerate(drawings)]
-
-
-_ID = _object_kinds(shapes.ID_OBJECTS, 0)
+_ID = _kinds(_objects, shapes.ID_OBJECTS)
 _BROAD = (
-    _object_kinds([shapes.invented(kind) for kind in range(INVENTED)], 40)
+    _kinds(_objects, [shapes.invented(kind) for kind in range(INVENTED)])
     + _kinds(_scene, AUX_SCENES)
     + _kinds(_texture, AUX_TEXTURES)
 )
 # name -> ({split: count}, [(class, maker), ...])
 _SETS: dict[str, tuple[dict[str, int], list[tuple[str, Maker]]]] = {
     "synthetic": ({"train": 2000, "test": 600}, _ID),
-    "synthetic-near": ({"test": 400}, _object_kinds(shapes.NEAR_OBJECTS, 13)),
+    "synthetic-near": ({"test": 400}, _kinds(_objects, shapes.NEAR_OBJECTS)),
     "synthetic-digits": ({"test": 400}, _kinds(_digits, range(10))),
     "synthetic-textures": ({"test": 400}, _kinds(_texture, TEXTURES)),
     "synthetic-scenes": ({"test": 400}, _kinds(_scene, SCENES)),
