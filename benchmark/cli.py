@@ -23,6 +23,7 @@ import typer
 from benchmark.errors import BenchError
 
 if TYPE_CHECKING:
+    from benchmark.config import RunConfig
     from benchmark.launch.local import Outcome
     from benchmark.launch.status import Row
     from benchmark.store import RunFolder
@@ -31,24 +32,36 @@ if TYPE_CHECKING:
 FAILED, USER_ERROR, HELD_ELSEWHERE, INTERRUPTED = 1, 2, 75, 130
 
 app = typer.Typer(
-    name="bench", add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+    name="bench",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-data = typer.Typer(rich_markup_mode=None, help="""Image sets: what there is, how to get it, whether it is whole.
+data = typer.Typer(
+    rich_markup_mode=None,
+    help="""Image sets: what there is, how to get it, whether it is whole.
 
 \b
 Examples:
   bench data list
   bench data prepare cifar10 svhn
   bench data import my-images/
-  bench data verify""")
+  bench data verify""",
+)
 app.add_typer(data, name="data")
 
 Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="Folder of the runs.")]
-Data = Annotated[Path | None, typer.Option(
-    "--data", metavar="DIR", help="Folder of the image sets. [default: $BENCH_DATA, or the user's cache]")]
-SetOption = Annotated[list[str] | None, typer.Option(
-    "--set", metavar="FIELD=VALUE", help="Override a field of every run, as in train.epochs=2. Repeatable.")]
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", help="Folder of the image sets. [default: $BENCH_DATA, or the user's cache]"),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="FIELD=VALUE", help="Override a field of every run, as in train.epochs=2. Repeatable."
+    ),
+]
 CheckpointEvery = Annotated[float, typer.Option("--checkpoint-every", metavar="SECONDS", min=0)]
 
 
@@ -93,12 +106,15 @@ def sweep(
     file: Annotated[Path, typer.Argument(metavar="SWEEP.yaml", help="The sweep file.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and start nothing.")] = False,
     executor: Annotated[ExecutorName, typer.Option("--executor", help="Where to run.")] = ExecutorName.auto,
-    only: Annotated[str | None, typer.Option(
-        "--only", metavar="GLOB", help="Only runs whose name matches, as in '*-rot-*'.")] = None,
+    only: Annotated[
+        str | None, typer.Option("--only", metavar="GLOB", help="Only runs whose name matches, as in '*-rot-*'.")
+    ] = None,
     set_: SetOption = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed runs again.")] = False,
-    jobs: Annotated[int | None, typer.Option(
-        "--jobs", metavar="N", min=1, help="Runs at a time here. [default: one a GPU, or one a CPU core]")] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", metavar="N", min=1, help="Runs at a time here. [default: one a GPU, or one a CPU core]"),
+    ] = None,
     results: Results = Path("results"),
     data_root: Data = None,
     checkpoint_every: CheckpointEvery = 300.0,
@@ -130,8 +146,11 @@ def sweep(
     if missing and not dry_run:
         raise BenchError(missing)
     wanted = {"to do", "interrupted", "to score", *(["failed"] if retry_failed else [])}
-    chosen = [(Job(item.run.config, item.folder), item.run.resources) for item, row in zip(planned, rows, strict=True)
-              if item.folder is not None and row.state in wanted]
+    chosen = [
+        (Job(item.run.config, item.folder), item.run.resources)
+        for item, row in zip(planned, rows, strict=True)
+        if item.folder is not None and row.state in wanted
+    ]
     left_alone = [row.name for row in rows if row.state == "failed" and not retry_failed]
     if left_alone:
         _say(f"left alone, failed before: {', '.join(left_alone)} (again with --retry-failed)")
@@ -142,6 +161,8 @@ def sweep(
             _show_submission(slurm.make_arrays(chosen, slurm.max_array_size()), plan, results)
         _say("nothing started (--dry-run)")
         return
+    if chosen:
+        _check_backbones([job.config for job, _ in chosen], file)
     failed = bool(left_alone)
     if not chosen:
         _say("nothing to do")
@@ -159,13 +180,32 @@ def sweep(
         raise typer.Exit(FAILED)
 
 
+def _check_backbones(configs: Iterable[RunConfig], file: Path) -> None:
+    """Build each backbone once before anything starts: better one line here than a hundred failed runs."""
+    from benchmark.config import DinoConfig
+    from benchmark.models import build_backbone
+
+    seen = {}
+    for config in configs:
+        if config.method.name != "image-statistics":
+            local_size = config.views.local_size if isinstance(config.method, DinoConfig) else config.views.global_size
+            seen[(config.model.model_dump_json(), config.views.global_size, local_size)] = config.model
+    for (_, global_size, local_size), model in seen.items():
+        try:
+            build_backbone(model, global_size, local_size, model.drop_path)
+        except BenchError as error:
+            raise BenchError(f"{file}: {error}") from error
+
+
 def _run_here(jobs: Sequence[Any], slots: int | None, root: Path, checkpoint_every: float) -> list[Outcome]:
     from benchmark.launch import local
 
     places = local.make_slots(len(jobs), slots)
     gpus = len({slot.gpu for slot in places} - {None})
-    _say(f"running {len(jobs)}, {len(places)} at a time on "
-         + (f"{gpus} GPU{'s' * (gpus > 1)}" if gpus else f"the CPU, {places[0].threads} threads each"))
+    _say(
+        f"running {len(jobs)}, {len(places)} at a time on "
+        + (f"{gpus} GPU{'s' * (gpus > 1)}" if gpus else f"the CPU, {places[0].threads} threads each")
+    )
     with (local.Bars if sys.stdout.isatty() else local.Lines)(jobs) as display:
         return local.run_queue(jobs, places, local.bench_run(root, checkpoint_every), display)
 
@@ -182,8 +222,10 @@ def _show_submission(arrays: Sequence[Any], plan: Sweep, results: Path) -> None:
     from benchmark.launch import slurm
 
     for number, array in enumerate(arrays, 1):
-        _say(f"\n# Submission {number} of {len(arrays)}: {len(array.jobs)} runs: "
-             + ", ".join(job.folder.name for job in array.jobs))
+        _say(
+            f"\n# Submission {number} of {len(arrays)}: {len(array.jobs)} runs: "
+            + ", ".join(job.folder.name for job in array.jobs)
+        )
         _say(slurm.submission_text(array, plan.name, slurm.submission_folder(results)))
 
 
@@ -238,13 +280,16 @@ def run(
     except RunIsHeld as error:
         _complain(str(error))
         raise typer.Exit(HELD_ELSEWHERE) from error
+    except BenchError as error:
+        raise BenchError(f"{config_file}: {error}") from error
     _say(f"done: {results / record.name / 'record.json'}")
 
 
 @app.command()
 def status(
-    file: Annotated[Path | None, typer.Argument(
-        metavar="[SWEEP.yaml]", help="Only this sweep's runs. [default: every run]")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[SWEEP.yaml]", help="Only this sweep's runs. [default: every run]")
+    ] = None,
     only: Annotated[str | None, typer.Option("--only", metavar="GLOB", help="Only runs whose name matches.")] = None,
     set_: SetOption = None,
     watch: Annotated[bool, typer.Option("--watch", help="Show again every 5 s, until Ctrl-C.")] = False,
@@ -266,8 +311,9 @@ def status(
         _say("\x1b[2J\x1b[H" if sys.stdout.isatty() else "")
 
 
-def _show_status(file: Path | None, only: str | None, set_: list[str] | None, results: Path,
-                 data_root: Path | None) -> None:
+def _show_status(
+    file: Path | None, only: str | None, set_: list[str] | None, results: Path, data_root: Path | None
+) -> None:
     from fnmatch import fnmatch
 
     from benchmark import store
@@ -284,8 +330,9 @@ def _show_status(file: Path | None, only: str | None, set_: list[str] | None, re
             raise BenchError("--set: needs a SWEEP.yaml whose runs it overrides")
         folders = [folder for folder in store.all_runs(results) if only is None or fnmatch(folder.name, only)]
         if not folders:
-            raise BenchError(f"{results}: holds no runs{f' that match {only}' if only else ''}; "
-                             "start some: bench sweep SWEEP.yaml")
+            raise BenchError(
+                f"{results}: holds no runs{f' that match {only}' if only else ''}; start some: bench sweep SWEEP.yaml"
+            )
         rows = states.rows_of_folders(folders, _queued(folders))
     _print_rows(rows, str(file or results), with_logs=True)
     _say(f"{len(rows)} runs: {states.counts(row.state for row in rows)}")
@@ -303,14 +350,17 @@ def _queued(folders: Iterable[RunFolder]) -> dict[str, str]:
 
 @app.command()
 def report(
-    table: Annotated[list[TableNumber] | None, typer.Option(
-        "--table", help="A table of the paper. Repeatable.")] = None,
-    figure: Annotated[list[FigureNumber] | None, typer.Option(
-        "--figure", help="A figure of the paper. Repeatable.")] = None,
+    table: Annotated[
+        list[TableNumber] | None, typer.Option("--table", help="A table of the paper. Repeatable.")
+    ] = None,
+    figure: Annotated[
+        list[FigureNumber] | None, typer.Option("--figure", help="A figure of the paper. Repeatable.")
+    ] = None,
     all_: Annotated[bool, typer.Option("--all", help="Every table and figure, and the claims.")] = False,
     claims: Annotated[bool, typer.Option("--claims", help="The paper's claims, checked one by one.")] = False,
-    sweep_file: Annotated[Path | None, typer.Option(
-        "--sweep", metavar="FILE", help="Whose runs. [default: the paper's own sweep files]")] = None,
+    sweep_file: Annotated[
+        Path | None, typer.Option("--sweep", metavar="FILE", help="Whose runs. [default: the paper's own sweep files]")
+    ] = None,
     set_: SetOption = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the files go.")] = Path("reports"),
     results: Results = Path("results"),
@@ -328,10 +378,13 @@ def report(
 
     everything = all_ or not (table or figure or claims)
     written = build(
-        results, out,
+        results,
+        out,
         tables=[int(number) for number in (TableNumber if everything else table or [])],
         figures=[int(number) for number in (FigureNumber if everything else figure or [])],
-        claims=claims or everything, sweep=sweep_file, sets=set_,
+        claims=claims or everything,
+        sweep=sweep_file,
+        sets=set_,
     )
     _say("written: " + " ".join(str(path) for path in written))
 
@@ -361,8 +414,10 @@ def data_list(data_root: Data = None) -> None:
 @data.command("prepare")
 def data_prepare(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Sets by name, as `bench data list` has them.")],
-    source: Annotated[Path | None, typer.Option(
-        "--source", "--from", metavar="DIR", help="Files you have already, in the set's official form.")] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option("--source", "--from", metavar="DIR", help="Files you have already, in the set's official form."),
+    ] = None,
     size: Annotated[int, typer.Option("--size", metavar="N", min=8, help="Side in pixels to store.")] = 32,
     data_root: Data = None,
 ) -> None:
@@ -437,15 +492,22 @@ def _print_table(columns: Sequence[str], lines: Sequence[Sequence[str]], title: 
     widths = [max(len(line[i]) for line in [columns, *lines]) for i in range(len(columns))]
     total = shutil.get_terminal_size((80, 24)).columns
     room = total - sum(widths[:-1]) - 2 * (len(widths) - 1)
-    colours = {"done": "green", "ready": "green", "failed": "red", "no data": "red", "missing": "yellow",
-               "running": "cyan", "queued": "cyan"}
+    colours = {
+        "done": "green",
+        "ready": "green",
+        "failed": "red",
+        "no data": "red",
+        "missing": "yellow",
+        "running": "cyan",
+        "queued": "cyan",
+    }
     _say(title)
     for line in [columns, *lines]:
         cells = [cell.ljust(width) for cell, width in zip(line[:-1], widths, strict=False)]
         last = " ".join(line[-1].split())
         text = "  ".join([*cells, last if len(last) <= room else ""]).rstrip()
         if len(last) > room:
-            text += "\n    " + (last if len(last) <= total - 4 else last[:total - 7] + "...")
+            text += "\n    " + (last if len(last) <= total - 4 else last[: total - 7] + "...")
         typer.secho(text, fg=next((colours[cell] for cell in line[1:] if cell in colours), None), bold=line is columns)
 
 
@@ -475,8 +537,10 @@ def main() -> None:
         _complain(error.format_message())
         sys.exit(USER_ERROR)
     except (KeyboardInterrupt, typer.Abort):
-        print(f"stopped; what is done and saved is kept. To go on: {shlex.join(['bench', *sys.argv[1:]])}",
-              file=sys.stderr)
+        print(
+            f"stopped; what is done and saved is kept. To go on: {shlex.join(['bench', *sys.argv[1:]])}",
+            file=sys.stderr,
+        )
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output went away (`bench status | head`): no complaint, nor one at interpreter exit.

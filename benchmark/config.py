@@ -221,7 +221,7 @@ class RunConfig(Strict):
     def training_sets(self) -> list[tuple[str, str]]:
         """(set, split) of everything that training and the in-distribution measures read."""
         sets = [(self.in_dist, "train"), (self.in_dist, "test")]
-        for source in self._auxiliary_sources():
+        for source in self.auxiliary_sources():
             if (self.data.sources[source], "aux") not in sets:
                 sets.append((self.data.sources[source], "aux"))
         return sets
@@ -239,7 +239,8 @@ class RunConfig(Strict):
             )
         return list(PAPER_OOD[self.in_dist])
 
-    def _auxiliary_sources(self) -> list[str]:
+    def auxiliary_sources(self) -> list[str]:
+        """The sources ("imagenet", "dti") that the variant's negatives come from, less the training images."""
         if self.method.name in REFERENCES:
             return []
         return [negative.source for negative in variant(self.variant).negatives if negative.source != IN_DIST]
@@ -267,7 +268,7 @@ class RunConfig(Strict):
             del full["model"]["drop_path"]
             return _without_legacy(full)
         chosen = variant(self.variant)
-        sources = self._auxiliary_sources()
+        sources = self.auxiliary_sources()
         full["variant"] = [[negative.source, negative.transform] for negative in chosen.negatives]
         full["data"]["sources"] = {source: self.data.sources[source] for source in sources}
         if not sources:

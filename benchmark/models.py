@@ -15,7 +15,6 @@ from torch.nn import functional as F
 from benchmark.config import DinoConfig, ModelConfig
 from benchmark.errors import BenchError, unknown
 
-
 # The benchmark's own: a run starts from scratch, and `drop_path` has its own key.
 RESERVED_ARGS = {"pretrained", "checkpoint_path", "pretrained_cfg", "num_classes", "drop_path_rate"}
 

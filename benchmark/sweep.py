@@ -194,7 +194,23 @@ def plan(sweep: Sweep, results: Path, data_root: Path, need_data: bool = True) -
 
     need_data False (status, report): a run whose images are not on this machine is found by its recipe instead.
     """
+    if need_data:
+        for run in sweep.runs:
+            _check_set_names(run.config, sweep.path, data_root)
     return [_plan_one(run, results, data_root, need_data) for run in sweep.runs]
+
+
+def _check_set_names(config: RunConfig, path: Path, data_root: Path) -> None:
+    """Raise BenchError for a set that is neither in the catalogue nor in the data folder: a misspelt name."""
+    sources = {config.data.sources[s]: f"data.sources.{s}" for s in config.auxiliary_sources()}
+    wanted = [("in_dist", *key) for key in config.training_sets() if key[0] == config.in_dist]
+    wanted += [(sources[name], name, split) for name, split in config.training_sets() if name in sources]
+    wanted += [("eval.ood", name, "test") for name in config.ood_sets()]
+    for key, name, split in wanted:
+        if name.split("@")[0] not in CATALOG and fingerprint(data_root, name, split) is None:
+            raise BenchError(
+                f"{path}: {key}: {unknown('image set', name, CATALOG)}; or import it: bench data import DIR"
+            )
 
 
 def _plan_one(run: SweepRun, results: Path, data_root: Path, need_data: bool) -> PlannedRun:
@@ -203,9 +219,6 @@ def _plan_one(run: SweepRun, results: Path, data_root: Path, need_data: bool) ->
     missing = [key for key, value in prints.items() if value is None]
     if need_data:
         missing += [f"{name}/test" for name in config.ood_sets() if fingerprint(data_root, name, "test") is None]
-    for key in missing:
-        if key.split("/")[0].split("@")[0] not in CATALOG and need_data:
-            raise BenchError(unknown("image set", key.split("/")[0], CATALOG) + "; or import it: bench data import DIR")
     if missing:
         known = [] if need_data else find_runs(results, config.recipe_id())
         if not known:

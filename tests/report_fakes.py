@@ -80,6 +80,3 @@ def write_runs(results: Path, sweep: Path, make: Callable[[RunConfig], Record | 
             folder.write_record(record)
             written.append(record)
     return written
-
-
-

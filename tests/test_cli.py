@@ -75,12 +75,21 @@ def fake_run(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             ran.append(job.folder.name)
             if "dino" in job.folder.name:
                 return [sys.executable, "-S", "-c", "raise RuntimeError('no good')"]
-            text = json.dumps({
-                "schema_version": SCHEMA, "run_id": "0", "recipe_id": "0", "name": job.folder.name, "data": {},
-                "config": job.config.model_dump(mode="json"), "knn_accuracy": {}, "sensitivity": 50.0,
-                "ood": {"other": MEASURES},
-            })
+            text = json.dumps(
+                {
+                    "schema_version": SCHEMA,
+                    "run_id": "0",
+                    "recipe_id": "0",
+                    "name": job.folder.name,
+                    "data": {},
+                    "config": job.config.model_dump(mode="json"),
+                    "knn_accuracy": {},
+                    "sensitivity": 50.0,
+                    "ood": {"other": MEASURES},
+                }
+            )
             return [sys.executable, "-S", "-c", f"open({str(job.folder.record)!r}, 'w').write({text!r})"]
+
         return local.by_command(command)
 
     monkeypatch.setattr(local, "bench_run", make)
@@ -163,12 +172,15 @@ def test_bad_report_input_is_one_line(bench, tmp_path: Path) -> None:
     one_line(bench("report", "--table", "2", "--sweep", "absent.yaml"), "absent.yaml")
 
 
-@pytest.mark.parametrize(("text", "parts"), [
-    ('{"schema_version": 99}', ["record.json", "99", "newer"]),
-    ("{ torn", ["record.json", "JSON"]),
-    ('{"schema_version": 1, "name": "x"}', ["record.json", "not a record"]),
-    ("[]", ["record.json", "schema_version"]),
-])
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ('{"schema_version": 99}', ["record.json", "99", "newer"]),
+        ("{ torn", ["record.json", "JSON"]),
+        ('{"schema_version": 1, "name": "x"}', ["record.json", "not a record"]),
+        ("[]", ["record.json", "schema_version"]),
+    ],
+)
 def test_a_record_that_cannot_be_read_stops_all_and_stays(
     bench, fake_run, tmp_path: Path, text: str, parts: list[str]
 ) -> None:
@@ -180,10 +192,15 @@ def test_a_record_that_cannot_be_read_stops_all_and_stays(
     assert path.read_text() == text and len(fake_run) == 1
 
 
-@pytest.mark.parametrize(("number", "parts"), [
-    (errno.ENOSPC, ["disk full", "config.yaml"]), (errno.EDQUOT, ["disk full", "config.yaml"]),
-    (errno.EACCES, ["config.yaml", "Permission denied"]), (errno.EROFS, ["config.yaml", "Read-only"]),
-])
+@pytest.mark.parametrize(
+    ("number", "parts"),
+    [
+        (errno.ENOSPC, ["disk full", "config.yaml"]),
+        (errno.EDQUOT, ["disk full", "config.yaml"]),
+        (errno.EACCES, ["config.yaml", "Permission denied"]),
+        (errno.EROFS, ["config.yaml", "Read-only"]),
+    ],
+)
 def test_a_disk_that_refuses_is_one_line(
     bench, fake_run, monkeypatch: pytest.MonkeyPatch, number: int, parts: list[str]
 ) -> None:
@@ -290,9 +307,21 @@ def test_interrupt_elsewhere_is_quiet(bench, monkeypatch: pytest.MonkeyPatch) ->
     assert said.code == 130 and "bench status mine.yaml" in said.err and "Traceback" not in said.err
 
 
-@pytest.mark.parametrize("command", [
-    [], ["sweep"], ["run"], ["status"], ["report"], ["data"], ["data", "list"], ["data", "prepare"], ["data", "import"],
-    ["data", "verify"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        [],
+        ["sweep"],
+        ["run"],
+        ["status"],
+        ["report"],
+        ["data"],
+        ["data", "list"],
+        ["data", "prepare"],
+        ["data", "import"],
+        ["data", "verify"],
+    ],
+)
 def test_every_command_has_help_with_examples(bench, command: list[str]) -> None:
     said = bench(*command, "--help")
     assert said.code == 0 and "Examples:\n" in said.out and "\n    bench " in said.out
@@ -300,9 +329,11 @@ def test_every_command_has_help_with_examples(bench, command: list[str]) -> None
 
 def test_start_up_imports_nothing_heavy() -> None:
     heavy = ["torch", "torchvision", "timm", "pandas", "sklearn", "scipy", "matplotlib", "submitit", "numpy"]
-    script = ("import sys; sys.argv = ['bench', '--help']\nfrom benchmark.cli import main\n"
-              "try: main()\nexcept SystemExit: pass\n"
-              f"print('HEAVY', [m for m in {heavy} if m in sys.modules])")
+    script = (
+        "import sys; sys.argv = ['bench', '--help']\nfrom benchmark.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        f"print('HEAVY', [m for m in {heavy} if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert done.stdout.splitlines()[-1] == "HEAVY []"
 
@@ -311,8 +342,13 @@ def test_a_reader_that_goes_away_is_no_error(bench, tmp_path: Path) -> None:
     """`bench status | head`: the reader is gone before the first line is written."""
     read_end, write_end = os.pipe()
     os.close(read_end)
-    done = subprocess.run([sys.executable, "-m", "benchmark", "sweep", "--help"], stdout=write_end,
-                          stderr=subprocess.PIPE, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmark", "sweep", "--help"],
+        stdout=write_end,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
     os.close(write_end)
     assert done.stderr == "" and done.returncode not in (0, 2)
 

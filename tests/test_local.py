@@ -88,7 +88,8 @@ def queue(tmp_path: Path) -> Callable[..., tuple[dict[str, Outcome], Seen]]:
         jobs = [Job(CONFIG, RunFolder(tmp_path / name)) for name in behaviours]
         seen = Seen()
         outcomes = run_queue(
-            jobs, [Slot(None, 1)] * slots,
+            jobs,
+            [Slot(None, 1)] * slots,
             by_command(
                 lambda job, slot: [sys.executable, "-S", str(stub), str(job.folder.path), behaviours[job.folder.name]]
             ),
@@ -100,8 +101,16 @@ def queue(tmp_path: Path) -> Callable[..., tuple[dict[str, Outcome], Seen]]:
 
 
 def record(name: str) -> Record:
-    return Record(run_id="0", recipe_id="0", name=name, config=CONFIG.model_dump(mode="json"), data={}, ood={},
-                  knn_accuracy={}, sensitivity=50.0)
+    return Record(
+        run_id="0",
+        recipe_id="0",
+        name=name,
+        config=CONFIG.model_dump(mode="json"),
+        data={},
+        ood={},
+        knn_accuracy={},
+        sensitivity=50.0,
+    )
 
 
 def ended(pid: int, within: float = 5.0) -> bool:
@@ -124,8 +133,10 @@ def test_order_and_never_more_than_the_slots_at_once(queue, tmp_path: Path, slot
     assert seen.names == names
     assert {outcome.state for outcome in outcomes.values()} == {"done"}
     # Counted from what the processes themselves wrote, not from what the queue believes.
-    events = sorted((float(at), 1 if event == "start" else -1) for event, _, at in
-                    (line.split() for line in (tmp_path / "events.txt").read_text().splitlines()))
+    events = sorted(
+        (float(at), 1 if event == "start" else -1)
+        for event, _, at in (line.split() for line in (tmp_path / "events.txt").read_text().splitlines())
+    )
     level = most = 0
     for _, change in events:
         level += change
@@ -136,7 +147,12 @@ def test_order_and_never_more_than_the_slots_at_once(queue, tmp_path: Path, slot
 def test_a_failing_run_leaves_the_others_going_and_its_reason_in_its_status(queue, tmp_path: Path) -> None:
     outcomes, _ = queue({"bad": "crash", "dead": "killed", "own": "says failed", "none": "no record", "good": "ok"}, 1)
     assert {name: outcome.state for name, outcome in outcomes.items()} == {
-        "bad": "failed", "dead": "failed", "own": "failed", "none": "failed", "good": "done"}
+        "bad": "failed",
+        "dead": "failed",
+        "own": "failed",
+        "none": "failed",
+        "good": "done",
+    }
     assert outcomes["bad"].detail == "RuntimeError: the reason"
     assert "SIGKILL" in outcomes["dead"].detail and outcomes["own"].detail == "own words"
     log = (tmp_path / "bad/log.txt").read_text()
@@ -169,7 +185,10 @@ def test_finished_and_held_runs_are_not_started(queue, tmp_path: Path) -> None:
         outcomes, seen = queue({"finished": "crash", "held": "crash", "new": "ok"})
     assert seen.names == ["new"]
     assert {name: outcome.state for name, outcome in outcomes.items()} == {
-        "finished": "done", "held": "elsewhere", "new": "done"}
+        "finished": "done",
+        "held": "elsewhere",
+        "new": "done",
+    }
     assert finished.record.read_bytes() == before
 
 
@@ -230,7 +249,8 @@ def test_an_error_of_the_queue_itself_leaves_no_process(tmp_path: Path) -> None:
 
 def test_two_queues_at_once_train_each_run_once(tmp_path: Path) -> None:
     child = tmp_path / "child.py"
-    child.write_text(textwrap.dedent("""
+    child.write_text(
+        textwrap.dedent("""
         import sys, time
         from pathlib import Path
         from benchmark.store import RunFolder, RunIsHeld
@@ -244,11 +264,13 @@ def test_two_queues_at_once_train_each_run_once(tmp_path: Path) -> None:
                     folder.record.write_text(Path(sys.argv[2]).read_text())
         except RunIsHeld:
             sys.exit(75)
-    """))
+    """)
+    )
     example = tmp_path / "example.json"
     example.write_text(json.dumps(record("x").model_dump(mode="json")))
     parent = tmp_path / "parent.py"
-    parent.write_text(textwrap.dedent(f"""
+    parent.write_text(
+        textwrap.dedent(f"""
         import sys
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         from pathlib import Path
@@ -259,7 +281,8 @@ def test_two_queues_at_once_train_each_run_once(tmp_path: Path) -> None:
         outcomes = run_queue(jobs, [Slot(None, 1)] * 2, by_command(lambda job, slot: [
             sys.executable, {str(child)!r}, str(job.folder.path), {str(example)!r}]), Seen())
         print(*sorted(outcome.state for outcome in outcomes))
-    """))
+    """)
+    )
     parents = [subprocess.Popen([sys.executable, str(parent)], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     states = [process.communicate(timeout=120)[0].split() for process in parents]
     assert sorted((tmp_path / "trained.txt").read_text().split()) == list("abc")

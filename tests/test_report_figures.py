@@ -98,8 +98,12 @@ def test_the_authors_protocol_counts_their_reading_of_occupancy():
     [
         ("cifar10", ["svhn", "texture", "cifar100"], "cifar100", "texture"),
         ("cifar100", ["svhn", "cifar10", "places365"], "cifar10", "svhn"),
-        ("synthetic", ["synthetic-digits", "synthetic-textures", "synthetic-near"], "synthetic-near",
-         "synthetic-textures"),
+        (
+            "synthetic",
+            ["synthetic-digits", "synthetic-textures", "synthetic-near"],
+            "synthetic-near",
+            "synthetic-textures",
+        ),
         ("cifar10", ["svhn"], None, "svhn"),
     ],
 )

@@ -52,15 +52,40 @@ def test_equal_resources_are_one_array_cut_at_the_clusters_limit(tmp_path: Path)
 
 
 def test_sbatch_text_says_what_the_resources_say(tmp_path: Path) -> None:
-    resources = Resources(gpus=2, cpus=6, memory_gb=1.5, hours=1.51, partition="main", account="lab", qos="low",
-                          constraint="a100|h100", array_parallelism=2, setup=["module load cuda"],
-                          sbatch={"exclusive": True, "nice": 10, "requeue": True, "contiguous": False})
+    resources = Resources(
+        gpus=2,
+        cpus=6,
+        memory_gb=1.5,
+        hours=1.51,
+        partition="main",
+        account="lab",
+        qos="low",
+        constraint="a100|h100",
+        array_parallelism=2,
+        setup=["module load cuda"],
+        sbatch={"exclusive": True, "nice": 10, "requeue": True, "contiguous": False},
+    )
     array = slurm.Array(resources, tuple(job(tmp_path, name) for name in "abc"))
     text = slurm.submission_text(array, "table2", tmp_path / "submission")
     options = {line.removeprefix("#SBATCH --") for line in text.splitlines() if line.startswith("#SBATCH")}
-    assert {"array=0-2%2", "gpus-per-node=2", "cpus-per-task=6", "mem=1536M", "time=91", "partition=main",
-            "account=lab", "qos=low", "constraint='a100|h100'", "signal=USR2@120", "exclusive", "nice=10", "requeue",
-            "nodes=1", "ntasks-per-node=1", "job-name=table2"} <= options
+    assert {
+        "array=0-2%2",
+        "gpus-per-node=2",
+        "cpus-per-task=6",
+        "mem=1536M",
+        "time=91",
+        "partition=main",
+        "account=lab",
+        "qos=low",
+        "constraint='a100|h100'",
+        "signal=USR2@120",
+        "exclusive",
+        "nice=10",
+        "requeue",
+        "nodes=1",
+        "ntasks-per-node=1",
+        "job-name=table2",
+    } <= options
     assert "wckey" not in text and "contiguous" not in text
     lines = text.splitlines()
     assert lines.index("export SRUN_CPUS_PER_TASK=6") < lines.index("module load cuda")
@@ -77,8 +102,10 @@ def test_submit_keeps_ids_and_pickles_paths_alone(tmp_path: Path, client) -> Non
     client("srun", "exit 0")
     client("sbatch", 'echo "$@" >> "$0.calls"; echo "Submitted batch job 7$(wc -l < "$0.calls")"')
     (tmp_path / "results").mkdir()
-    arrays = [slurm.Array(Resources(), (job(tmp_path, "a"), job(tmp_path, "b"))),
-              slurm.Array(Resources(gpus=0), (job(tmp_path, "c"),))]
+    arrays = [
+        slurm.Array(Resources(), (job(tmp_path, "a"), job(tmp_path, "b"))),
+        slurm.Array(Resources(gpus=0), (job(tmp_path, "c"),)),
+    ]
     submitted = dict(slurm.submit(arrays, "sweep", tmp_path / "results", tmp_path / "data", 60.0))
     assert submitted == {"a": "71_0", "b": "71_1", "c": "72"}
     noted = json.loads((tmp_path / "results/b/job.json").read_text())
@@ -98,8 +125,11 @@ def test_submit_keeps_ids_and_pickles_paths_alone(tmp_path: Path, client) -> Non
 
 def test_refused_submission_is_one_line_and_earlier_arrays_stay(tmp_path: Path, client) -> None:
     client("srun", "exit 0")
-    client("sbatch", 'if grep -q gpus "$1"; then echo "sbatch: error: Invalid account" >&2; exit 1; fi\n'
-                     'echo "Submitted batch job 5"')
+    client(
+        "sbatch",
+        'if grep -q gpus "$1"; then echo "sbatch: error: Invalid account" >&2; exit 1; fi\n'
+        'echo "Submitted batch job 5"',
+    )
     (tmp_path / "results").mkdir()
     arrays = [slurm.Array(Resources(gpus=gpus), (job(tmp_path, name),)) for gpus, name in ((0, "a"), (1, "b"))]
     submitted = []
@@ -186,8 +216,12 @@ def _call_task(tmp_path: Path, body: str, **environment: str) -> tuple[int, RunF
         slurm.time.sleep = lambda seconds: None
         slurm.RunTask(str(folder.config), str(folder.path.parent), "/data", 2, 60.0)()
     """).replace("BODY", textwrap.indent(textwrap.dedent(body), "    "))
-    done = subprocess.run([sys.executable, "-c", script, str(folder.path)], env={**os.environ, **environment},
-                          stderr=subprocess.DEVNULL, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(folder.path)],
+        env={**os.environ, **environment},
+        stderr=subprocess.DEVNULL,
+        timeout=60,
+    )
     return done.returncode, folder
 
 
@@ -200,11 +234,15 @@ def test_task_writes_to_the_runs_log_and_marks_a_failure(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(("own", "tries"), [("42", 3), ("43", 1)])
 def test_task_waits_for_its_own_old_lease_and_for_no_other(tmp_path: Path, own: str, tries: int) -> None:
-    code, folder = _call_task(tmp_path, """
+    code, folder = _call_task(
+        tmp_path,
+        """
         folder.lease.write_text('{"job": "42"}')
         print("try", len(calls), runtime)
         if len(calls) < 3: raise RunIsHeld("held")
-    """, SLURM_JOB_ID=own)
+    """,
+        SLURM_JOB_ID=own,
+    )
     log = folder.log.read_text()
     assert code == 0 and log.count("try") == tries and "threads=2" in log
     assert ("nothing to do here" in log) == (tries == 1)

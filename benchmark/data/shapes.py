@@ -82,8 +82,13 @@ def house(p: Pen) -> None:
     p.paint(p.box(-width, -1.0, width, eaves + 0.03), "main")
     p.paint(p.convex((-width - 0.15, eaves), (width + 0.15, eaves), (0.0, p.vary(0.75, 1.0))), "second")
     p.paint(p.box(-0.17, -1.0, 0.17, p.vary(-0.5, -0.35)), "dark")
-    p.paint(np.minimum(p.box(-0.62 * width - 0.1, -0.3, -0.62 * width + 0.14, -0.06),
-                       p.box(0.62 * width - 0.14, -0.3, 0.62 * width + 0.1, -0.06)), "light")
+    p.paint(
+        np.minimum(
+            p.box(-0.62 * width - 0.1, -0.3, -0.62 * width + 0.14, -0.06),
+            p.box(0.62 * width - 0.14, -0.3, 0.62 * width + 0.1, -0.06),
+        ),
+        "light",
+    )
 
 
 def tree(p: Pen) -> None:

@@ -167,8 +167,11 @@ def make_arrays(jobs: Sequence[tuple[Job, Resources]], largest: int) -> list[Arr
     groups: dict[str, tuple[Resources, list[Job]]] = {}
     for job, resources in jobs:
         groups.setdefault(resources.model_dump_json(), (resources, []))[1].append(job)
-    return [Array(resources, tuple(group[start:start + largest])) for resources, group in groups.values()
-            for start in range(0, len(group), largest)]
+    return [
+        Array(resources, tuple(group[start : start + largest]))
+        for resources, group in groups.values()
+        for start in range(0, len(group), largest)
+    ]
 
 
 def parameters(resources: Resources, name: str) -> dict[str, Any]:
@@ -192,7 +195,9 @@ def parameters(resources: Resources, name: str) -> dict[str, Any]:
         # From SLURM 22.05 on srun no longer takes over --cpus-per-task.
         "setup": [f"export SRUN_CPUS_PER_TASK={resources.cpus}", *resources.setup],
         "additional_parameters": {
-            "requeue": True, **{key: value for key, value in resources.sbatch.items() if value is not False}},
+            "requeue": True,
+            **{key: value for key, value in resources.sbatch.items() if value is not False},
+        },
     }
     return asked
 
@@ -206,8 +211,9 @@ def submission_text(array: Array, name: str, folder: Path) -> str:
     return text
 
 
-def submit(arrays: Sequence[Array], name: str, results: Path, data_root: Path,
-           checkpoint_seconds: float) -> Iterable[tuple[str, str]]:
+def submit(
+    arrays: Sequence[Array], name: str, results: Path, data_root: Path, checkpoint_seconds: float
+) -> Iterable[tuple[str, str]]:
     """Submit, and yield (run name, job id) array by array; each run's job.json keeps its id.
 
     Raises BenchError when sbatch refuses an array; those before it stay submitted.
@@ -219,8 +225,16 @@ def submit(arrays: Sequence[Array], name: str, results: Path, data_root: Path,
             job.folder.path.mkdir(parents=True, exist_ok=True)
             if not job.folder.config.exists() or job.folder.read_config() != job.config:
                 job.folder.write_config(job.config)
-        tasks = [RunTask(str(job.folder.config.resolve()), str(results.resolve()), str(data_root.resolve()),
-                         array.resources.cpus, checkpoint_seconds) for job in array.jobs]
+        tasks = [
+            RunTask(
+                str(job.folder.config.resolve()),
+                str(results.resolve()),
+                str(data_root.resolve()),
+                array.resources.cpus,
+                checkpoint_seconds,
+            )
+            for job in array.jobs
+        ]
         folder = submission_folder(results)
         folder.mkdir(parents=True)
         submitted = _submit_array(_executor(folder, array, name), tasks)

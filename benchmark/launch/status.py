@@ -29,7 +29,8 @@ class Row:
 def rows_of_plan(planned: Sequence[PlannedRun], queued: Mapping[str, str]) -> list[Row]:
     """One row a run of a plan. queued: run name -> its job, as from `slurm.queued_jobs`."""
     return [
-        Row(item.run.short_name, item.state, item.detail) if item.folder is None
+        Row(item.run.short_name, item.state, item.detail)
+        if item.folder is None
         else _row(item.folder, item.state, item.detail, queued)
         for item in planned
     ]
@@ -51,8 +52,13 @@ def _row(folder: RunFolder, state: str, detail: str, queued: Mapping[str, str]) 
     elif state in ("running", "interrupted") and status is not None:
         detail = progress_text(status, with_time_left=state == "running")
     newest = max((path.stat().st_mtime for path in (folder.record, folder.status) if path.exists()), default=0.0)
-    return Row(folder.name, state, detail, duration(time.time() - newest) if newest else "",
-               folder.log if folder.log.exists() else None)
+    return Row(
+        folder.name,
+        state,
+        detail,
+        duration(time.time() - newest) if newest else "",
+        folder.log if folder.log.exists() else None,
+    )
 
 
 def counts(states: Iterable[str]) -> str:
@@ -92,5 +98,6 @@ def duration(seconds: float) -> str:
 def mark_failed(folder: RunFolder, error: str) -> None:
     """Record in status.json that the run failed, where the run could not do so itself. `error` ends in the reason."""
     status = folder.read_status() or Status(state="failed")
-    folder.write_status(status.model_copy(update={
-        "state": "failed", "error": error, "updated": time.time(), "seconds_left": None}))
+    folder.write_status(
+        status.model_copy(update={"state": "failed", "error": error, "updated": time.time(), "seconds_left": None})
+    )
