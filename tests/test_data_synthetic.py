@@ -66,15 +66,15 @@ def test_the_auxiliary_keeps_clear_of_the_test_sets() -> None:
     assert broad - debiased == set(synthetic.classes("synthetic"))
 
 
-def test_class_is_not_in_the_colour_and_hard_in_the_pixels() -> None:
+def test_colour_tells_the_class_only_in_part_and_pixels_do_not_settle_it() -> None:
     (train, labels), (test, truth) = drawn("synthetic", "train"), drawn("synthetic", "test")
 
     def accuracy(of_train: np.ndarray, of_test: np.ndarray) -> float:
         return float(KNeighborsClassifier(20).fit(of_train, labels).score(of_test, truth))
 
-    assert accuracy(train.mean((1, 2)), test.mean((1, 2))) < 0.17  # chance is 0.10
+    assert 0.3 < accuracy(train.mean((1, 2)), test.mean((1, 2))) < 0.6  # chance is 0.10; places have usual colours
     pixels = accuracy(train.reshape(len(train), -1), test.reshape(len(test), -1))
-    assert 0.2 < pixels < 0.6
+    assert 0.5 < pixels < 0.85
 
 
 def test_low_level_statistics_hardly_tell_the_sets_apart() -> None:

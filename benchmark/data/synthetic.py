@@ -6,8 +6,9 @@ synthetic-digits, synthetic-textures, synthetic-scenes     far OOD
 synthetic-aux      broad, as ImageNet is: forty invented objects, the ten in-distribution ones too, scenes, textures
 synthetic-dti      the same without the in-distribution objects, as the debiased tiny images are
 
-Colour, size, place, light and contrast are drawn from the same distributions for every class and set, and the last step
-(`_camera`) gives all images one distribution of brightness and contrast: what tells sets apart is shape.
+Size, position, light and the object's colours are drawn from the same distributions for every class; an object's
+surroundings have their usual colours, which in-distribution and near-OOD objects share. The last step (`_camera`) gives
+all images one wide distribution of brightness and contrast, which an untrained network does not see past.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from benchmark.data import shapes
 from benchmark.data.shapes import Array, Drawing, Pen
 from benchmark.errors import BenchError, unknown
 
-VERSION = 2  # part of the recipe: raise it when a pixel changes, and stored sets are drawn anew
+VERSION = 3  # part of the recipe: raise it when a pixel changes, and stored sets are drawn anew
 SIZE = 32
 INVENTED = 40  # kinds of invented object in the auxiliary sets
 
@@ -102,9 +103,29 @@ def _colours(random: np.random.Generator, n: int) -> dict[str, Array]:
     return {"main": main, "second": second, "dark": main * 0.3, "light": light}
 
 
-def _background(random: np.random.Generator, n: int) -> Array:
+# Objects have their usual places, as in nature: (sky, ground) in RGB. In-distribution and near-OOD objects share them, so
+# that a new object is not given away by a new place.
+_PLACES = (
+    ((0.55, 0.75, 0.95), (0.25, 0.6, 0.15)),  # meadow
+    ((0.95, 0.65, 0.45), (0.75, 0.5, 0.2)),  # desert at dusk
+    ((0.7, 0.95, 0.95), (0.05, 0.35, 0.65)),  # water
+    ((0.95, 0.85, 0.6), (0.45, 0.18, 0.1)),  # wooden room
+    ((0.6, 0.45, 0.8), (0.28, 0.28, 0.32)),  # street in the evening
+    ((0.85, 0.88, 0.9), (0.7, 0.72, 0.75)),  # snow
+    ((0.65, 0.9, 0.6), (0.1, 0.3, 0.12)),  # forest
+    ((0.95, 0.6, 0.7), (0.55, 0.15, 0.3)),  # sunset
+    ((0.9, 0.9, 0.5), (0.6, 0.6, 0.1)),  # wheat field
+    ((0.5, 0.55, 0.7), (0.15, 0.5, 0.5)),  # shore under clouds
+)
+_USUAL = 0.5  # how far a place has its usual colours rather than any
+
+
+def _background(random: np.random.Generator, n: int, place: int | None = None) -> Array:
     """A blurred outdoors or indoors: 1/f noise on one colour above a horizon and another below (n, 32, 32, 3)."""
     sky, ground = _colour(random, n, 0.5, 1.0), _colour(random, n, 0.15, 0.7)  # light comes from above
+    if place is not None:
+        usual_sky, usual_ground = np.array(_PLACES[place % len(_PLACES)], np.float32)
+        sky, ground = sky + _USUAL * (usual_sky - sky), ground + _USUAL * (usual_ground - ground)
     horizon = _uniform(random, 12, 30, n, 1, 1)
     share = np.clip((_ROWS - horizon) / _uniform(random, 1, 8, n, 1, 1) + 0.5, 0, 1)[..., None]
     return sky + (ground - sky) * share + _natural(random, n) * _uniform(random, 0.06, 0.18, n, 1, 1, 1)
@@ -116,7 +137,7 @@ def _camera(images: Array, random: np.random.Generator) -> Array:
     n = len(images)
     images = images.astype(np.float64) + random.normal(0, 0.015, images.shape)
     mean, deviation = images.mean((1, 2, 3), keepdims=True), images.std((1, 2, 3), keepdims=True)
-    contrast, brightness = random.uniform(0.13, 0.27, (n, 1, 1, 1)), random.uniform(0.32, 0.62, (n, 1, 1, 1))
+    contrast, brightness = random.uniform(0.05, 0.25, (n, 1, 1, 1)), random.uniform(0.15, 0.8, (n, 1, 1, 1))
     images = (images - mean) / np.maximum(deviation, 1e-3) * contrast + brightness
     return np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
 
@@ -126,11 +147,11 @@ def _camera(images: Array, random: np.random.Generator) -> Array:
 Maker = Callable[[int, np.random.Generator], Array]
 
 
-def _objects(drawing: Drawing) -> Maker:
+def _objects(drawing: Drawing, place: int) -> Maker:
     """Images of one object: it stands upright, of any size, nearly anywhere, with a shadow, sometimes half hidden."""
 
     def make(n: int, random: np.random.Generator) -> Array:
-        canvas = _background(random, n)
+        canvas = _background(random, n, place)
         unit = _uniform(random, 9.5, 14, n, 1, 1)  # half the object's height in pixels
         centre_x, centre_y = 16 + _uniform(random, -3.5, 3.5, n, 1, 1), 16 + _uniform(random, -2.5, 2.5, n, 1, 1)
         lean = random.normal(0, 0.07, (n, 1, 1))
@@ -279,16 +300,21 @@ def _kinds(maker: Callable[..., Maker], values: Sequence[object]) -> list[tuple[
     return [(str(getattr(value, "__name__", value)), maker(value)) for value in values]
 
 
-_ID = _kinds(_objects, shapes.ID_OBJECTS)
+def _object_kinds(drawings: Sequence[Drawing]) -> list[tuple[str, Maker]]:
+    """Object kinds, each in a usual place of its own as long as there are places."""
+    return [(drawing.__name__, _objects(drawing, place)) for place, drawing in enumerate(drawings)]
+
+
+_ID = _object_kinds(shapes.ID_OBJECTS)
 _BROAD = (
-    _kinds(_objects, [shapes.invented(kind) for kind in range(INVENTED)])
+    _object_kinds([shapes.invented(kind) for kind in range(INVENTED)])
     + _kinds(_scene, AUX_SCENES)
     + _kinds(_texture, AUX_TEXTURES)
 )
 # name -> ({split: count}, [(class, maker), ...])
 _SETS: dict[str, tuple[dict[str, int], list[tuple[str, Maker]]]] = {
     "synthetic": ({"train": 2000, "test": 600}, _ID),
-    "synthetic-near": ({"test": 400}, _kinds(_objects, shapes.NEAR_OBJECTS)),
+    "synthetic-near": ({"test": 400}, _object_kinds(shapes.NEAR_OBJECTS)),
     "synthetic-digits": ({"test": 400}, _kinds(_digits, range(10))),
     "synthetic-textures": ({"test": 400}, _kinds(_texture, TEXTURES)),
     "synthetic-scenes": ({"test": 400}, _kinds(_scene, SCENES)),
