@@ -103,8 +103,8 @@ def _colours(random: np.random.Generator, n: int) -> dict[str, Array]:
     return {"main": main, "second": second, "dark": main * 0.3, "light": light}
 
 
-# Objects have their usual places, as in nature: (sky, ground) in RGB. In-distribution and near-OOD objects share them, so
-# that a new object is not given away by a new place.
+# Objects have their usual places, as in nature: (sky, ground) in RGB. In-distribution and near-OOD objects share them,
+# so that a new object is not given away by a new place.
 _PLACES = (
     ((0.55, 0.75, 0.95), (0.25, 0.6, 0.15)),  # meadow
     ((0.95, 0.65, 0.45), (0.75, 0.5, 0.2)),  # desert at dusk
