@@ -239,6 +239,11 @@ class RunConfig(Strict):
             )
         return list(PAPER_OOD[self.in_dist])
 
+    def stored_name(self, ood: str) -> str:
+        """The stored set that stands behind the OOD set `ood`: itself, or NAME@SIZE where `ood_resize` is direct."""
+        direct = self.eval.ood_resize == "direct" and "@" not in ood
+        return f"{ood}@{self.views.global_size}" if direct else ood
+
     def auxiliary_sources(self) -> list[str]:
         """The sources ("imagenet", "dti") that the variant's negatives come from, less the training images."""
         if self.method.name in REFERENCES:

@@ -131,7 +131,7 @@ def _run(
         recipe_id=config.recipe_id(),
         name=folder.name,
         config=config.model_dump(mode="json"),
-        data={key: _set_in_record(images, len(features.get(key, ())) or images.count) for key, images in sets.items()},
+        data={key: _set_in_record(images, len(limited(images, _limit(config, key)))) for key, images in sets.items()},
         ood=ood,
         knn_accuracy={str(k): accuracy.get(k) for k in config.eval.knn},
         sensitivity=sensitivity(scores[train_key], scores[test_key]),
@@ -166,8 +166,7 @@ def load_sets(config: RunConfig, data_root: Path) -> dict[str, ImageSet]:
 
 
 def _ood_key(config: RunConfig, name: str) -> str:
-    direct = config.eval.ood_resize == "direct" and "@" not in name
-    return f"{name}@{config.views.global_size}/test" if direct else f"{name}/test"
+    return f"{config.stored_name(name)}/test"
 
 
 def _limit(config: RunConfig, key: str) -> int | None:

@@ -217,8 +217,12 @@ def _plan_one(run: SweepRun, results: Path, data_root: Path, need_data: bool) ->
     config = run.config
     prints = {f"{name}/{split}": fingerprint(data_root, name, split) for name, split in config.training_sets()}
     missing = [key for key, value in prints.items() if value is None]
+    tests: dict[str, str | None] = {}
     if need_data:
-        missing += [f"{name}/test" for name in config.ood_sets() if fingerprint(data_root, name, "test") is None]
+        tests = {
+            f"{name}/test": fingerprint(data_root, name, "test") for name in map(config.stored_name, config.ood_sets())
+        }
+        missing += [key for key, value in tests.items() if value is None]
     if missing:
         known = [] if need_data else find_runs(results, config.recipe_id())
         if not known:
@@ -226,7 +230,11 @@ def _plan_one(run: SweepRun, results: Path, data_root: Path, need_data: bool) ->
         folder = known[-1]
     else:
         folder = run_folder(results, config, {key: value for key, value in prints.items() if value is not None})
-    return PlannedRun(run, *state_of(config, folder))
+    planned = PlannedRun(run, *state_of(config, folder))
+    record = folder.read_record() if need_data and planned.state == "done" else None
+    seen = record.data if record else {}
+    changed = [key for key, image_set in seen.items() if tests.get(key, image_set.fingerprint) != image_set.fingerprint]
+    return PlannedRun(run, "to score", folder, f"other images now: {', '.join(changed)}") if changed else planned
 
 
 def state_of(config: RunConfig, folder: RunFolder) -> tuple[State, RunFolder, str]:

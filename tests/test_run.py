@@ -12,12 +12,14 @@ from conftest import TINY, tiny
 from sklearn.metrics import roc_auc_score
 
 from benchmark import run as main_path
+from benchmark import yamlfile
 from benchmark.config import RunConfig, validate
 from benchmark.data.images import load, write_set
 from benchmark.errors import BenchError
 from benchmark.run import Runtime, run
 from benchmark.store import Record, RunFolder
-from benchmark.sweep import state_of
+from benchmark.sweep import load as load_sweep
+from benchmark.sweep import plan, state_of
 
 SHORT = {"epochs": 1, "warmup_epochs": 0.0}
 RUNTIME = Runtime(device="cpu", threads=1)
@@ -107,6 +109,24 @@ def with_third_set(mini_data: Path, tmp_path: Path) -> Path:
     root = Path(shutil.copytree(mini_data, tmp_path / "data"))
     write_set(root, "mini-ood3", "test", np.zeros((4, 32, 32, 3), np.uint8) + 7, np.zeros(4, np.int64), recipe="grey")
     return root
+
+
+def test_replaced_ood_images_are_scored_again_without_training(
+    finished: tuple[Path, Record], tmp_path: Path, mini_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = Path(shutil.copytree(finished[0], tmp_path / "results"))
+    root = Path(shutil.copytree(mini_data, tmp_path / "data"))
+    sweep_file = tmp_path / "s.yaml"
+    sweep_file.write_text(yamlfile.write({"base": TINY, "grid": {"seed": [0]}, "references": []}))
+    assert [item.state for item in plan(load_sweep(sweep_file), results, root)] == ["done"]
+    write_set(
+        root, "mini-ood", "test", np.zeros((9, 32, 32, 3), np.uint8), np.zeros(9, np.int64), recipe="x", replace=True
+    )
+    [item] = plan(load_sweep(sweep_file), results, root)
+    assert item.state == "to score" and item.detail == "other images now: mini-ood/test"
+    monkeypatch.setattr(main_path, "train", lambda *a, **k: pytest.fail("trained twice"))
+    assert run(tiny(), results, root, RUNTIME).ood["mini-ood"].n_ood == 9
+    assert [item.state for item in plan(load_sweep(sweep_file), results, root)] == ["done"]
 
 
 def test_other_images_are_another_run(finished: tuple[Path, Record], tmp_path: Path, mini_data: Path) -> None:
