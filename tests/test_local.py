@@ -194,6 +194,8 @@ def test_finished_and_held_runs_are_not_started(queue, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_stop_signals_end_all_runs_and_their_children(queue, tmp_path: Path, number: int) -> None:
+    if signal.getsignal(number) is signal.SIG_IGN:  # these very tests may run under nohup
+        signal.signal(number, signal.SIG_DFL)
     handler = signal.getsignal(number)
 
     def interrupt() -> None:
