@@ -130,7 +130,7 @@ def sweep(
     """
     from benchmark import sweep as sweeps
     from benchmark.data.images import data_root as resolve_data
-    from benchmark.launch import slurm, status
+    from benchmark.launch import local, slurm, status
     from benchmark.launch.local import Job
 
     root = resolve_data(data_root)
@@ -162,6 +162,9 @@ def sweep(
         _say("nothing started (--dry-run)")
         return
     if chosen:
+        first = local.make_slots(len(chosen), jobs)[0]
+        if not use_slurm and first.gpu is None:
+            local.warm_up(first)  # its imports run beside the check
         _check_backbones([job.config for job, _ in chosen], file)
     failed = bool(left_alone)
     if not chosen:

@@ -8,6 +8,7 @@ the queue reads status.json and writes it only for a process that died without a
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.context
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, Protocol
@@ -142,14 +144,21 @@ def by_command(command: Callable[[Job, Slot], list[str]]) -> Launch:
     return launch
 
 
+def warm_up(slot: Slot) -> multiprocessing.context.ForkServerContext:
+    """Start the server that CPU runs are forked from, if it is not running: it imports while we go on."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["benchmark.run", "sklearn.metrics"])
+    # The server inherits it at its start, when OpenMP and BLAS read it: all CPU slots have equally many threads.
+    os.environ.update(slot.environment())
+    forkserver.ensure_running()
+    return context
+
+
 class _Forked:
     """`bench run` in a fork of multiprocessing's fork server, which has the heavy imports behind it."""
 
     def __init__(self, arguments: list[str], log: Path, slot: Slot) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["benchmark.run", "sklearn.metrics"])
-        # The server inherits it at its start, when OpenMP and BLAS read it: all CPU slots have equally many threads.
-        os.environ.update(slot.environment())
+        context = warm_up(slot)
         self._process = context.Process(target=_run_forked, args=(arguments, str(log)))
         self._process.start()
 
