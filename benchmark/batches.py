@@ -16,7 +16,7 @@ from benchmark.config import RunConfig
 from benchmark.data.images import ImageSet
 from benchmark.errors import BenchError
 from benchmark.methods.base import Batch, Views
-from benchmark.negatives import IN_DIST, Negative, perm_count, variant
+from benchmark.negatives import IN_DIST, Negative, variant
 from benchmark.views import choose, draw, draw_negative, recipes, render
 
 RESIDENT_BYTES = 8 << 30  # larger sets stay on disk and are read image by image from the memory map
@@ -139,8 +139,7 @@ class Batches:
             hooks = {}
             if per_view:
                 # The authors' order: rotations between crop and jitter, permutations after normalisation.
-                late = kind.transform == "pixels" or perm_count(kind.transform) is not None
                 transform = draw_negative(kind.transform, repeats * count, rng, settings.rot360)
-                hooks = {"after_normalise" if late else "after_crop": transform}
+                hooks = {"after_crop" if transform.rotates else "after_normalise": transform}
             result.append(render(images.repeat(repeats, 1, 1, 1), params, size, **hooks))
         return Views(*result)

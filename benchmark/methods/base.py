@@ -44,7 +44,6 @@ class Method:
     """A way to learn features from batches and to score images by them. Larger score = more OOD.
 
     Subclasses that train set `trains` and implement `losses`; those that do not implement `embed` alone.
-    `learned_` holds all that a checkpoint must keep beside the optimiser.
     """
 
     trains = False
