@@ -11,9 +11,11 @@ import os
 import shlex
 import shutil
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,7 +27,7 @@ from benchmark.errors import BenchError
 if TYPE_CHECKING:
     from benchmark.config import RunConfig
     from benchmark.launch.local import Outcome
-    from benchmark.launch.status import Row
+    from benchmark.launch.status import QueuedJob, Row
     from benchmark.store import RunFolder
     from benchmark.sweep import PlannedRun, Sweep
 
@@ -60,6 +62,15 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option(
         "--set", metavar="FIELD=VALUE", help="Override a field of every run, as in train.epochs=2. Repeatable."
+    ),
+]
+SiteOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--site",
+        metavar="FILE",
+        envvar="BENCH_SITE",
+        help="What belongs to a cluster: partition, account, setup, profiles. [default: ~/.config/ood-bench/site.yaml]",
     ),
 ]
 CheckpointEvery = Annotated[float, typer.Option("--checkpoint-every", metavar="SECONDS", min=0)]
@@ -115,6 +126,10 @@ def sweep(
         int | None,
         typer.Option("--jobs", metavar="N", min=1, help="Runs at a time here. [default: one a GPU, or one a CPU core]"),
     ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="On a cluster: stay, and tell how the runs get on, until all have ended.")
+    ] = False,
+    site: SiteOption = None,
     results: Results = Path("results"),
     data_root: Data = None,
     checkpoint_every: CheckpointEvery = 300.0,
@@ -126,26 +141,59 @@ def sweep(
       bench sweep sweeps/smoke.yaml
       bench sweep sweeps/small.yaml --dry-run
       bench sweep sweeps/small.yaml --only '*-rot-*' --set train.epochs=2
-      bench sweep sweeps/table2.yaml --executor slurm
+      bench sweep sweeps/table2.yaml --executor slurm --wait
     """
     from benchmark import sweep as sweeps
     from benchmark.data.images import data_root as resolve_data
+    from benchmark.files import locked
+    from benchmark.launch import slurm
+    from benchmark.resources import load_site
+
+    root = resolve_data(data_root)
+    plan = sweeps.load(file, set_, only, load_site(site))
+    use_slurm = executor is ExecutorName.slurm or (executor is ExecutorName.auto and slurm.answers())
+    # One at a time reads the queue and submits, so that two sweeps cannot both find a run free.
+    with locked(results / ".sweep.lock") if use_slurm and not dry_run else nullcontext():
+        submitted, failed = _start(plan, use_slurm, dry_run, retry_failed, jobs, results, root, checkpoint_every)
+    if dry_run:
+        return
+    if use_slurm and wait:
+        failed |= _follow(plan, results, root)
+    elif submitted:
+        _say(f"Watch them: bench status {plan.path}{_results_option(results)}")
+    _say(f"See the results: bench report --all --sweep {file}{_results_option(results)}")
+    if failed:
+        raise typer.Exit(FAILED)
+
+
+def _start(
+    plan: Sweep,
+    use_slurm: bool,
+    dry_run: bool,
+    retry_failed: bool,
+    jobs: int | None,
+    results: Path,
+    root: Path,
+    checkpoint_every: float,
+) -> tuple[bool, bool]:
+    """Show the plan; run here, or submit, what is to do. Returns: were jobs submitted, did a run fail."""
+    from benchmark import sweep as sweeps
     from benchmark.launch import local, slurm, status
     from benchmark.launch.local import Job
 
-    root = resolve_data(data_root)
-    plan = sweeps.load(file, set_, only)
-    use_slurm = executor is ExecutorName.slurm or (executor is ExecutorName.auto and slurm.answers())
     planned = sweeps.plan(plan, results, root)
-    queued = slurm.queued_jobs(item.folder for item in planned if item.folder is not None) if use_slurm else {}
+    queued = {}
+    if use_slurm:
+        queued = slurm.queued_jobs(item.folder for item in planned if item.folder is not None)
+        planned = sweeps.plan(plan, results, root)  # once more: what has left the queue meanwhile has its record
     rows = status.rows_of_plan(planned, queued)
-    _print_rows(rows, f"{plan.title}  ({file})")
+    _print_rows(rows, f"{plan.title}  ({plan.path})")
     _say(f"{len(rows)} runs: {status.counts(row.state for row in rows)}")
 
     missing = _how_to_get(planned)
     if missing and not dry_run:
         raise BenchError(missing)
-    wanted = {"to do", "interrupted", "to score", *(["failed"] if retry_failed else [])}
+    wanted = {"to do", "interrupted", "lost", "to score", *(["failed"] if retry_failed else [])}
     chosen = [
         (Job(item.run.config, item.folder), item.run.resources)
         for item, row in zip(planned, rows, strict=True)
@@ -154,33 +202,61 @@ def sweep(
     left_alone = [row.name for row in rows if row.state == "failed" and not retry_failed]
     if left_alone:
         _say(f"left alone, failed before: {', '.join(left_alone)} (again with --retry-failed)")
+    arrays = slurm.make_arrays(chosen, slurm.max_array_size()) if use_slurm else []
+    if arrays:
+        _say(slurm.describe(arrays))
     if dry_run:
         if missing:
             _say(f"missing: {missing}")
-        if use_slurm:
-            _show_submission(slurm.make_arrays(chosen, slurm.max_array_size()), plan, results)
+        _show_submission(arrays, plan, results)
         _say("nothing started (--dry-run)")
-        return
+        return False, False
     if chosen:
         first = local.make_slots(len(chosen), jobs)[0]
         if not use_slurm and first.gpu is None:
             local.warm_up(first)  # its imports run beside the check
-        _check_backbones([job.config for job, _ in chosen], file)
+        _check_backbones([job.config for job, _ in chosen], plan.path)
     failed = bool(left_alone)
     if not chosen:
         _say("nothing to do")
     elif use_slurm:
-        _submit(slurm.make_arrays(chosen, slurm.max_array_size()), plan, results, root, checkpoint_every)
+        for name, job_id in slurm.submit(arrays, plan.name, results, root, checkpoint_every):
+            _say(f"submitted   {name}  job {job_id}")
     else:
         outcomes = _run_here([job for job, _ in chosen], jobs, root, checkpoint_every)
         failed |= any(outcome.state == "failed" for outcome in outcomes)
         _say(f"{len(outcomes)} runs: {status.counts(outcome.state for outcome in outcomes)}")
         if any(outcome.state == "interrupted" for outcome in outcomes):
             raise typer.Exit(INTERRUPTED)
-    where = "" if results == Path("results") else f" --results {results}"
-    _say(f"See the results: bench report --all --sweep {file}{where}")
-    if failed:
-        raise typer.Exit(FAILED)
+    return bool(arrays), failed
+
+
+def _results_option(results: Path) -> str:
+    return "" if results == Path("results") else f" --results {results}"
+
+
+FOLLOW_SECONDS = 3.0
+
+
+def _follow(plan: Sweep, results: Path, root: Path) -> bool:
+    """Tell how the runs of a sweep get on until none is queued or running; returns whether one did not end well."""
+    from benchmark.launch import status
+
+    told: dict[str, tuple[str, float]] = {}
+    while True:
+        rows = _rows_of_sweep(plan, results, root)
+        if sys.stdout.isatty():
+            _say("\x1b[2J\x1b[H")
+            _print_rows(rows, f"{plan.title}  ({plan.path})")
+        for row in [] if sys.stdout.isatty() else rows:
+            state, when = told.get(row.name, ("", 0.0))
+            if row.state != state or (row.state == "running" and time.monotonic() - when > 30):
+                told[row.name] = (row.state, time.monotonic())
+                _say(f"{row.state:<11} {row.name}  {row.detail}".rstrip())
+        if not {row.state for row in rows} & {"pending", "running", "suspended"}:
+            _say(f"{len(rows)} runs: {status.counts(row.state for row in rows)}")
+            return any(row.state != "done" for row in rows)
+        time.sleep(FOLLOW_SECONDS)
 
 
 def _check_backbones(configs: Iterable[RunConfig], file: Path) -> None:
@@ -213,14 +289,6 @@ def _run_here(jobs: Sequence[Any], slots: int | None, root: Path, checkpoint_eve
         return local.run_queue(jobs, places, local.bench_run(root, checkpoint_every), display)
 
 
-def _submit(arrays: Sequence[Any], plan: Sweep, results: Path, root: Path, checkpoint_every: float) -> None:
-    from benchmark.launch import slurm
-
-    for name, job_id in slurm.submit(arrays, plan.name, results, root, checkpoint_every):
-        _say(f"submitted   {name}  job {job_id}")
-    _say(f"Watch them: bench status {plan.path}" + ("" if results == Path("results") else f" --results {results}"))
-
-
 def _show_submission(arrays: Sequence[Any], plan: Sweep, results: Path) -> None:
     from benchmark.launch import slurm
 
@@ -229,7 +297,7 @@ def _show_submission(arrays: Sequence[Any], plan: Sweep, results: Path) -> None:
             f"\n# Submission {number} of {len(arrays)}: {len(array.jobs)} runs: "
             + ", ".join(job.folder.name for job in array.jobs)
         )
-        _say(slurm.submission_text(array, plan.name, slurm.submission_folder(results)))
+        _say(slurm.submission_text(array, plan.name, results))
 
 
 def _how_to_get(planned: Iterable[PlannedRun]) -> str:
@@ -301,6 +369,9 @@ def status(
 ) -> None:
     """Each run's state, progress, age, and where its log is.
 
+    pending: its job waits, for the reason given; lost: its process or job ended without a word. `bench sweep` goes on
+    with what is interrupted or lost.
+
     \b
     Examples:
       bench status
@@ -310,7 +381,10 @@ def status(
         _show_status(file, only, set_, results, data_root)
         if not watch:
             return
-        time.sleep(5)
+        try:
+            time.sleep(5)
+        except KeyboardInterrupt:
+            return
         _say("\x1b[2J\x1b[H" if sys.stdout.isatty() else "")
 
 
@@ -325,9 +399,7 @@ def _show_status(
     from benchmark.launch import status as states
 
     if file is not None:
-        planned = sweeps.plan(sweeps.load(file, set_, only), results, resolve_data(data_root), need_data=False)
-        queued = _queued(item.folder for item in planned if item.folder is not None)
-        rows = states.rows_of_plan(planned, queued)
+        rows = _rows_of_sweep(sweeps.load(file, set_, only), results, resolve_data(data_root))
     else:
         if set_:
             raise BenchError("--set: needs a SWEEP.yaml whose runs it overrides")
@@ -336,12 +408,26 @@ def _show_status(
             raise BenchError(
                 f"{results}: holds no runs{f' that match {only}' if only else ''}; start some: bench sweep SWEEP.yaml"
             )
-        rows = states.rows_of_folders(folders, _queued(folders))
+        queued = _queued(folders)
+        lost = [folder for folder in folders if states.rows_of_folders([folder], queued)[0].state == "lost"]
+        rows = states.rows_of_folders(folders, queued, _last_words(lost))
     _print_rows(rows, str(file or results), with_logs=True)
     _say(f"{len(rows)} runs: {states.counts(row.state for row in rows)}")
 
 
-def _queued(folders: Iterable[RunFolder]) -> dict[str, str]:
+def _rows_of_sweep(plan: Sweep, results: Path, root: Path) -> list[Row]:
+    """The runs of a sweep as they stand. SLURM's queue is asked first: what leaves it has a record."""
+    from benchmark import sweep as sweeps
+    from benchmark.launch import status as states
+
+    queued = _queued(item.folder for item in sweeps.plan(plan, results, root, need_data=False) if item.folder)
+    planned = sweeps.plan(plan, results, root, need_data=False)
+    rows = states.rows_of_plan(planned, queued)
+    lost = [item.folder for item, row in zip(planned, rows, strict=True) if row.state == "lost" and item.folder]
+    return states.rows_of_plan(planned, queued, _last_words(lost)) if lost else rows
+
+
+def _queued(folders: Iterable[RunFolder]) -> dict[str, QueuedJob]:
     from benchmark.launch.slurm import queued_jobs
 
     try:
@@ -349,6 +435,116 @@ def _queued(folders: Iterable[RunFolder]) -> dict[str, str]:
     except BenchError as error:
         _say(f"note: {error}")
         return {}
+
+
+def _last_words(folders: Iterable[RunFolder]) -> dict[str, str]:
+    from benchmark.launch.slurm import last_words
+
+    return last_words(folders)
+
+
+@app.command()
+def logs(
+    name: Annotated[str, typer.Argument(metavar="RUN", help="A run's name, or a glob that matches one.")],
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the run ends, or Ctrl-C.")] = False,
+    lines: Annotated[int | None, typer.Option("-n", "--lines", metavar="N", min=1, help="Only the last N.")] = None,
+    results: Results = Path("results"),
+) -> None:
+    """A run's log: all it wrote, over all its starts, and what SLURM itself said of its last job.
+
+    \b
+    Examples:
+      bench logs cifar10-rot-imgn-s0-3f9a1c2b
+      bench logs '*-rot-imgn-s0-*' -f
+    """
+    from benchmark.launch import slurm
+    from benchmark.launch.status import rows_of_folders
+
+    found = _runs_named(name, results, None)
+    if len(found) > 1:
+        raise BenchError(f"{name}: matches {len(found)} runs: {', '.join(folder.name for folder in found)}; name one")
+    [folder] = found
+    outside = slurm.job_output(folder)
+    if not folder.log.exists() and not outside and not follow:
+        raise BenchError(f"{folder.name}: has written no log yet; its state: bench status --only {folder.name}")
+    place = 0
+    while True:
+        alive = follow and rows_of_folders([folder], _queued([folder]))[0].state in ("running", "pending", "suspended")
+        if folder.log.exists():
+            with open(folder.log, "rb") as stream:
+                stream.seek(place)
+                text = stream.read()
+                place = stream.tell()
+            if lines is not None:
+                text, lines = b"".join(text.splitlines(keepends=True)[-lines:]), None
+            print(text.decode(errors="replace"), end="", flush=True)
+        if not alive:
+            break
+        try:
+            time.sleep(1)
+        except KeyboardInterrupt:
+            return
+    for path in slurm.job_output(folder):
+        _say(f"--- {path}\n{path.read_text(errors='replace').rstrip()}")
+
+
+@app.command()
+def cancel(
+    targets: Annotated[
+        list[str], typer.Argument(metavar="RUN|GLOB|SWEEP.yaml...", help="Runs by name or glob, or all of a sweep.")
+    ],
+    results: Results = Path("results"),
+    data_root: Data = None,
+) -> None:
+    """End these runs and no others: their jobs on the cluster, or their processes here. Checkpoints are kept.
+
+    \b
+    Examples:
+      bench cancel cifar10-rot-imgn-s0-3f9a1c2b
+      bench cancel 'cifar10-perm-*'
+      bench cancel sweeps/table2.yaml
+    """
+    from benchmark.launch import slurm
+    from benchmark.store import describe
+
+    chosen = {folder.name: folder for target in targets for folder in _runs_named(target, results, data_root)}
+    ended = dict(slurm.cancel(chosen.values()))
+    for name, job in ended.items():
+        _say(f"cancelled   {name}  job {job}")
+    count = len(ended)
+    for name, folder in chosen.items():
+        holder = folder.holder()
+        if name in ended or holder is None:
+            continue
+        if holder.get("host") == socket.gethostname() and not holder.get("job"):
+            os.kill(holder["pid"], signal.SIGINT)
+            _say(f"cancelled   {name}  process {holder['pid']}, after its checkpoint")
+            count += 1
+        else:
+            _say(f"not ended   {name}  {describe(holder)} is on it, and SLURM here knows no such job: end it there")
+    _say(f"{count} of {len(chosen)} runs cancelled" + ("" if count else ": no other is queued or running"))
+
+
+def _runs_named(target: str, results: Path, data_root: Path | None) -> list[RunFolder]:
+    """The run folders that a name, a folder, a glob or a sweep file stands for. Raises BenchError for none."""
+    from fnmatch import fnmatch
+
+    from benchmark import sweep as sweeps
+    from benchmark.data.images import data_root as resolve_data
+    from benchmark.store import RunFolder, all_runs
+
+    if target.endswith((".yaml", ".yml")):
+        planned = sweeps.plan(sweeps.load(Path(target)), results, resolve_data(data_root), need_data=False)
+        found = [item.folder for item in planned if item.folder is not None and item.folder.config.exists()]
+    elif (Path(target) / "config.yaml").exists():
+        found = [RunFolder(Path(target))]
+    else:
+        found = [folder for folder in all_runs(results) if fnmatch(folder.name, target)]
+    if not found:
+        names = [folder.name for folder in all_runs(results)]
+        some = f"; there are {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}" if names else ""
+        raise BenchError(f"{target}: matches no run in {results}{some}")
+    return found
 
 
 @app.command()
@@ -502,7 +698,9 @@ def _print_table(columns: Sequence[str], lines: Sequence[Sequence[str]], title: 
         "no data": "red",
         "missing": "yellow",
         "running": "cyan",
-        "queued": "cyan",
+        "pending": "cyan",
+        "suspended": "yellow",
+        "lost": "yellow",
     }
     _say(title)
     for line in [columns, *lines]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -35,6 +38,59 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
             error.filename = str(path)  # a full disk does not say which file it was
         raise
     sync_folder(path.parent)
+
+
+LOCK_STALE_SECONDS = 60.0  # of a lock file whose owner died, where the file system has no locks of its own
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file `path`: one process at a time, the others wait. For moments, not for the length of a run.
+
+    `flock`, which ends with its process and reaches other hosts where the mount supports it. Where the file system
+    refuses it (Lustre mounted without it), a second file that only one process can create stands for the lock.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL):
+                raise
+            with _only_creator(path.with_name(path.name + ".taken")):
+                yield
+        else:
+            yield
+
+
+@contextmanager
+def _only_creator(path: Path) -> Iterator[None]:
+    while True:
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            break
+        except FileExistsError:
+            with suppress(FileNotFoundError):
+                if clock_of(path.parent) - path.stat().st_mtime > LOCK_STALE_SECONDS:
+                    path.unlink()
+            time.sleep(0.02)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def clock_of(folder: Path) -> float:
+    """Now, in seconds, by the clock that stamps files in `folder`: a file server's, which may differ from ours."""
+    probe = folder / f".clock.{secrets.token_hex(4)}.tmp"
+    try:
+        os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        try:
+            return probe.stat().st_mtime
+        finally:
+            probe.unlink()
+    except OSError:  # somebody else's folder, a full disk
+        return time.time()
 
 
 def sync_folder(folder: Path) -> None:

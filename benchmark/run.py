@@ -8,7 +8,6 @@ import platform
 import resource
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -37,7 +36,8 @@ from benchmark.detection.metrics import ood_metrics, sensitivity
 from benchmark.errors import BenchError
 from benchmark.files import atomic_write
 from benchmark.methods.base import Method
-from benchmark.store import OODMetrics, Record, RunFolder, SetInRecord, Status, run_folder
+from benchmark.provenance import source_commit
+from benchmark.store import Lease, OODMetrics, Record, RunFolder, RunIsHeld, SetInRecord, Status, run_folder
 from benchmark.training import Progress, Stopped, train
 
 EMBED_BATCH = 256  # images a forward pass in evaluation
@@ -64,7 +64,7 @@ def run(config: RunConfig, results: Path, data_root: Path, runtime: Runtime = Ru
     fingerprints = {key: images.fingerprint for key, images in sets.items()}
     training_prints = {f"{name}/{split}": fingerprints[f"{name}/{split}"] for name, split in config.training_sets()}
     run_id, folder = config.run_id(training_prints), run_folder(results, config, training_prints)
-    with folder.hold():
+    with folder.hold() as lease:
         done = folder.read_record()
         if (
             done is not None
@@ -73,8 +73,25 @@ def run(config: RunConfig, results: Path, data_root: Path, runtime: Runtime = Ru
         ):
             return done
         folder.write_config(config)
+        _note_attempt(folder)
         with Reporter(folder, config) as reporter, _stop_signals() as stop:
-            return _run(config, run_id, folder, sets, device, runtime, reporter, stop)
+            return _run(config, run_id, folder, sets, device, runtime, reporter, stop, lease)
+
+
+def _note_attempt(folder: RunFolder) -> None:
+    before, commit, status = folder.read_attempts(), source_commit(), folder.read_status()
+    if before and before[-1].get("commit") != commit:
+        print(f"note: this run was begun with other code: {before[-1].get('commit')}, now {commit}", flush=True)
+    folder.note_attempt(
+        {
+            "node": os.environ.get("SLURMD_NODENAME", socket.gethostname()),
+            "pid": os.getpid(),
+            "job": os.environ.get("SLURM_JOB_ID", ""),
+            "restart": int(os.environ.get("SLURM_RESTART_COUNT", "0")),
+            "commit": commit,
+            "step": status.step if status else 0,  # how far the attempt before said it was
+        }
+    )
 
 
 def _run(
@@ -86,13 +103,14 @@ def _run(
     runtime: Runtime,
     reporter: Reporter,
     stop: StopFlag,
+    lease: Lease,
 ) -> Record:
     clock = Clock()
     torch.manual_seed(derive_seed(config.seed, "initialise"))
     method = methods.build(config, device)
     training: dict[str, Any] = {}
     if method.trains:
-        training = _train_or_load(method, config, run_id, folder, sets, device, runtime, reporter, stop)
+        training = _train_or_load(method, config, run_id, folder, sets, device, runtime, reporter, stop, lease)
     clock.lap("train")
 
     reporter.phase("features")
@@ -139,8 +157,9 @@ def _run(
         extra=method.extra_measures(features[test_key], {n: features[_ood_key(config, n)] for n in config.ood_sets()}),
         training=training,
         timings=clock.laps,
-        environment=environment(device),
+        environment=environment(device) | _commits(folder),
     )
+    lease.check()
     folder.write_record(record)
     for leftover in folder.path.glob("checkpoint*.pt"):
         leftover.unlink()
@@ -185,6 +204,7 @@ def _train_or_load(
     runtime: Runtime,
     reporter: Reporter,
     stop: StopFlag,
+    lease: Lease,
 ) -> dict[str, Any]:
     """Train, or load the weights of a training that has ended; returns the record's section on training."""
     if folder.weights.exists():
@@ -225,13 +245,15 @@ def _train_or_load(
         folder.path,
         identity=run_id,
         checkpoint_seconds=runtime.checkpoint_seconds,
-        should_stop=lambda: stop.requested,
+        should_stop=lambda: stop.requested or lease.lost,
+        before_save=lease.check,
         report=reporter.progress,
         say=reporter.say,
     )
     stop.deferred = False
     training = {**vars(summary), "peak_memory_bytes": _peak_memory(device)}
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in method.final_state().items()}
+    lease.check()
     with atomic_write(folder.weights) as stream:
         stream.write(safetensors.torch.save(state, metadata={"training": json.dumps(training)}))
     return training
@@ -288,7 +310,7 @@ class Reporter:
             epochs=config.train.epochs,
             started=now,
             updated=now,
-            host=f"{socket.gethostname()}:{os.getpid()}",
+            host=f"{os.environ.get('SLURMD_NODENAME', socket.gethostname())}:{os.getpid()}",
         )
         self._said = self._written = 0.0
 
@@ -297,6 +319,9 @@ class Reporter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, RunIsHeld):  # what is in the folder is another process's now
+            self.say(str(error))
+            return
         if error is None:
             self.status.state = "done"
         elif isinstance(error, (Stopped, KeyboardInterrupt)):
@@ -358,7 +383,8 @@ def _stop_signals() -> Iterator[StopFlag]:
         return
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        if not flag.deferred or flag.requested:
+        # SLURM sends SIGTERM after its warning; only a second Ctrl-C means "at once".
+        if not flag.deferred or (flag.requested and number == signal.SIGINT):
             raise KeyboardInterrupt
         flag.requested = True
 
@@ -414,7 +440,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             packages[name] = "unknown"
     return {
-        "commit": _commit(),
+        "commit": source_commit(),
         "packages": packages,
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
@@ -425,22 +451,10 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
-def _commit() -> str:
-    """The source's commit, "+edited" where the tree differs from it, "unknown" outside a checkout."""
-    try:
-
-        def git(*words: str) -> str:
-            return subprocess.run(
-                ["git", "-C", str(Path(__file__).parent), *words],
-                capture_output=True,
-                text=True,
-                check=True,
-                timeout=20,
-            ).stdout.strip()
-
-        return git("rev-parse", "HEAD") + ("+edited" if git("status", "--porcelain", "--", ".") else "")
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
+def _commits(folder: RunFolder) -> dict[str, Any]:
+    """The commits of all attempts, in order, where the run went on with other code than it began with."""
+    commits = list(dict.fromkeys(attempt.get("commit") for attempt in folder.read_attempts()))
+    return {"commits": commits} if len(commits) > 1 else {}
 
 
 def _cpu_name() -> str:

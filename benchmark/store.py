@@ -1,12 +1,11 @@
 """results/ on disk: one folder a run, its status and lease, and the versioned record. Records become a tidy table.
 
 A run's folder holds config.yaml (resolved), record.json, scores.npz, features.npz, metrics.jsonl, log.txt, status.json,
-checkpoint.pt (until the run is done) and weights.safetensors.
+attempts.jsonl, job.json, checkpoint.pt (until the run is done) and weights.safetensors.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
@@ -23,7 +22,7 @@ from pydantic import BaseModel, ConfigDict
 from benchmark import yamlfile
 from benchmark.config import RunConfig, Strict, validate
 from benchmark.errors import BenchError
-from benchmark.files import atomic_write, read_json, write_json
+from benchmark.files import atomic_write, clock_of, locked, read_json, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,6 +115,8 @@ class RunFolder:
         self.checkpoint = path / "checkpoint.pt"
         self.weights = path / "weights.safetensors"
         self.lease = path / "lease.json"
+        self.attempts = path / "attempts.jsonl"
+        self.job = path / "job.json"
 
     @property
     def name(self) -> str:
@@ -164,54 +165,124 @@ class RunFolder:
     def write_status(self, status: Status) -> None:
         write_json(self.status, status.model_dump(mode="json"))
 
+    def read_job(self) -> dict[str, Any]:
+        """What is known of the run's last job on a cluster; empty where there was none. Advisory, as the status is."""
+        with suppress(FileNotFoundError, BenchError):
+            note = read_json(self.job)
+            return note if isinstance(note, dict) else {}
+        return {}
+
+    def write_job(self, note: dict[str, Any]) -> None:
+        write_json(self.job, note)
+
+    def note_attempt(self, about: dict[str, Any]) -> None:
+        """Keep that a process has begun, or gone on with, the run: when, where, for which job, with which code."""
+        with open(self.attempts, "a") as stream:
+            stream.write(json.dumps({"time": round(time.time(), 3), **about}) + "\n")
+
+    def read_attempts(self) -> list[dict[str, Any]]:
+        """What `note_attempt` kept, oldest first. Advisory: a line that a full disk cut short is left out."""
+        attempts = []
+        with suppress(OSError):
+            for line in self.attempts.read_text().splitlines():
+                with suppress(ValueError):
+                    attempts.append(json.loads(line))
+        return attempts
+
+    def holder(self) -> dict[str, Any] | None:
+        """Who holds the run and gives signs of life: host, node, pid, job. None when nobody does."""
+        try:
+            with open(self.lease) as stream:  # opening makes a network file system look again
+                beat = os.fstat(stream.fileno()).st_mtime
+                holder: dict[str, Any] = json.load(stream)
+        except (OSError, ValueError):
+            return None
+        if holder.get("host") == socket.gethostname() and not _process_lives(holder.get("pid", -1)):
+            return None
+        # Two readings of one clock: hosts of a cluster differ by minutes now and then.
+        return holder if clock_of(self.path) - beat < LEASE_EXPIRES_SECONDS else None
+
     def lease_is_live(self) -> bool:
         """True while some process holds the run and gives signs of life."""
-        try:
-            age = time.time() - self.lease.stat().st_mtime
-            holder = json.loads(self.lease.read_text())
-        except (OSError, ValueError):
-            return False
-        if holder.get("host") == socket.gethostname() and not _process_lives(holder.get("pid", -1)):
-            return False
-        return age < LEASE_EXPIRES_SECONDS
+        return self.holder() is not None
 
     @contextmanager
-    def hold(self) -> Iterator[None]:
+    def hold(self) -> Iterator[Lease]:
         """Hold the run for this process, with a heartbeat; raises RunIsHeld when another process has it.
 
-        An expired lease is taken over. The lock file makes judging and taking one step among processes of a host;
-        across hosts on a shared file system `flock` does the same where the mount supports it.
+        An expired lease is taken over; whoever had it learns so from `Lease.check`.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        token = secrets.token_hex(8)
-        with open(self.path / ".lease.lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if self.lease_is_live():
-                raise RunIsHeld(f"{self.path}: another process is on this run ({self.lease.read_text().strip()})")
-            holder = {
-                "host": socket.gethostname(),
-                "pid": os.getpid(),
-                "token": token,
-                "job": os.environ.get("SLURM_JOB_ID", ""),
-            }
-            with atomic_write(self.lease, "w") as stream:
-                stream.write(json.dumps(holder))
-        stop = threading.Event()
-        beat = threading.Thread(target=self._beat, args=(stop,), daemon=True)
+        lease = Lease(self)
+        with locked(self.path / ".lease.lock"):  # judging and taking are one step
+            holder = self.holder()
+            if holder is not None:
+                raise RunIsHeld(f"{self.path}: another process is on this run ({describe(holder)})")
+            lease.write()
+        beat = threading.Thread(target=lease.beat, daemon=True)
         beat.start()
         try:
-            yield
+            yield lease
         finally:
-            stop.set()
+            lease.ended.set()
             beat.join()
-            with suppress(OSError, ValueError):
-                if json.loads(self.lease.read_text()).get("token") == token:
+            with suppress(OSError):
+                if lease.is_ours():
                     self.lease.unlink()
 
-    def _beat(self, stop: threading.Event) -> None:
-        while not stop.wait(HEARTBEAT_SECONDS):
+
+class Lease:
+    """The right to work on a run. A process that was silent too long (suspended, cut off) may have lost it."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self.token = secrets.token_hex(8)
+        self.ended = threading.Event()
+        self.lost = False  # what the heartbeat has seen; `check` looks for itself
+
+    def write(self) -> None:
+        holder = {
+            "host": socket.gethostname(),
+            "node": os.environ.get("SLURMD_NODENAME", socket.gethostname()),
+            "pid": os.getpid(),
+            "token": self.token,
+            "job": os.environ.get("SLURM_JOB_ID", ""),
+        }
+        with atomic_write(self.folder.lease, "w") as stream:
+            stream.write(json.dumps(holder))
+
+    def is_ours(self) -> bool:
+        """False once another process has taken the run over. An unreadable file system says nothing: True."""
+        try:
+            token: str | None = json.loads(self.folder.lease.read_text()).get("token")
+            return token == self.token
+        except FileNotFoundError:
+            return False
+        except (OSError, ValueError):
+            return True
+
+    def check(self) -> None:
+        """To be called before writing what counts. Raises RunIsHeld when another process has taken the run over."""
+        if not self.is_ours():
+            raise RunIsHeld(
+                f"{self.folder.path}: taken over by another process ({describe(self.folder.holder() or {})}) "
+                f"after {LEASE_EXPIRES_SECONDS:.0f} s without a sign of life from this one, which writes nothing more"
+            )
+
+    def beat(self) -> None:
+        """Give signs of life until the end, or until the lease is another's."""
+        while not self.ended.wait(HEARTBEAT_SECONDS):
+            if not self.is_ours():
+                self.lost = True
+                return
             with suppress(OSError):
-                os.utime(self.lease)
+                os.utime(self.folder.lease)
+
+
+def describe(holder: dict[str, Any]) -> str:
+    """A lease's holder in words: "node7, process 123, job 71_3"."""
+    job = f", job {holder['job']}" if holder.get("job") else ""
+    return f"{holder.get('node') or holder.get('host', 'unknown host')}, process {holder.get('pid', '?')}{job}"
 
 
 class RunIsHeld(BenchError):

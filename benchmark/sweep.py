@@ -15,23 +15,8 @@ from benchmark.config import RunConfig, Strict, validate
 from benchmark.data.catalog import CATALOG
 from benchmark.data.images import fingerprint
 from benchmark.errors import BenchError, unknown
+from benchmark.resources import Resources, SiteFile, load_site, resolve
 from benchmark.store import Record, RunFolder, find_runs, run_folder
-
-
-class Resources(Strict):
-    """What a run asks of the machine or the cluster; never part of its identity."""
-
-    gpus: Annotated[int, Field(ge=0)] = 1
-    cpus: Annotated[int, Field(ge=1)] = 8
-    memory_gb: Annotated[float, Field(gt=0)] = 32.0
-    hours: Annotated[float, Field(gt=0)] = 24.0
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    constraint: str | None = None
-    array_parallelism: Annotated[int, Field(ge=1)] = 64
-    setup: list[str] = []  # shell lines before the job: module load, conda activate
-    sbatch: dict[str, str | int | bool] = {}  # any further sbatch option
 
 
 class Override(Strict):
@@ -54,6 +39,7 @@ class SweepFile(Strict):
     references: list[Literal["untrained", "image-statistics"]] = ["untrained", "image-statistics"]
     overrides: list[Override] = []
     resources: dict[str, Any] = {}
+    profiles: dict[str, dict[str, Any]] = {}  # named resources, for `profile: NAME` in any `resources`
 
 
 @dataclass(frozen=True)
@@ -82,18 +68,20 @@ class Sweep:
         return self.path.stem
 
 
-def load(path: Path, sets: list[str] | None = None, only: str | None = None) -> Sweep:
+def load(path: Path, sets: list[str] | None = None, only: str | None = None, site: SiteFile | None = None) -> Sweep:
     """Read and expand the sweep file `path`.
 
     sets: "dotted.field=value" overrides of every run, as from `--set`. only: a glob on `SweepRun.short_name`.
+    site: what the cluster wants of resources; None reads the user's own site file where there is one.
     Raises BenchError, one line that names the file and the key.
     """
     raw = _read_with_parents(path, ())
     sweep: SweepFile = validate(SweepFile, raw, str(path))
     given = dict(parse_set(text) for text in sets or [])
+    site = site or load_site(None)
     runs: dict[str, SweepRun] = {}
     for point in _grid_points(sweep, path):
-        run = _build(sweep, path, point, given)
+        run = _build(sweep, path, point, given, site)
         runs.setdefault(run.config.recipe_id(), run)
     for run in [_reference(run, name, path) for run in runs.values() for name in sweep.references]:
         runs.setdefault(run.config.recipe_id(), run)
@@ -135,8 +123,8 @@ def _grid_points(sweep: SweepFile, path: Path) -> list[dict[str, Any]]:
     return [dict(zip(sweep.grid, values, strict=True)) for values in itertools.product(*sweep.grid.values())]
 
 
-def _build(sweep: SweepFile, path: Path, point: dict[str, Any], given: dict[str, Any]) -> SweepRun:
-    raw, resources = _merge({}, sweep.base), dict(sweep.resources)
+def _build(sweep: SweepFile, path: Path, point: dict[str, Any], given: dict[str, Any], site: SiteFile) -> SweepRun:
+    raw, layers = _merge({}, sweep.base), [sweep.resources]
     for key, value in point.items():
         put(raw, key, value)
     for index, override in enumerate(sweep.overrides):
@@ -146,11 +134,11 @@ def _build(sweep: SweepFile, path: Path, point: dict[str, Any], given: dict[str,
         if all(fnmatch.fnmatch(str(raw.get(key, "")), pattern) for key, pattern in override.when.items()):
             for key, value in override.set.items():
                 put(raw, key, value)
-            resources.update(override.resources)
+            layers.append(override.resources)
     for key, value in given.items():
         put(raw, key, value)
     config = validate(RunConfig, raw, str(path), "base")
-    return SweepRun(config, validate(Resources, resources, str(path), "resources"))
+    return SweepRun(config, resolve(site, sweep.profiles, layers, str(path)))
 
 
 def _reference(run: SweepRun, name: str, path: Path) -> SweepRun:
@@ -176,7 +164,7 @@ def parse_set(text: str) -> tuple[str, Any]:
     return key, yamlfile.parse(value, f"--set {text}")
 
 
-State = Literal["done", "running", "failed", "interrupted", "to score", "to do", "no data"]
+State = Literal["done", "running", "failed", "interrupted", "lost", "to score", "to do", "no data"]
 
 
 @dataclass(frozen=True)
@@ -250,4 +238,6 @@ def state_of(config: RunConfig, folder: RunFolder) -> tuple[State, RunFolder, st
         return "to do", folder, ""
     if status.state == "failed":
         return "failed", folder, status.error.splitlines()[-1] if status.error else ""
-    return "interrupted", folder, ""
+    if status.state == "interrupted":
+        return "interrupted", folder, ""
+    return "lost", folder, "" if status.state == "done" else "its process ended without a word"

@@ -63,12 +63,14 @@ def train(
     identity: str,
     checkpoint_seconds: float = 300.0,
     should_stop: Callable[[], bool] = lambda: False,
+    before_save: Callable[[], None] = lambda: None,
     report: Callable[[Progress], None] = lambda progress: None,
     say: Callable[[str], None] = print,
 ) -> Summary:
     """Train `method`, continuing from the checkpoint in `folder` where there is one.
 
     identity: the run's id; a checkpoint of another run is refused. checkpoint_seconds: 0 saves after every step.
+    before_save: may raise to forbid a checkpoint (another process has taken the run over).
     Raises NonFiniteLoss naming the step, Stopped after saving when `should_stop` says so, BenchError when no
     checkpoint in the folder can be read.
     """
@@ -138,6 +140,7 @@ def train(
 
     def save() -> None:
         nonlocal last_save
+        before_save()
         flush()
         save_checkpoint(
             checkpoint,

@@ -281,7 +281,7 @@ def test_status_tells_progress_and_interruption(bench, tmp_path: Path) -> None:
         said = bench("status", "mine.yaml")
         assert "train 3/9, loss 8.25, 10m 00s left" in said.out and "1 running, 2 to do" in said.out
         assert f"results/{folder.name}/log.txt" in said.out
-    assert "interrupted" in bench("status").out
+    assert "lost" in bench("status").out
 
 
 def test_a_run_whose_data_is_gone_is_still_found_by_status(bench, fake_run, tmp_path: Path) -> None:

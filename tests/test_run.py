@@ -41,6 +41,7 @@ def test_a_run_leaves_what_it_promises(finished: tuple[Path, Record]) -> None:
     folder = RunFolder(results / record.name)
     assert folder.read_record() == record and folder.read_config() == tiny()
     assert {path.name for path in folder.path.iterdir() if not path.name.startswith(".")} == {
+        "attempts.jsonl",
         "config.yaml",
         "record.json",
         "scores.npz",

@@ -5,21 +5,26 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from benchmark import provenance
 from benchmark.config import RunConfig
 from benchmark.errors import BenchError
 from benchmark.launch import slurm
 from benchmark.launch.local import Job
+from benchmark.launch.status import QueuedJob
+from benchmark.launch.task import RunTask, _stop_on_warning
+from benchmark.resources import Resources
 from benchmark.store import RunFolder
-from benchmark.sweep import Resources
 
 CONFIG = RunConfig.model_validate({"in_dist": "mine", "eval": {"ood": []}, "method": {"name": "image-statistics"}})
 
@@ -54,6 +59,8 @@ def test_equal_resources_are_one_array_cut_at_the_clusters_limit(tmp_path: Path)
 def test_sbatch_text_says_what_the_resources_say(tmp_path: Path) -> None:
     resources = Resources(
         gpus=2,
+        gpu_type="a100",
+        nodes=3,
         cpus=6,
         memory_gb=1.5,
         hours=1.51,
@@ -66,11 +73,11 @@ def test_sbatch_text_says_what_the_resources_say(tmp_path: Path) -> None:
         sbatch={"exclusive": True, "nice": 10, "requeue": True, "contiguous": False},
     )
     array = slurm.Array(resources, tuple(job(tmp_path, name) for name in "abc"))
-    text = slurm.submission_text(array, "table2", tmp_path / "submission")
+    text = slurm.submission_text(array, "table 2", tmp_path / "results")
     options = {line.removeprefix("#SBATCH --") for line in text.splitlines() if line.startswith("#SBATCH")}
     assert {
         "array=0-2%2",
-        "gpus-per-node=2",
+        "gpus-per-node=a100:2",
         "cpus-per-task=6",
         "mem=1536M",
         "time=91",
@@ -82,19 +89,22 @@ def test_sbatch_text_says_what_the_resources_say(tmp_path: Path) -> None:
         "exclusive",
         "nice=10",
         "requeue",
-        "nodes=1",
-        "ntasks-per-node=1",
-        "job-name=table2",
+        "nodes=3",
+        "ntasks-per-node=2",
     } <= options
     assert "wckey" not in text and "contiguous" not in text
     lines = text.splitlines()
     assert lines.index("export SRUN_CPUS_PER_TASK=6") < lines.index("module load cuda")
-    assert not (tmp_path / "submission").exists(), "showing what would be submitted wrote something"
+    assert any(re.fullmatch(r"job-name=table-2-[0-9a-f]{6}", option) for option in options), "a name for this one alone"
+    code = next(i for i, line in enumerate(lines) if line.startswith("export PYTHONPATH="))
+    assert code > lines.index("module load cuda"), "a module may touch PYTHONPATH"
+    assert not (tmp_path / "results").exists(), "showing what would be submitted wrote something"
 
 
 def test_a_single_run_without_gpu_is_a_plain_job(tmp_path: Path) -> None:
-    text = slurm.submission_text(slurm.Array(Resources(gpus=0, hours=0.05), (job(tmp_path, "a"),)), "t", Path("/s"))
-    assert "--array" not in text and "gpu" not in text and "gres" not in text
+    text = slurm.submission_text(slurm.Array(Resources(gpus=0, hours=0.05), (job(tmp_path, "a"),)), "t", tmp_path)
+    asked = [line for line in text.splitlines() if line.startswith("#SBATCH")]
+    assert not [line for line in asked if line.startswith(("#SBATCH --array", "#SBATCH --gpu", "#SBATCH --gres"))]
     assert "signal=USR2@45" in text  # a quarter of three minutes: the usual 120 s would come at the start
 
 
@@ -110,17 +120,34 @@ def test_submit_keeps_ids_and_pickles_paths_alone(tmp_path: Path, client) -> Non
     assert submitted == {"a": "71_0", "b": "71_1", "c": "72"}
     noted = json.loads((tmp_path / "results/b/job.json").read_text())
     assert noted["job"] == "71_1" and RunFolder(tmp_path / "results/b").read_config() == CONFIG
-    submission = Path(noted["submission"])
+    submission = Path(noted["folder"])
     assert submission.parent == tmp_path / "results/.submitit"
-    assert json.loads((tmp_path / "results/c/job.json").read_text())["submission"] != str(submission)
-    with open(submission / "71_1_submitted.pkl", "rb") as stream:
-        delayed = pickle.load(stream)
-    assert isinstance(delayed.function, slurm.RunTask) and not delayed.args and not delayed.kwargs
-    assert all(isinstance(value, str | int | float) for value in vars(delayed.function).values())
-    assert delayed.function.config == str(tmp_path / "results/b/config.yaml")
-    assert delayed._timeout_countdown > 1000
-    again = delayed.function.checkpoint()
-    assert vars(again.function) == vars(delayed.function)
+    assert json.loads((tmp_path / "results/c/job.json").read_text())["folder"] != str(submission)
+    for name in ("71_1_submitted.pkl", "run-1.pkl"):  # the second is the job's own, should we die after sbatch
+        with open(submission / name, "rb") as stream:
+            delayed = pickle.load(stream)
+        assert isinstance(delayed.function, RunTask) and not delayed.args and not delayed.kwargs
+        assert all(isinstance(value, str | int | float) for value in vars(delayed.function).values())
+        assert delayed.function.config == str(tmp_path / "results/b/config.yaml")
+
+
+def test_jobs_run_the_code_that_was_submitted(tmp_path: Path) -> None:
+    text = slurm.submission_text(slurm.Array(Resources(), (job(tmp_path, "a"),)), "t", tmp_path)
+    code = Path(re.search(r"export PYTHONPATH=(\S+?)\"", text).group(1))  # type: ignore[union-attr]
+    slurm._keep_code(code)
+    slurm._keep_code(code)  # once is enough
+    where = "import benchmark.provenance as p; print(p.__file__); print(p.source_commit())"
+    (tmp_path / "cwd/benchmark").mkdir(parents=True)
+    (tmp_path / "cwd/benchmark/__init__.py").write_text("raise SystemExit('the working tree, not what was submitted')")
+    said = subprocess.run(
+        [sys.executable, "-c", where],
+        cwd=tmp_path / "cwd",
+        env={**os.environ, "PYTHONPATH": str(code), "PYTHONSAFEPATH": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert said[0].startswith(str(code)) and said[1] == provenance.source_commit()
 
 
 def test_refused_submission_is_one_line_and_earlier_arrays_stay(tmp_path: Path, client) -> None:
@@ -137,6 +164,8 @@ def test_refused_submission_is_one_line_and_earlier_arrays_stay(tmp_path: Path, 
         for name, _ in slurm.submit(arrays, "s", tmp_path / "results", tmp_path, 60.0):
             submitted.append(name)
     assert submitted == ["a"] and "\n" not in str(caught.value)
+    assert "asked for: 1 GPU, 8 CPUs, 32 GB, 24 h; the 1 runs before are submitted" in str(caught.value)
+    assert (tmp_path / "results/a/job.json").exists()
     assert not (tmp_path / "results/b/job.json").exists()
 
 
@@ -150,45 +179,64 @@ def test_limits_and_presence_are_asked_of_the_cluster(client, monkeypatch: pytes
     assert not slurm.answers()
 
 
-def test_queued_jobs_are_asked_once(tmp_path: Path, client) -> None:
-    folders = []
-    for name, job_id in (("a", "3_0"), ("b", "3_1"), ("c", "9"), ("d", None)):
-        folder = RunFolder(tmp_path / name)
-        folder.path.mkdir()
-        if job_id:
-            (folder.path / "job.json").write_text(json.dumps({"job": job_id}))
-        folders.append(folder)
-    client("squeue", 'echo "$@" >> "$0.calls"; echo "3_1 PENDING"; echo "9 RUNNING"')
-    assert slurm.queued_jobs(folders) == {"b": "3_1 PENDING", "c": "9 RUNNING"}
+def submitted_runs(tmp_path: Path) -> list[RunFolder]:
+    """Runs a and b of the array s-1, c of the plain job s-2, d never submitted."""
+    folders = [RunFolder(tmp_path / name) for name in "abcd"]
+    for folder, name, index in zip(folders, ("s-1", "s-1", "s-2"), (0, 1, 0), strict=False):
+        folder.write_job({"name": name, "index": index, "submitted": time.time()})
+    return folders
+
+
+def test_queued_jobs_are_asked_once_and_by_name(tmp_path: Path, client) -> None:
+    folders = submitted_runs(tmp_path)
+    answer = (
+        "3_1|PENDING||s-1|Resources\n9|RUNNING|node[1-2]|s-2|None\n3_2|PENDING||s-1|Priority\n3_1|RUNNING|n|other|None"
+    )
+    client("squeue", f'echo "$@" >> "$0.calls"; printf \'{answer}\\n\'')
+    assert slurm.queued_jobs(folders) == {
+        "b": QueuedJob("3_1", "PENDING", "", "Resources"),
+        "c": QueuedJob("9", "RUNNING", "node[1-2]", ""),
+    }
     calls = (tmp_path / "bin/squeue.calls").read_text().splitlines()
-    assert len(calls) == 1 and "--jobs=3,9" in calls[0]
-    client("squeue", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
-    assert slurm.queued_jobs(folders) == {}
+    assert len(calls) == 1 and "--name=s-1,s-2" in calls[0]
     client("squeue", "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
     with pytest.raises(BenchError, match=r"squeue failed.*Unable to contact.*still queued"):
         slurm.queued_jobs(folders)
     assert slurm.queued_jobs(folders[3:]) == {}, "without jobs squeue need not be asked"
 
 
-def test_warning_becomes_a_checkpoint_and_then_the_requeue() -> None:
-    happened: list[str] = []
-    before = signal.signal(signal.SIGUSR2, lambda *_: happened.append("requeue"))
-    interrupt = signal.getsignal(signal.SIGINT)
+def test_accounting_tells_how_a_job_ended_where_there_is_any(tmp_path: Path, client) -> None:
+    folders = submitted_runs(tmp_path)
+    client("sacct", "printf '3_0|s-1|CANCELLED by 0\\n9|s-2|NODE_FAIL\\n3_1|older|COMPLETED\\n'")
+    assert slurm.last_words(folders) == {"a": "job 3_0: CANCELLED", "c": "job 9: NODE_FAIL"}
+    client("sacct", "echo 'Slurm accounting storage is disabled' >&2; exit 1")
+    assert slurm.last_words(folders) == {}
+
+
+def test_cancel_says_so_before_the_job_can_ask_for_another_start(tmp_path: Path, client) -> None:
+    folders = submitted_runs(tmp_path)
+    client("squeue", "printf '3_0|RUNNING|n|s-1|None\\n9|RUNNING|n|s-2|None\\n'")
+    client("scancel", f'echo "$@" > "$0.calls"; grep -q cancelled {folders[0].job}')
+    assert slurm.cancel(folders[:2]) == [("a", "3_0")]
+    assert (tmp_path / "bin/scancel.calls").read_text().split() == ["3_0"]
+    assert not folders[2].read_job().get("cancelled")
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTERM])
+def test_a_warning_stops_the_run_once(number: int) -> None:
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)}
+    saved = False
     try:
-        with pytest.raises(KeyboardInterrupt), slurm._checkpoint_before_requeue():
+        with pytest.raises(KeyboardInterrupt), _stop_on_warning():
             try:
-                signal.raise_signal(signal.SIGUSR2)
-                happened.append("went on")
+                signal.raise_signal(number)
             finally:
-                happened.append("saved")
-        assert happened == ["saved", "requeue"]
-        happened.clear()
-        with pytest.raises(KeyboardInterrupt), slurm._checkpoint_before_requeue():
-            raise KeyboardInterrupt  # a plain interrupt asks for no requeue
-        assert happened == []
+                signal.raise_signal(signal.SIGTERM)  # the kill that follows must not cut the saving short
+                saved = True
+        assert saved
     finally:
-        signal.signal(signal.SIGUSR2, before)
-        signal.signal(signal.SIGINT, interrupt)
+        for n, handler in before.items():
+            signal.signal(n, handler)
 
 
 def _call_task(tmp_path: Path, body: str, **environment: str) -> tuple[int, RunFolder]:
@@ -198,7 +246,8 @@ def _call_task(tmp_path: Path, body: str, **environment: str) -> tuple[int, RunF
     script = textwrap.dedent("""
         import os, sys, types
         from dataclasses import dataclass
-        import benchmark.launch.slurm as slurm
+        import benchmark.launch.task as task
+        from benchmark.resources import Resources
         from benchmark.errors import BenchError
         from benchmark.store import RunFolder, RunIsHeld
         from pathlib import Path
@@ -213,8 +262,8 @@ def _call_task(tmp_path: Path, body: str, **environment: str) -> tuple[int, RunF
             calls.append(runtime)
         BODY
         sys.modules["benchmark.run"] = types.SimpleNamespace(Runtime=Runtime, run=run)
-        slurm.time.sleep = lambda seconds: None
-        slurm.RunTask(str(folder.config), str(folder.path.parent), "/data", 2, 60.0)()
+        resources = Resources(gpus=0, cpus=2, hours=float(os.environ.get("BENCH_TEST_HOURS", "1")))
+        print(task.RunTask(folder.config, folder.path.parent, Path("/data"), resources, 60.0)())
     """).replace("BODY", textwrap.indent(textwrap.dedent(body), "    "))
     done = subprocess.run(
         [sys.executable, "-c", script, str(folder.path)],
@@ -232,18 +281,71 @@ def test_task_writes_to_the_runs_log_and_marks_a_failure(tmp_path: Path) -> None
     assert status is not None and (status.state, status.error) == ("failed", "error: mend me")
 
 
-@pytest.mark.parametrize(("own", "tries"), [("42", 3), ("43", 1)])
-def test_task_waits_for_its_own_old_lease_and_for_no_other(tmp_path: Path, own: str, tries: int) -> None:
-    code, folder = _call_task(
-        tmp_path,
-        """
-        folder.lease.write_text('{"job": "42"}')
-        print("try", len(calls), runtime)
-        if len(calls) < 3: raise RunIsHeld("held")
-    """,
-        SLURM_JOB_ID=own,
-    )
+HELD = """
+    import threading, time
+    print("try", len(calls), runtime)
+    if len(calls) == 1:
+        # another process of this host holds the run: its heart beats once, and then it ends
+        folder.lease.write_text('{"host": "elsewhere", "job": "42"}')
+        def beat():
+            time.sleep(1)
+            os.utime(folder.lease, (time.time() + 5, time.time() + 5))
+            time.sleep(3)
+            folder.lease.unlink()
+        threading.Thread(target=beat).start()
+        raise RunIsHeld("held")
+"""
+
+
+@pytest.mark.parametrize(("own", "tries"), [("42", 2), ("43", 1)])
+def test_task_waits_for_an_earlier_start_of_its_own_job_and_for_no_other(tmp_path: Path, own: str, tries: int) -> None:
+    code, folder = _call_task(tmp_path, HELD, SLURM_JOB_ID=own)
     log = folder.log.read_text()
     assert code == 0 and log.count("try") == tries and "threads=2" in log
     assert ("nothing to do here" in log) == (tries == 1)
     assert folder.read_status() is None
+
+
+STOPPED = """
+    folder.note_attempt({"step": AT_START})
+    folder.write_status(Status(state="interrupted", step=7))
+    raise KeyboardInterrupt
+"""
+
+
+def stopped_task(
+    tmp_path: Path, client, state: str, at_start: int = 3, scontrol: str = 'echo "$@" >> "$0.calls"'
+) -> str:
+    """How a task ends that was stopped at step 7, having begun at step `at_start`, while squeue calls its job `state`."""
+    client("squeue", f"echo {state}")
+    client("scontrol", scontrol)
+    body = "from benchmark.store import Status\n" + textwrap.dedent(STOPPED.replace("AT_START", str(at_start)))
+    code, folder = _call_task(tmp_path, body, SLURM_JOB_ID="9", SLURM_ARRAY_JOB_ID="3", SLURM_ARRAY_TASK_ID="1")
+    assert code == 0, folder.log.read_text()
+    return folder.log.read_text().splitlines()[-1]
+
+
+def test_a_stopped_job_asks_for_another_start(tmp_path: Path, client) -> None:
+    assert stopped_task(tmp_path, client, "RUNNING") == "requeued"
+    assert (tmp_path / "bin/scontrol.calls").read_text() == "requeue 3_1\n"
+
+
+def test_a_job_that_is_being_ended_asks_for_none(tmp_path: Path, client) -> None:
+    assert stopped_task(tmp_path, client, "COMPLETING") == "interrupted"
+    RunFolder(tmp_path / "run").write_job({"cancelled": 1.0})
+    assert stopped_task(tmp_path, client, "RUNNING") == "interrupted"
+    assert not (tmp_path / "bin/scontrol.calls").exists()
+
+
+def test_without_scontrol_the_checkpoint_is_what_remains(tmp_path: Path, client) -> None:
+    assert stopped_task(tmp_path, client, "RUNNING", scontrol="echo refused >&2; exit 1") == "interrupted"
+    assert "not requeued (refused)" in RunFolder(tmp_path / "run").log.read_text()
+
+
+def test_starts_that_never_train_a_step_end_as_a_failure(tmp_path: Path, client, monkeypatch) -> None:
+    monkeypatch.setenv("BENCH_TEST_HOURS", "1e-9")  # so that any start counts as one that met its time limit
+    ends = [stopped_task(tmp_path, client, "RUNNING", at_start=7) for _ in range(3)]
+    assert ends == ["requeued", "requeued", "failed"]
+    status = RunFolder(tmp_path / "run").read_status()
+    assert status is not None and "resources.hours" in status.error
+    assert stopped_task(tmp_path, client, "RUNNING", at_start=6) == "requeued"  # a step forward, and all is forgiven

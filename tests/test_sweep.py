@@ -160,4 +160,6 @@ def test_plan_reads_failed_and_interrupted_from_the_status(tmp_path: Path, mini_
     second.folder.write_status(Status(state="running"))  # says so, but nobody holds the lease: it was killed
     first, second = sweeps.plan(sweep, tmp_path / "results", mini_data)
     assert (first.state, first.detail) == ("failed", "ValueError: broken")
-    assert second.state == "interrupted"
+    assert second.state == "lost"
+    second.folder.write_status(Status(state="interrupted"))
+    assert sweeps.plan(sweep, tmp_path / "results", mini_data)[1].state == "interrupted"

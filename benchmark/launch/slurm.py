@@ -1,44 +1,38 @@
 """The SLURM executor: runs that ask for the same resources become one job array, through submitit.
 
-A job's pickle holds paths and no objects: code may change between submission and start, and the settings are read from
-the run's config.yaml. Periodic checkpoints are what a run resumes from; a requeue only saves asking for the job again.
+What runs is a copy of the code as it was submitted; what a job does is in task.py. What SLURM knows of a job is found
+by the submission's name, never by job id: ids are used again after a while.
 """
 
 from __future__ import annotations
 
-import json
+import hashlib
 import math
-import os
 import re
 import secrets
+import shlex
 import shutil
-import signal
 import subprocess
-import sys
 import time
-import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+import benchmark
 from benchmark.errors import BenchError
-from benchmark.files import read_json, write_json
 from benchmark.launch.local import Job
-from benchmark.launch.status import mark_failed
-from benchmark.store import LEASE_EXPIRES_SECONDS, RunFolder, RunIsHeld
-from benchmark.sweep import Resources, state_of
+from benchmark.launch.status import QueuedJob
+from benchmark.launch.task import RunTask, ask
+from benchmark.provenance import source_commit
+from benchmark.resources import Resources
+from benchmark.store import RunFolder
 
 if TYPE_CHECKING:
     import submitit
 
 SIGNAL_BEFORE_END_SECONDS = 120
-# A run may meet its time limit as often as it likes: each time it goes on from its checkpoint.
-MAX_TIMEOUTS = 10_000
 DEFAULT_MAX_ARRAY_SIZE = 1000
-ASK_TIMEOUT_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -49,106 +43,12 @@ class Array:
     jobs: tuple[Job, ...]
 
 
-class RunTask:
-    """What a SLURM job calls: one run, by its paths. submitit pickles it, and again at each requeue."""
-
-    def __init__(self, config: str, results: str, data_root: str, threads: int, checkpoint_seconds: float) -> None:
-        self.config, self.results, self.data_root = config, results, data_root
-        self.threads, self.checkpoint_seconds = threads, checkpoint_seconds
-
-    def __call__(self) -> str:
-        """Train and score the run; returns its state. All output goes to the run's own log."""
-        folder = RunFolder(Path(self.config).parent)
-        _send_output_to(folder.log)
-        with _checkpoint_before_requeue():
-            try:
-                return self._run(folder)
-            except Exception as error:
-                status = folder.read_status()
-                if status is None or status.state != "failed":  # it failed before the run could say so itself
-                    mark_failed(folder, f"error: {error}" if isinstance(error, BenchError) else traceback.format_exc())
-                raise
-
-    def _run(self, folder: RunFolder) -> str:
-        config = folder.read_config()
-        if state_of(config, folder)[0] == "done":
-            return "done"
-        from benchmark.run import Runtime, run
-
-        runtime = Runtime(device="auto", threads=self.threads, checkpoint_seconds=self.checkpoint_seconds)
-        give_up = time.monotonic() + LEASE_EXPIRES_SECONDS + 30
-        while True:
-            try:
-                run(config, Path(self.results), Path(self.data_root), runtime)
-                return "done"
-            except RunIsHeld as error:
-                # After a requeue the lease may be the one this job held before it was killed: it expires.
-                if not _held_by_this_job(folder) or time.monotonic() > give_up:
-                    print(f"{error}; nothing to do here", flush=True)
-                    return "held"
-                time.sleep(5)
-
-    def checkpoint(self) -> Any:
-        """At a timeout or a preemption: the same task again, which resumes from the run's last checkpoint."""
-        import submitit
-
-        return submitit.helpers.DelayedSubmission(self)
-
-
-@contextmanager
-def _checkpoint_before_requeue() -> Iterator[None]:
-    """At SLURM's warning (time limit, preemption): first the checkpoint, then submitit's requeue.
-
-    submitit requeues inside its signal handler, in the middle of a training step. Here the warning becomes the SIGINT
-    that a run answers with a checkpoint after its step; when the run has ended, submitit's handler has its turn.
-    """
-    import submitit
-
-    number = getattr(signal, f"SIG{submitit.JobEnvironment.USR_SIG}")
-    requeue = signal.getsignal(number)
-    warned = False
-
-    def warn(_number: int, _frame: FrameType | None) -> None:
-        nonlocal warned
-        if not warned:
-            warned = True
-            signal.raise_signal(signal.SIGINT)
-
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(number, warn)
-    try:
-        yield
-    except KeyboardInterrupt:
-        if warned and callable(requeue):
-            requeue(number, None)  # ends in SystemExit
-        raise
-    finally:
-        signal.signal(number, requeue)
-
-
-def _send_output_to(log: Path) -> None:
-    log.parent.mkdir(parents=True, exist_ok=True)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    with open(log, "ab") as stream:
-        os.dup2(stream.fileno(), 1)
-        os.dup2(stream.fileno(), 2)
-
-
-def _held_by_this_job(folder: RunFolder) -> bool:
-    try:
-        holder = json.loads(folder.lease.read_text())
-    except (OSError, ValueError):
-        return True  # given back this very moment: try again
-    return bool(holder.get("job")) and holder.get("job") == os.environ.get("SLURM_JOB_ID")
-
-
 def answers() -> bool:
     """Whether there is a SLURM to submit to: sbatch is on PATH and a controller answers."""
     if shutil.which("sbatch") is None or shutil.which("scontrol") is None:
         return False
     try:
-        return " is UP" in _ask("scontrol", "ping")
+        return " is UP" in ask("scontrol", "ping")
     except BenchError:
         return False
 
@@ -156,7 +56,7 @@ def answers() -> bool:
 def max_array_size() -> int:
     """How many jobs one array may have: MaxArraySize caps the index, so it is the number of jobs from index 0 on."""
     try:
-        found = re.search(r"^MaxArraySize\s*=\s*(\d+)", _ask("scontrol", "show", "config"), re.MULTILINE)
+        found = re.search(r"^MaxArraySize\s*=\s*(\d+)", ask("scontrol", "show", "config"), re.MULTILINE)
     except BenchError:
         return DEFAULT_MAX_ARRAY_SIZE
     return max(1, int(found.group(1))) if found else DEFAULT_MAX_ARRAY_SIZE
@@ -174,16 +74,34 @@ def make_arrays(jobs: Sequence[tuple[Job, Resources]], largest: int) -> list[Arr
     ]
 
 
+def describe(arrays: Sequence[Array]) -> str:
+    """The submission in words: a line an array, and the hours it may take in all."""
+    lines = []
+    for array in arrays:
+        count = len(array.jobs)
+        at_a_time = (
+            f", {array.resources.array_parallelism} at a time" if count > array.resources.array_parallelism else ""
+        )
+        lines.append(
+            f"{f'array of {count} runs{at_a_time}' if count > 1 else 'one run'}, each: {array.resources.in_words()}"
+        )
+    hours = sum(array.resources.hours * len(array.jobs) for array in arrays)
+    runs = sum(len(array.jobs) for array in arrays)
+    times = f"{len(arrays)} submission{'s' * (len(arrays) > 1)}"
+    return "\n".join([*lines, f"{runs} runs in {times}, at most {hours:.4g} hours of jobs a start"])
+
+
 def parameters(resources: Resources, name: str) -> dict[str, Any]:
     """Resources in submitit's words for sbatch options (time in minutes, memory in MB)."""
     minutes = math.ceil(resources.hours * 60)
+    gpus: int | str | None = resources.gpus or None
     asked: dict[str, Any] = {
         "job_name": name,
         "time": minutes,
-        "nodes": 1,
-        "ntasks_per_node": 1,
+        "nodes": resources.nodes,
+        "ntasks_per_node": resources.tasks_per_node,
         "cpus_per_task": resources.cpus,
-        "gpus_per_node": resources.gpus or None,
+        "gpus_per_node": f"{resources.gpu_type}:{gpus}" if gpus and resources.gpu_type else gpus,
         "mem": f"{math.ceil(resources.memory_gb * 1024)}M",
         "partition": resources.partition,
         "account": resources.account,
@@ -202,79 +120,74 @@ def parameters(resources: Resources, name: str) -> dict[str, Any]:
     return asked
 
 
-def submission_text(array: Array, name: str, folder: Path) -> str:
-    """The sbatch file of `array`, word for word as it would be submitted."""
-    executor = _executor(folder, array, name, dry=True)
+def submission_text(array: Array, name: str, results: Path) -> str:
+    """The sbatch file of `array`, word for word as it would be submitted (but for the submission's own token)."""
+    submission = Submission.new(name, results)
+    executor = _executor(submission, array, dry=True)
     if len(array.jobs) > 1:
         executor.parameters["map_count"] = len(array.jobs)
     text: str = executor._make_submission_file_text(executor._submitit_command_str, "")
     return text
 
 
+@dataclass(frozen=True)
+class Submission:
+    """One call of sbatch. Its name is unique: by it, whatever of it SLURM still has is found again."""
+
+    name: str
+    folder: Path  # submitit's files: a new one each time, so that old pickles cannot answer for new jobs
+    code: Path
+
+    @classmethod
+    def new(cls, sweep: str, results: Path) -> Submission:
+        token, base = secrets.token_hex(3), results.resolve() / ".submitit"
+        name = re.sub(r"[^A-Za-z0-9_.-]", "-", sweep)
+        return cls(f"{name}-{token}", base / f"{time.strftime('%Y%m%d-%H%M%S')}-{token}", base / f"code-{_code_hash()}")
+
+
 def submit(
     arrays: Sequence[Array], name: str, results: Path, data_root: Path, checkpoint_seconds: float
-) -> Iterable[tuple[str, str]]:
-    """Submit, and yield (run name, job id) array by array; each run's job.json keeps its id.
+) -> Iterator[tuple[str, str]]:
+    """Submit, and yield (run name, job id) array by array; each run's job.json keeps its submission and id.
 
-    Raises BenchError when sbatch refuses an array; those before it stay submitted.
+    Raises BenchError when sbatch refuses an array; those before it stay submitted. Whenever this process dies, what
+    was submitted is whole and is found again: the name is on disk before sbatch is called.
     """
     if shutil.which("sbatch") is None or shutil.which("srun") is None:
         raise BenchError("--executor slurm: sbatch and srun are not on PATH; use --executor local")
+    done = 0
     for array in arrays:
-        for job in array.jobs:
-            job.folder.path.mkdir(parents=True, exist_ok=True)
-            if not job.folder.config.exists() or job.folder.read_config() != job.config:
-                job.folder.write_config(job.config)
-        tasks = [
-            RunTask(
-                str(job.folder.config.resolve()),
-                str(results.resolve()),
-                str(data_root.resolve()),
-                array.resources.cpus,
-                checkpoint_seconds,
+        submission = Submission.new(name, results)
+        _keep_code(submission.code)
+        submission.folder.mkdir(parents=True)
+        tasks = []
+        for index, job in enumerate(array.jobs):
+            folder = job.folder
+            folder.path.mkdir(parents=True, exist_ok=True)
+            if not folder.config.exists() or folder.read_config() != job.config:
+                folder.write_config(job.config)
+            tasks.append(
+                RunTask(
+                    folder.config.resolve(), results.resolve(), data_root.resolve(), array.resources, checkpoint_seconds
+                )
             )
-            for job in array.jobs
-        ]
-        folder = submission_folder(results)
-        folder.mkdir(parents=True)
-        submitted = _submit_array(_executor(folder, array, name), tasks)
-        for job, job_id in zip(array.jobs, submitted, strict=True):
-            write_json(_job_file(job.folder), {"job": job_id, "submitted": time.time(), "submission": str(folder)})
+            note = {"name": submission.name, "index": index, "folder": str(submission.folder), "submitted": time.time()}
+            folder.write_job(note)
+        try:
+            ids = _submit_array(_executor(submission, array), tasks)
+        except BenchError as error:
+            for job in array.jobs:
+                job.folder.job.unlink(missing_ok=True)
+            shutil.rmtree(submission.folder, ignore_errors=True)
+            before = f"; the {done} runs before are submitted" if done else ""
+            raise BenchError(f"{error}; asked for: {array.resources.in_words()}{before}") from error
+        for job, job_id in zip(array.jobs, ids, strict=True):
+            job.folder.write_job(job.folder.read_job() | {"job": job_id})
             yield job.folder.name, job_id
+        done += len(array.jobs)
 
 
-def submission_folder(results: Path) -> Path:
-    """A new folder for submitit's files: job ids may start again at 1, and old pickles must not answer for new jobs."""
-    return results.resolve() / ".submitit" / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
-
-
-def queued_jobs(folders: Iterable[RunFolder]) -> dict[str, str]:
-    """Run name -> "JOBID STATE" for the runs whose job SLURM still has. Asks squeue once, or not at all without jobs.
-
-    Raises BenchError when squeue does not answer.
-    """
-    jobs: dict[str, str] = {}
-    for folder in folders:
-        if _job_file(folder).exists():
-            jobs[folder.name] = str(read_json(_job_file(folder)).get("job", ""))
-    if not jobs:
-        return {}
-    ids = ",".join(sorted({job.split("_")[0] for job in jobs.values() if job}))
-    try:
-        lines = _ask("squeue", "--noheader", "--array", f"--jobs={ids}", "--format=%i %T").splitlines()
-    except BenchError as error:
-        if "Invalid job id" not in str(error):  # all of them are long gone
-            raise BenchError(f"{error}; so it is unknown which jobs of earlier submissions are still queued") from error
-        lines = []
-    alive = dict(line.split(maxsplit=1) for line in lines if line.strip())
-    return {name: f"{job} {alive[job]}" for name, job in jobs.items() if job in alive}
-
-
-def _job_file(folder: RunFolder) -> Path:
-    return folder.path / "job.json"
-
-
-def _executor(folder: Path, array: Array, name: str, dry: bool = False) -> submitit.SlurmExecutor:
+def _executor(submission: Submission, array: Array, dry: bool = False) -> submitit.SlurmExecutor:
     import submitit
 
     class Anywhere(submitit.SlurmExecutor):
@@ -284,31 +197,157 @@ def _executor(folder: Path, array: Array, name: str, dry: bool = False) -> submi
         def affinity(cls) -> int:
             return 1
 
-    executor = (Anywhere if dry else submitit.SlurmExecutor)(folder, max_num_timeout=MAX_TIMEOUTS)
-    executor.update_parameters(**parameters(array.resources, name))
+    executor = (Anywhere if dry else submitit.SlurmExecutor)(submission.folder)
+    asked = parameters(array.resources, submission.name)
+    folder = shlex.quote(str(submission.folder))
+    asked["setup"] += [
+        # The code as submitted, whatever becomes of the working tree; after `setup`, which may touch PYTHONPATH.
+        f'export PYTHONPATH={shlex.quote(str(submission.code))}"${{PYTHONPATH:+:$PYTHONPATH}}" PYTHONSAFEPATH=1',
+        # Where submitit, had its process died after sbatch, would not have put its pickle.
+        'job="${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"',
+        f'cp -n {folder}/run-"${{SLURM_ARRAY_TASK_ID:-0}}".pkl {folder}/"$job"_submitted.pkl',
+    ]
+    executor.update_parameters(**asked)
     return executor
 
 
 def _submit_array(executor: submitit.SlurmExecutor, tasks: Sequence[RunTask]) -> list[str]:
-    from submitit.core.utils import FailedJobError, FailedSubmissionError
+    from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmissionError
 
+    for index, task in enumerate(tasks):
+        delayed = DelayedSubmission(task)
+        delayed.set_timeout(executor.parameters["time"], 0)
+        delayed.dump(Path(executor.folder) / f"run-{index}.pkl")
     try:
         submitted: list[submitit.Job[str]] = executor.submit_array(tasks)
     except (FailedSubmissionError, FailedJobError, subprocess.CalledProcessError) as error:
         said = [line for line in str(error).splitlines() if "sbatch: error" in line] or str(error).splitlines()[-1:]
-        raise BenchError(f"sbatch refused the job: {' '.join(said).strip()}") from error
+        raise BenchError(f"sbatch refused: {' '.join(said).strip()}") from error
     return [str(job.job_id) for job in submitted]
 
 
-def _ask(*command: str) -> str:
-    """The output of a SLURM client; raises BenchError with its first line of complaint."""
+def _package_files() -> list[Path]:
+    package = Path(benchmark.__file__).parent
+    return [
+        path
+        for path in sorted(package.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
+    ]
+
+
+def _code_hash() -> str:
+    package, digest = Path(benchmark.__file__).parent, hashlib.sha256()
+    for path in _package_files():
+        digest.update(f"{path.relative_to(package)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:12]
+
+
+def _keep_code(code: Path) -> None:
+    """Copy this package to `code`, once for each state of it, with the commit it came from."""
+    if code.exists():
+        return
+    package = Path(benchmark.__file__).parent
+    draft = code.with_name(f".{code.name}.{secrets.token_hex(4)}")
+    for path in _package_files():
+        target = draft / package.name / path.relative_to(package)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+    (draft / package.name / "COMMIT").write_text(source_commit() + "\n")
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=ASK_TIMEOUT_SECONDS, check=False)
-    except FileNotFoundError as error:
-        raise BenchError(f"{command[0]} is not on PATH") from error
-    except subprocess.TimeoutExpired as error:
-        raise BenchError(f"{command[0]} did not answer in {ASK_TIMEOUT_SECONDS} s") from error
-    if answer.returncode != 0:
-        said = (answer.stderr or answer.stdout).strip().splitlines()
-        raise BenchError(f"{command[0]} failed: {said[0] if said else f'exit code {answer.returncode}'}")
-    return answer.stdout
+        draft.rename(code)
+    except OSError:  # another submission was faster
+        shutil.rmtree(draft)
+        if not code.exists():
+            raise
+
+
+# What SLURM knows -----------------------------------------------------------------------------------------------------
+
+
+def queued_jobs(folders: Iterable[RunFolder]) -> dict[str, QueuedJob]:
+    """Run name -> its job, for the runs whose job SLURM still has. Asks squeue once, or not at all without jobs.
+
+    Raises BenchError when squeue does not answer.
+    """
+    places = _submitted_places(folders)
+    if not places:
+        return {}
+    names = ",".join(sorted({name for name, _ in places}))
+    try:
+        lines = ask("squeue", "--noheader", "--array", f"--name={names}", "--format=%i|%T|%N|%j|%r").splitlines()
+    except BenchError as error:
+        raise BenchError(f"{error}; so it is unknown which jobs of earlier submissions are still queued") from error
+    jobs = {}
+    for line in lines:
+        job, state, node, name, reason = (part.strip() for part in line.split("|", 4))
+        run = places.get((name, _index(job)))
+        if run is not None:
+            jobs[run] = QueuedJob(job, state, node, "" if reason == "None" else reason)
+    return jobs
+
+
+def last_words(folders: Iterable[RunFolder]) -> dict[str, str]:
+    """Run name -> how SLURM's accounting says that its job ended ("TIMEOUT"); empty where there is no accounting."""
+    folders = list(folders)
+    places = _submitted_places(folders)
+    if not places or shutil.which("sacct") is None:
+        return {}
+    since = min(folder.read_job().get("submitted", time.time()) for folder in folders)
+    names = ",".join(sorted({name for name, _ in places}))
+    try:
+        lines = ask(
+            "sacct",
+            "--noheader",
+            "--parsable2",
+            "--allocations",
+            f"--name={names}",
+            f"--starttime={time.strftime('%Y-%m-%dT%H:%M:%S', time.localtime(since - 60))}",
+            "--format=JobID,JobName,State",
+        ).splitlines()
+    except BenchError:
+        return {}
+    ends = {}
+    for line in lines:
+        job, name, state = line.split("|", 2)
+        run = places.get((name, _index(job)))
+        if run is not None:
+            ends[run] = f"job {job}: {state.split(' by ')[0]}"
+    return ends
+
+
+def cancel(folders: Iterable[RunFolder]) -> list[tuple[str, str]]:
+    """End the jobs of these runs, which save their checkpoints, and return (run name, job id) of each.
+
+    Raises BenchError when squeue or scancel does not do as told.
+    """
+    by_name = {folder.name: folder for folder in folders}
+    jobs = queued_jobs(by_name.values())
+    for name in jobs:  # first: a job that is told to end looks here whether to ask for another start
+        by_name[name].write_job(by_name[name].read_job() | {"cancelled": time.time()})
+    if jobs:
+        ask("scancel", *(job.job for job in jobs.values()))
+    return [(name, job.job) for name, job in jobs.items()]
+
+
+def job_output(folder: RunFolder) -> list[Path]:
+    """What SLURM itself wrote of the run's last job, before and after the run had its log: files that are not empty."""
+    note = folder.read_job()
+    job, place = note.get("job"), note.get("folder")
+    if not job or not place:
+        return []
+    return [path for path in sorted(Path(place).glob(f"{job}_*_log.*")) if path.stat().st_size]
+
+
+def _submitted_places(folders: Iterable[RunFolder]) -> dict[tuple[str, int], str]:
+    """(submission's name, index in its array) -> run name."""
+    places = {}
+    for folder in folders:
+        note = folder.read_job()
+        if note.get("name"):
+            places[(note["name"], int(note.get("index", 0)))] = folder.name
+    return places
+
+
+def _index(job: str) -> int:
+    index = job.partition("_")[2]
+    return int(index) if index.isdigit() else 0

@@ -12,7 +12,17 @@ from benchmark.store import RunFolder, Status
 from benchmark.sweep import PlannedRun, state_of
 
 # The order in which a summary counts states.
-STATES = ("done", "running", "queued", "to score", "to do", "interrupted", "failed", "no data")
+STATES = ("done", "running", "suspended", "pending", "to score", "to do", "interrupted", "lost", "failed", "no data")
+
+
+@dataclass(frozen=True)
+class QueuedJob:
+    """A job as a scheduler's queue has it. reason: why it waits, in the scheduler's word."""
+
+    job: str
+    state: str
+    node: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -26,39 +36,75 @@ class Row:
     log: Path | None = None
 
 
-def rows_of_plan(planned: Sequence[PlannedRun], queued: Mapping[str, str]) -> list[Row]:
-    """One row a run of a plan. queued: run name -> its job, as from `slurm.queued_jobs`."""
+def rows_of_plan(
+    planned: Sequence[PlannedRun], queued: Mapping[str, QueuedJob], ended: Mapping[str, str] = {}
+) -> list[Row]:
+    """One row a run of a plan.
+
+    queued: run name -> its job, as from `slurm.queued_jobs`; ended: run name -> how its last job ended, as from
+    `slurm.last_words`.
+    """
     return [
         Row(item.run.short_name, item.state, item.detail)
         if item.folder is None
-        else _row(item.folder, item.state, item.detail, queued)
+        else _row(item.folder, item.state, item.detail, queued.get(item.folder.name), ended.get(item.folder.name, ""))
         for item in planned
     ]
 
 
-def rows_of_folders(folders: Iterable[RunFolder], queued: Mapping[str, str]) -> list[Row]:
+def rows_of_folders(
+    folders: Iterable[RunFolder], queued: Mapping[str, QueuedJob], ended: Mapping[str, str] = {}
+) -> list[Row]:
     """One row a run folder, whatever sweep it came from. Raises BenchError for a broken config or record."""
     rows = []
     for folder in folders:
         state, _, detail = state_of(folder.read_config(), folder)
-        rows.append(_row(folder, state, detail, queued))
+        rows.append(_row(folder, state, detail, queued.get(folder.name), ended.get(folder.name, "")))
     return rows
 
 
-def _row(folder: RunFolder, state: str, detail: str, queued: Mapping[str, str]) -> Row:
+def _row(folder: RunFolder, state: str, detail: str, job: QueuedJob | None, how_it_ended: str = "") -> Row:
+    """The record decides, then who holds the run, then the queue, then what the run last said of itself."""
     status = folder.read_status()
-    if state not in ("done", "running") and folder.name in queued:
-        state, detail = "queued", f"job {queued[folder.name]}"
-    elif state in ("running", "interrupted") and status is not None:
-        detail = progress_text(status, with_time_left=state == "running")
+    progress = progress_text(status, with_time_left=state == "running") if status is not None else ""
+    parts = [detail]
+    if state == "running":
+        holder = folder.holder() or {}
+        parts = [progress, f"on {holder['node']}" if holder.get("node") else "", times_requeued(folder)]
+        if job is not None and job.state not in ("RUNNING", "COMPLETING"):  # a node that SLURM takes for dead
+            parts.append(f"while SLURM has job {job.job} as {job.state}")
+    elif job is not None and state != "done":
+        state, said = _in_queue(job)
+        parts = [f"job {job.job}{said}", times_requeued(folder), progress if status and status.step else ""]
+    elif state in ("interrupted", "lost"):
+        parts = [how_it_ended or detail, progress]
+    if state in ("interrupted", "lost", "to do") and folder.read_job().get("cancelled"):
+        parts.insert(0, "cancelled")
     newest = max((path.stat().st_mtime for path in (folder.record, folder.status) if path.exists()), default=0.0)
     return Row(
         folder.name,
         state,
-        detail,
+        ", ".join(filter(None, parts)),
         duration(time.time() - newest) if newest else "",
         folder.log if folder.log.exists() else None,
     )
+
+
+def _in_queue(job: QueuedJob) -> tuple[str, str]:
+    """A run's state, and what else to say, from its job alone."""
+    if job.state in ("SUSPENDED", "STOPPED"):
+        return "suspended", f" on {job.node}"
+    if job.state in ("RUNNING", "CONFIGURING", "COMPLETING"):
+        return "running", f" {'starting' if job.state != 'COMPLETING' else 'ending'} on {job.node or 'its node'}"
+    held = "" if job.state == "PENDING" else f" {job.state}"
+    return "pending", f"{held}: {job.reason}" if job.reason else held
+
+
+def times_requeued(folder: RunFolder) -> str:
+    """ "requeued 2x": further starts of the run's last job; empty where there are none."""
+    jobs = [attempt.get("job") for attempt in folder.read_attempts()]
+    again = jobs.count(jobs[-1]) - 1 if jobs and jobs[-1] else 0
+    return f"requeued {again}x" if again else ""
 
 
 def counts(states: Iterable[str]) -> str:
