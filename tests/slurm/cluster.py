@@ -8,7 +8,8 @@ munged, slurmctld, one slurmd for each pretended node and, with accounting, mari
 the loopback only and need neither systemd nor cgroups; all they own lies in DIR. Standard library only.
 
 Partitions: `main` (the default), `urgent`, whose jobs preempt (requeue) those of the two others when they find no room,
-and `fragile`. A job of `main` is warned before (its --signal, then `grace` seconds), one of `fragile` is not.
+and `fragile`. A job of `main` is warned before: its --signal, then `grace` seconds. One of `fragile` gets its --signal
+together with the SIGTERM, `kill_wait` seconds before the SIGKILL; with preempt_warning=False only the SIGTERM.
 
 What cannot be made faster: SLURM looks for jobs over their time limit, or near it, once every 30 s; the number is
 compiled in.
@@ -143,6 +144,7 @@ class Cluster:
     requeue_wait        seconds (5 or more) before a requeued job may start again
     kill_wait           seconds from SIGTERM to SIGKILL for a job that must go
     grace               seconds that a preempted job of `main` has from its warning signal on
+    preempt_warning     preempted jobs get the signal of their --signal; False: in no partition
     dead_node           SlurmdTimeout: seconds of silence; SLURM says DOWN about 6 s later
     min_job_age         seconds for which the controller remembers a job that has ended (then up to 60 s more; 10 if
                         it is below 10)
@@ -161,6 +163,7 @@ class Cluster:
         requeue_wait: int = 6,
         kill_wait: int = 2,
         grace: int = 20,
+        preempt_warning: bool = True,
         dead_node: int = 8,
         min_job_age: int = 300,
         max_array_size: int | None = None,
@@ -178,6 +181,7 @@ class Cluster:
         self.nodes = [f"node{i + 1}" for i in range(nodes)]
         self.cpus, self.gpus, self.accounting = cpus or 4, gpus, accounting
         self.requeue_wait, self.kill_wait, self.grace, self.dead_node = requeue_wait, kill_wait, grace, dead_node
+        self.preempt_warning = preempt_warning
         self.min_job_age, self.max_array_size, self.port = min_job_age, max_array_size, port
         self.environment = {
             "SLURM_CONF": str(self.folder / "etc/slurm.conf"),
@@ -368,8 +372,7 @@ JobRequeue=1
 ReturnToService=2
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-# a preempted job gets the signal of its --signal; only if its partition has a GraceTime
-SlurmctldParameters=preempt_send_user_signal
+{"SlurmctldParameters=preempt_send_user_signal" if self.preempt_warning else ""}
 KillWait={self.kill_wait}
 OverTimeLimit=0
 SlurmdTimeout={self.dead_node}

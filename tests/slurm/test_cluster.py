@@ -63,7 +63,7 @@ def owned(cluster: Cluster) -> list[str]:
 
 @real
 def test_two_clusters_side_by_side_run_jobs_lose_a_node_and_leave_nothing(folder: Path) -> None:
-    with_accounting = Cluster(folder / "a")
+    with_accounting = Cluster(folder / "a", dead_node=5)
     without = Cluster(folder / "b", accounting=False, gpus=0, nodes=1)
     try:
         with_accounting.start()
@@ -77,7 +77,7 @@ def test_two_clusters_side_by_side_run_jobs_lose_a_node_and_leave_nothing(folder
         assert nodes(with_accounting) == ["node1 idle 4 gpu:2", "node2 idle 4 gpu:2"]
         assert nodes(without) == ["node1 idle 4 (null)"]
         with pytest.raises(ClusterError, match="other settings"):
-            Cluster(folder / "a", gpus=1).start()
+            Cluster(folder / "a", dead_node=5, gpus=1).start()
 
         for cluster in (with_accounting, without):
             job = client(cluster, "sbatch", "--parsable", "-o", "out", "--wrap", "echo $SLURMD_NODENAME")
@@ -99,17 +99,17 @@ def test_two_clusters_side_by_side_run_jobs_lose_a_node_and_leave_nothing(folder
         assert len(owned(with_accounting)) == len(daemons) - 1
         with pytest.raises(ClusterError, match="node2 does not run"):
             with_accounting.slurmd_pid("node2")
-        until(lambda: nodes(with_accounting)[1].startswith("node2 down"), 40)
-        assert client(with_accounting, "squeue", "-h", "-j", job, "-o", "%T") == "PENDING"  # requeued
-        with_accounting.start_slurmd("node2")
-        assert nodes(with_accounting)[1].startswith("node2 idle")
-
         client(without, "sbatch", "-o", "/dev/null", "--wrap", "setsid -f sleep 99; sleep 99")
         until(lambda: sum("sleep" in process for process in owned(without)) == 2, 10)
         without.stop_controller()
         assert without._run("scontrol", "ping").returncode != 0
         without.start_controller()
         assert client(without, "squeue", "-h", "-o", "%T") == "RUNNING"
+
+        until(lambda: nodes(with_accounting)[1].startswith("node2 down"), 40)
+        assert client(with_accounting, "squeue", "-h", "-j", job, "-o", "%T") == "PENDING"  # requeued
+        with_accounting.start_slurmd("node2")
+        assert nodes(with_accounting)[1].startswith("node2 idle")
     finally:
         with_accounting.stop()
         without.stop()
