@@ -226,9 +226,11 @@ class Cluster:
         """Cancels the jobs and ends every process of this cluster, and no other. Harmless if none runs."""
         if self._pid("slurmctld") and self._answers("scontrol", "ping"):
             # first through the front door, so that a later start finds no job half done
-            self._client("scancel", *self._client("squeue", "-haA", "-o%A").split(), check=False)
+            self._client("scancel", *self._client("squeue", "-ha", "-o", "%A", check=False).split(), check=False)
             with contextlib.suppress(ClusterError):
-                _wait("jobs", lambda: not self._client("squeue", "-ha", check=False), self._log("slurmctld"), 10)
+                # what resists is killed below
+                gone = lambda: not self._client("squeue", "-ha", check=False)  # noqa: E731
+                _wait("jobs remain", gone, self._log("slurmctld"), self.kill_wait + 1)
         for name in [path.stem for path in self.folder.glob("run/slurmd.*.pid")]:
             self._end(name)
         _kill(self._job_processes())

@@ -110,6 +110,9 @@ def test_two_clusters_side_by_side_run_jobs_lose_a_node_and_leave_nothing(folder
         assert client(with_accounting, "squeue", "-h", "-j", job, "-o", "%T") == "PENDING"  # requeued
         with_accounting.start_slurmd("node2")
         assert nodes(with_accounting)[1].startswith("node2 idle")
+        with_accounting.stop()
+        with_accounting.start()
+        assert client(with_accounting, "squeue", "-h") == ""  # stop had cancelled the job
     finally:
         with_accounting.stop()
         without.stop()
