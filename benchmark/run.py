@@ -80,11 +80,13 @@ def run(config: RunConfig, results: Path, data_root: Path, runtime: Runtime = Ru
 
 def _note_attempt(folder: RunFolder) -> None:
     before, commit, status = folder.read_attempts(), source_commit(), folder.read_status()
+    node = os.environ.get("SLURMD_NODENAME", socket.gethostname())
+    print(f"{time.strftime('%H:%M:%S')} start {len(before) + 1} on {node}, code {commit[:12]}", flush=True)
     if before and before[-1].get("commit") != commit:
         print(f"note: this run was begun with other code: {before[-1].get('commit')}, now {commit}", flush=True)
     folder.note_attempt(
         {
-            "node": os.environ.get("SLURMD_NODENAME", socket.gethostname()),
+            "node": node,
             "pid": os.getpid(),
             "job": os.environ.get("SLURM_JOB_ID", ""),
             "restart": int(os.environ.get("SLURM_RESTART_COUNT", "0")),

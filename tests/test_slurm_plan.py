@@ -316,7 +316,7 @@ STOPPED = """
 def stopped_task(
     tmp_path: Path, client, state: str, at_start: int = 3, scontrol: str = 'echo "$@" >> "$0.calls"'
 ) -> str:
-    """How a task ends that was stopped at step 7, having begun at step `at_start`, while squeue calls its job `state`."""
+    """How a task ends that was stopped at step 7, begun at step `at_start`, its job in `state` for squeue."""
     client("squeue", f"echo {state}")
     client("scontrol", scontrol)
     body = "from benchmark.store import Status\n" + textwrap.dedent(STOPPED.replace("AT_START", str(at_start)))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import tiny
 
-from benchmark import store
+from benchmark import files, store
 from benchmark.errors import BenchError
 from benchmark.files import atomic_write
 from benchmark.store import OODMetrics, Record, RunFolder, RunIsHeld, SetInRecord
@@ -135,14 +136,20 @@ def _try_to_hold(path: str, barrier: object, held: object) -> None:
     try:
         with RunFolder(Path(path)).hold():
             held.put(1)  # type: ignore[attr-defined]
-            time.sleep(0.3)
+            time.sleep(0.1)
     except RunIsHeld:
         held.put(0)  # type: ignore[attr-defined]
 
 
-def test_of_processes_racing_for_a_run_one_wins(tmp_path: Path) -> None:
+@pytest.mark.parametrize("locks", [True, False], ids=["flock", "file system without locks"])
+def test_of_processes_racing_for_a_run_one_wins(tmp_path: Path, locks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    if not locks:
+        monkeypatch.setattr("benchmark.files.fcntl.flock", refused)
     context = multiprocessing.get_context("fork")
-    for trial in range(5):
+    for trial in range(50):
         barrier, held = context.Barrier(4), context.Queue()
         path = str(tmp_path / f"run{trial}")
         racers = [context.Process(target=_try_to_hold, args=(path, barrier, held)) for _ in range(4)]
@@ -151,3 +158,72 @@ def test_of_processes_racing_for_a_run_one_wins(tmp_path: Path) -> None:
         assert sum(held.get(timeout=20) for _ in racers) == 1
         for racer in racers:
             racer.join()
+
+
+def test_a_lock_file_whose_owner_died_is_broken_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("benchmark.files.fcntl.flock", refused)
+    left = tmp_path / "lock.taken"
+    left.touch()
+    old = time.time() - files.LOCK_STALE_SECONDS - 1
+    os.utime(left, (old, old))
+    with files.locked(tmp_path / "lock"):
+        assert left.exists()
+    assert not left.exists()
+
+
+def _silent_for_two_minutes(folder: RunFolder) -> None:
+    """As if its holder were another host's, and had not been heard of since."""
+    holder = json.loads(folder.lease.read_text())
+    folder.lease.write_text(json.dumps(holder | {"host": "elsewhere"}))
+    old = time.time() - store.LEASE_EXPIRES_SECONDS - 1
+    os.utime(folder.lease, (old, old))
+
+
+def test_who_was_taken_over_learns_of_it_and_leaves_the_lease_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "HEARTBEAT_SECONDS", 0.05)
+    folder = RunFolder(tmp_path / "run")
+    with folder.hold() as first:
+        first.check()
+        first.ended.set()  # suspended: no heartbeat
+        _silent_for_two_minutes(folder)
+        with RunFolder(folder.path).hold() as second:
+            assert not first.is_ours() and second.is_ours()
+            with pytest.raises(RunIsHeld, match="taken over by another process"):
+                first.check()
+            first.ended.clear()
+            first.beat()  # awake again: returns, because there is nothing to keep alive
+            assert first.lost
+            first.ended.set()
+    assert not folder.lease.exists()
+
+
+def test_the_first_holders_end_does_not_free_the_second_ones_run(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    first = folder.hold()
+    first.__enter__()
+    _silent_for_two_minutes(folder)
+    with RunFolder(folder.path).hold() as second:
+        first.__exit__(None, None, None)
+        assert second.is_ours() and folder.lease_is_live()
+
+
+def test_a_lease_is_judged_by_the_file_servers_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    folder.lease.write_text(json.dumps({"host": "elsewhere", "pid": 1}))
+    monkeypatch.setattr(store.time, "time", lambda: 9e9)  # this host is far ahead
+    assert folder.lease_is_live()
+
+
+def test_attempts_are_kept_and_a_torn_line_is_left_out(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    assert folder.read_attempts() == []
+    folder.note_attempt({"job": "1"})
+    with open(folder.attempts, "a") as stream:
+        stream.write('{"job": "2')
+    assert [attempt["job"] for attempt in folder.read_attempts()] == ["1"]

@@ -7,6 +7,7 @@ by the submission's name, never by job id: ids are used again after a while.
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 import re
 import secrets
@@ -15,6 +16,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -219,10 +221,11 @@ def _submit_array(executor: submitit.SlurmExecutor, tasks: Sequence[RunTask]) ->
         delayed.set_timeout(executor.parameters["time"], 0)
         delayed.dump(Path(executor.folder) / f"run-{index}.pkl")
     try:
-        submitted: list[submitit.Job[str]] = executor.submit_array(tasks)
+        with redirect_stderr(io.StringIO()):  # submitit repeats there what it then raises
+            submitted: list[submitit.Job[str]] = executor.submit_array(tasks)
     except (FailedSubmissionError, FailedJobError, subprocess.CalledProcessError) as error:
-        said = [line for line in str(error).splitlines() if "sbatch: error" in line] or str(error).splitlines()[-1:]
-        raise BenchError(f"sbatch refused: {' '.join(said).strip()}") from error
+        said = re.findall(r"^sbatch: error: (.*)$", str(error), re.MULTILINE) or str(error).splitlines()[-1:]
+        raise BenchError(f"sbatch refused: {'; '.join(said).strip()}") from error
     return [str(job.job_id) for job in submitted]
 
 
