@@ -236,6 +236,7 @@ def _results_option(results: Path) -> str:
 
 
 FOLLOW_SECONDS = 3.0
+LIVE = {"pending", "running", "suspended", "unknown"}
 
 
 def _follow(plan: Sweep, results: Path, root: Path) -> bool:
@@ -253,7 +254,7 @@ def _follow(plan: Sweep, results: Path, root: Path) -> bool:
             if row.state != state or (row.state == "running" and time.monotonic() - when > 30):
                 told[row.name] = (row.state, time.monotonic())
                 _say(f"{row.state:<11} {row.name}  {row.detail}".rstrip())
-        if not {row.state for row in rows} & {"pending", "running", "suspended"}:
+        if not {row.state for row in rows} & LIVE:
             _say(f"{len(rows)} runs: {status.counts(row.state for row in rows)}")
             return any(row.state != "done" for row in rows)
         time.sleep(FOLLOW_SECONDS)
@@ -427,14 +428,14 @@ def _rows_of_sweep(plan: Sweep, results: Path, root: Path) -> list[Row]:
     return states.rows_of_plan(planned, queued, _last_words(lost)) if lost else rows
 
 
-def _queued(folders: Iterable[RunFolder]) -> dict[str, QueuedJob]:
+def _queued(folders: Iterable[RunFolder]) -> dict[str, QueuedJob] | None:
     from benchmark.launch.slurm import queued_jobs
 
     try:
         return queued_jobs(folders)
     except BenchError as error:
         _say(f"note: {error}")
-        return {}
+        return None
 
 
 def _last_words(folders: Iterable[RunFolder]) -> dict[str, str]:
@@ -469,7 +470,7 @@ def logs(
         raise BenchError(f"{folder.name}: has written no log yet; its state: bench status --only {folder.name}")
     place = 0
     while True:
-        alive = follow and rows_of_folders([folder], _queued([folder]))[0].state in ("running", "pending", "suspended")
+        alive = follow and rows_of_folders([folder], _queued([folder]))[0].state in LIVE
         if folder.log.exists():
             with open(folder.log, "rb") as stream:
                 stream.seek(place)
@@ -701,6 +702,7 @@ def _print_table(columns: Sequence[str], lines: Sequence[Sequence[str]], title: 
         "pending": "cyan",
         "suspended": "yellow",
         "lost": "yellow",
+        "unknown": "yellow",
     }
     _say(title)
     for line in [columns, *lines]:

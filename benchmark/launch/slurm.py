@@ -168,6 +168,9 @@ def submit(
             folder.path.mkdir(parents=True, exist_ok=True)
             if not folder.config.exists() or folder.read_config() != job.config:
                 folder.write_config(job.config)
+            status = folder.read_status()
+            if status is not None and status.state == "failed":  # that was another job
+                folder.write_status(status.model_copy(update={"state": "interrupted", "error": ""}))
             tasks.append(
                 RunTask(
                     folder.config.resolve(), results.resolve(), data_root.resolve(), array.resources, checkpoint_seconds

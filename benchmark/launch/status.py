@@ -12,7 +12,19 @@ from benchmark.store import RunFolder, Status
 from benchmark.sweep import PlannedRun, state_of
 
 # The order in which a summary counts states.
-STATES = ("done", "running", "suspended", "pending", "to score", "to do", "interrupted", "lost", "failed", "no data")
+STATES = (
+    "done",
+    "running",
+    "suspended",
+    "pending",
+    "to score",
+    "to do",
+    "interrupted",
+    "lost",
+    "unknown",
+    "failed",
+    "no data",
+)
 
 
 @dataclass(frozen=True)
@@ -37,34 +49,40 @@ class Row:
 
 
 def rows_of_plan(
-    planned: Sequence[PlannedRun], queued: Mapping[str, QueuedJob], ended: Mapping[str, str] = {}
+    planned: Sequence[PlannedRun], queued: Mapping[str, QueuedJob] | None, ended: Mapping[str, str] = {}
 ) -> list[Row]:
     """One row a run of a plan.
 
-    queued: run name -> its job, as from `slurm.queued_jobs`; ended: run name -> how its last job ended, as from
-    `slurm.last_words`.
+    queued: run name -> its job, as from `slurm.queued_jobs`; None if the queue could not be read.
+    ended: run name -> how its last job ended, as from `slurm.last_words`.
     """
     return [
         Row(item.run.short_name, item.state, item.detail)
         if item.folder is None
-        else _row(item.folder, item.state, item.detail, queued.get(item.folder.name), ended.get(item.folder.name, ""))
+        else _row(item.folder, item.state, item.detail, queued, ended)
         for item in planned
     ]
 
 
 def rows_of_folders(
-    folders: Iterable[RunFolder], queued: Mapping[str, QueuedJob], ended: Mapping[str, str] = {}
+    folders: Iterable[RunFolder], queued: Mapping[str, QueuedJob] | None, ended: Mapping[str, str] = {}
 ) -> list[Row]:
     """One row a run folder, whatever sweep it came from. Raises BenchError for a broken config or record."""
     rows = []
     for folder in folders:
         state, _, detail = state_of(folder.read_config(), folder)
-        rows.append(_row(folder, state, detail, queued.get(folder.name), ended.get(folder.name, "")))
+        rows.append(_row(folder, state, detail, queued, ended))
     return rows
 
 
-def _row(folder: RunFolder, state: str, detail: str, job: QueuedJob | None, how_it_ended: str = "") -> Row:
+def _row(
+    folder: RunFolder, state: str, detail: str, queued: Mapping[str, QueuedJob] | None, ended: Mapping[str, str]
+) -> Row:
     """The record decides, then who holds the run, then the queue, then what the run last said of itself."""
+    job, note = (queued or {}).get(folder.name), folder.read_job()
+    if state in ("to do", "lost") and note.get("job") and job is None and not note.get("cancelled"):
+        state = "lost" if queued is not None else "unknown"  # submitted, and neither in the queue nor with a word
+        detail = f"its job {note['job']} is gone" if queued is not None else f"job {note['job']}"
     status = folder.read_status()
     progress = progress_text(status, with_time_left=state == "running") if status is not None else ""
     parts = [detail]
@@ -73,12 +91,12 @@ def _row(folder: RunFolder, state: str, detail: str, job: QueuedJob | None, how_
         parts = [progress, f"on {holder['node']}" if holder.get("node") else "", times_requeued(folder)]
         if job is not None and job.state not in ("RUNNING", "COMPLETING"):  # a node that SLURM takes for dead
             parts.append(f"while SLURM has job {job.job} as {job.state}")
-    elif job is not None and state != "done":
+    elif job is not None and state not in ("done", "failed"):  # either of them has been said by the job itself
         state, said = _in_queue(job)
         parts = [f"job {job.job}{said}", times_requeued(folder), progress if status and status.step else ""]
-    elif state in ("interrupted", "lost"):
-        parts = [how_it_ended or detail, progress]
-    if state in ("interrupted", "lost", "to do") and folder.read_job().get("cancelled"):
+    elif state in ("interrupted", "lost", "unknown"):
+        parts = [ended.get(folder.name) or detail, progress]
+    if state in ("interrupted", "lost", "to do") and note.get("cancelled"):
         parts.insert(0, "cancelled")
     newest = max((path.stat().st_mtime for path in (folder.record, folder.status) if path.exists()), default=0.0)
     return Row(

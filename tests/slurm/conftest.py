@@ -131,20 +131,20 @@ class Lab:
         out = self.bench("status", "--only", folder.name).out
         return next(line for line in out.splitlines() if line.startswith(folder.name)) + out
 
-    def undisturbed(self, folder: RunFolder, threads: int = 1) -> RunFolder:
+    def undisturbed(self, folder: RunFolder) -> RunFolder:
         """The same run on the same data, trained here in one go. Made once a session."""
-        results = self.shared / f"undisturbed-{threads}"
-        with locked(self.shared / f"{folder.name}-{threads}.lock"):
+        results = self.shared / "undisturbed"
+        with locked(self.shared / f"{folder.name}.lock"):
             here = RunFolder(results / folder.name)
             if not here.record.exists():
                 command = [*BENCH, "run", str(folder.config), "--results", str(results), "--device", "cpu"]
-                command += ["--threads", str(threads), "--data", str(self.folder / "data")]
+                command += ["--threads", "1", "--data", str(self.folder / "data")]
                 subprocess.run(command, check=True, capture_output=True)
             return here
 
-    def assert_as_undisturbed(self, folder: RunFolder, threads: int = 1) -> None:
-        """Weights, scores and metrics are bit for bit those of an undisturbed run with as many threads."""
-        other = self.undisturbed(folder, threads)
+    def assert_as_undisturbed(self, folder: RunFolder) -> None:
+        """Weights, scores and metrics are bit for bit those of an undisturbed run."""
+        other = self.undisturbed(folder)
         ours, theirs = load_file(folder.weights), load_file(other.weights)
         assert ours.keys() == theirs.keys()
         for name in ours:

@@ -195,18 +195,18 @@ def test_ids_that_are_used_again_belong_to_others(make_lab: Callable[..., Lab]) 
 
 
 def test_a_silent_controller_is_told_and_nothing_is_submitted_twice(lab: Lab) -> None:
-    file = lab.sweep(epochs=MEDIUM)
+    file = lab.sweep(seeds=2, epochs=MEDIUM, resources={"array_parallelism": 1})
     lab.submit(file)
-    folder = lab.run()
+    folder = lab.until("one runs", lambda: next((run for run in lab.runs() if run.holder()), None))
     lab.until_training(folder)
     lab.cluster.stop_controller()
     said = lab.bench("status", file).out
-    assert "note: squeue failed" in said and "1 running" in said
+    assert "note: squeue failed" in said and "1 running, 1 unknown" in said
     said = lab.bench("sweep", file, "--executor", "slurm", code=2)
     assert "unknown which jobs" in said.err
     lab.cluster.start_controller()
-    lab.until_done(folder)
-    assert len(folder.read_attempts()) == 1
+    lab.until_done()
+    assert [len(run.read_attempts()) for run in lab.runs()] == [1, 1]
 
 
 def test_wait_follows_the_runs_to_their_end(make_lab: Callable[..., Lab]) -> None:
