@@ -11,6 +11,8 @@ import atexit
 import io
 import os
 import re
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,17 +60,18 @@ class Ranks:
             yield
             return
         if self.is_main:
-            print(f"waiting for {self.world - 1} more processes of this run at {self.master}", flush=True)
+            print(f"rank 0 of {self.world}: waits for the other processes of this run at {self.master}", flush=True)
         try:
             # Both, so that flags and checkpoints travel between hosts' memories and wait for no GPU.
             backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-            dist.init_process_group(
-                backend,
-                init_method=f"tcp://{self.master}",
-                rank=self.rank,
-                world_size=self.world,
-                timeout=timedelta(seconds=TIMEOUT_SECONDS),
-            )
+            with _signals_end_at_once():
+                dist.init_process_group(
+                    backend,
+                    init_method=f"tcp://{self.master}",
+                    rank=self.rank,
+                    world_size=self.world,
+                    timeout=timedelta(seconds=TIMEOUT_SECONDS),
+                )
         except RuntimeError as error:
             raise BenchError(
                 f"rank {self.rank} of {self.world}: the processes of this run did not meet at {self.master} "
@@ -221,6 +224,20 @@ def first_host(nodes: str) -> str:
     found = re.match(r"(?:[^,\[]|\[[^\]]*\])*", nodes)
     assert found is not None  # it may be empty, but it matches
     return re.sub(r"\[(\d+)[^\]]*\]", r"\1", found.group())
+
+
+@contextmanager
+def _signals_end_at_once() -> Iterator[None]:
+    """For a wait inside torch, during which no Python handler would run, and before there is anything to save."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _in_disorder(error: BaseException) -> bool:
