@@ -1,7 +1,8 @@
 """From stored images to a training step's views: which images, which negatives, which crops.
 
 Every choice is a pure function of (seed, epoch, step). A resumed run therefore needs no sampler or generator state, and
-a CPU and a GPU run see the same images and the same crops.
+a CPU and a GPU run see the same images and the same crops. So do several processes: each draws for the whole batch and
+renders its own share.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from benchmark.config import RunConfig
 from benchmark.data.images import ImageSet
+from benchmark.distributed import ALONE, Ranks
 from benchmark.errors import BenchError
 from benchmark.methods.base import Batch, Views
 from benchmark.negatives import IN_DIST, Negative, variant
@@ -61,14 +63,24 @@ def limited(images: ImageSet, limit: int | None) -> np.ndarray:
 
 
 class Batches:
-    """The training batches of one run."""
+    """The training batches of one run. `batch_size` counts the images of all ranks, `batch` gives this rank's."""
 
-    def __init__(self, config: RunConfig, train: DeviceImages, auxiliary: dict[str, DeviceImages]) -> None:
-        """auxiliary: images by source name ("imagenet", "dti"). Raises BenchError when there are too few images."""
+    def __init__(
+        self, config: RunConfig, train: DeviceImages, auxiliary: dict[str, DeviceImages], ranks: Ranks = ALONE
+    ) -> None:
+        """auxiliary: images by source name ("imagenet", "dti").
+
+        Raises BenchError when there are too few images, or when a batch has no equal share for each rank.
+        """
         self.config = config
+        self.ranks = ranks
         self.kinds = variant(config.variant).negatives if config.negatives.weight else ()
         self.images = {IN_DIST: train, **auxiliary}
         self.batch_size = config.train.batch
+        if self.batch_size % ranks.world:
+            raise BenchError(
+                f"train.batch: {self.batch_size} images a step cannot be shared equally by {ranks.world} processes"
+            )
         self.steps_per_epoch = train.count // self.batch_size
         if self.steps_per_epoch == 0:
             raise BenchError(
@@ -83,20 +95,24 @@ class Batches:
         self._orders: dict[tuple[object, ...], Tensor] = {}
 
     def batch(self, epoch: int, step: int) -> Batch:
-        """The views of step `step` (counted within the epoch) of epoch `epoch`."""
+        """This rank's views of step `step` (counted within the epoch) of epoch `epoch`."""
         rng = generator(self.config.seed, "views", epoch, step)
-        shown = self.images[IN_DIST].take(self._indices("positive", IN_DIST, epoch, step))
-        positives = self._positive_views(shown, rng)
+
+        def take(role: str, source: str) -> Tensor:
+            return self.images[source].take(self._indices(role, source, epoch, step)[self._own(1)])
+
+        positives = self._positive_views(take("positive", IN_DIST), rng)
         negatives = tuple(
-            self._negative_views(
-                kind, self.images[kind.source].take(self._indices(f"negative {number}", kind.source, epoch, step)), rng
-            )
+            self._negative_views(kind, take(f"negative {number}", kind.source), rng)
             for number, kind in enumerate(self.kinds)
         )
         return Batch(positives, negatives)
 
+    def _own(self, views: int) -> Tensor:
+        return self.ranks.own_rows(views, self.batch_size)
+
     def _indices(self, role: str, source: str, epoch: int, step: int) -> Tensor:
-        """Positions (B,) of this step's images: each epoch a fresh shuffle, cut into batches.
+        """Positions (B,) of this step's images on all ranks: each epoch a fresh shuffle, cut into batches.
 
         Auxiliary images are drawn without repetition within an epoch, as far as there are enough of them. With
         `aux_order: fixed` every epoch repeats the first one's (METHOD: oddity 2).
@@ -113,10 +129,14 @@ class Batches:
 
     def _positive_views(self, images: Tensor, rng: torch.Generator) -> Views:
         first, second, local = self.recipes
-        count, (height, width) = len(images), images.shape[-2:]
-        big = [render(images, draw(recipe, count, height, width, rng), recipe.size) for recipe in (first, second)]
+        count, (height, width) = self.batch_size, images.shape[-2:]
+        big = [
+            render(images, draw(recipe, count, height, width, rng)[self._own(1)], recipe.size)
+            for recipe in (first, second)
+        ]
         number = self.config.views.local_views
-        small = render(images.repeat(number, 1, 1, 1), draw(local, number * count, height, width, rng), local.size)
+        params = draw(local, number * count, height, width, rng)[self._own(number)]
+        small = render(images.repeat(number, 1, 1, 1), params, local.size)
         return Views(torch.cat(big), small)
 
     def _negative_views(self, kind: Negative, images: Tensor, rng: torch.Generator) -> Views:
@@ -124,9 +144,9 @@ class Batches:
         first, second, local = self.recipes
         settings = self.config.negatives
         per_view = settings.draw == "per-view" and kind.transform != "none"
-        count, (height, width) = len(images), images.shape[-2:]
+        count, (height, width) = self.batch_size, images.shape[-2:]
         if not per_view:
-            images = draw_negative(kind.transform, count, rng, settings.rot360)(images)
+            images = draw_negative(kind.transform, count, rng, settings.rot360)[self._own(1)](images)
         one = draw(first, count, height, width, rng)
         other = draw(second, count, height, width, rng)
         coin = torch.rand(count, generator=rng) < 0.5
@@ -139,7 +159,7 @@ class Batches:
             hooks = {}
             if per_view:
                 # The authors' order: rotations between crop and jitter, permutations after normalisation.
-                transform = draw_negative(kind.transform, repeats * count, rng, settings.rot360)
+                transform = draw_negative(kind.transform, repeats * count, rng, settings.rot360)[self._own(repeats)]
                 hooks = {"after_crop" if transform.rotates else "after_normalise": transform}
-            result.append(render(images.repeat(repeats, 1, 1, 1), params, size, **hooks))
+            result.append(render(images.repeat(repeats, 1, 1, 1), params[self._own(repeats)], size, **hooks))
         return Views(*result)

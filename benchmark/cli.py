@@ -323,10 +323,13 @@ def run(
 ) -> None:
     """One run in the foreground: train, score, record. Resumes from its checkpoint.
 
+    Started by torchrun or srun as several processes, these share every batch, one GPU each.
+
     \b
     Examples:
       bench run my-run.yaml
       bench run results/cifar10-rot-imgn-s0-3f9a1c2b/config.yaml --device cuda:1
+      torchrun --nproc-per-node 4 -m benchmark run my-run.yaml
     """
     from benchmark import sweep as sweeps
     from benchmark import yamlfile
@@ -343,10 +346,12 @@ def run(
     # A shell that starts this in the background has SIGINT ignored, and ignoring is inherited.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
+    from benchmark.distributed import from_environment
     from benchmark.run import Runtime
     from benchmark.run import run as run_one
 
-    runtime = Runtime(device=device, threads=threads, checkpoint_seconds=checkpoint_every)
+    ranks = from_environment()
+    runtime = Runtime(device=device, threads=threads, checkpoint_seconds=checkpoint_every, ranks=ranks)
     try:
         record = run_one(config, results, resolve_data(data_root), runtime)
     except RunIsHeld as error:
@@ -354,7 +359,8 @@ def run(
         raise typer.Exit(HELD_ELSEWHERE) from error
     except BenchError as error:
         raise BenchError(f"{config_file}: {error}") from error
-    _say(f"done: {results / record.name / 'record.json'}")
+    if record is not None:
+        _say(f"done: {results / record.name / 'record.json'}")
 
 
 @app.command()

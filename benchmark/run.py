@@ -13,7 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -33,6 +33,7 @@ from benchmark.data.catalog import info
 from benchmark.data.images import ImageSet, load
 from benchmark.detection.knn import knn_accuracy
 from benchmark.detection.metrics import ood_metrics, sensitivity
+from benchmark.distributed import ALONE, Ranks
 from benchmark.errors import BenchError
 from benchmark.files import atomic_write
 from benchmark.methods.base import Method
@@ -51,31 +52,76 @@ class Runtime:
     device: str = "auto"
     threads: int | None = None
     checkpoint_seconds: float = 300.0
+    ranks: Ranks = ALONE  # the processes that train this run together
 
 
-def run(config: RunConfig, results: Path, data_root: Path, runtime: Runtime = Runtime()) -> Record:
-    """Do all of the run that is not done yet, and return its record.
+@dataclass(frozen=True)
+class Context:
+    """What all steps of one run need."""
+
+    config: RunConfig
+    run_id: str
+    folder: RunFolder
+    sets: dict[str, ImageSet]
+    device: torch.device
+    runtime: Runtime
+    reporter: Reporter
+    stop: StopFlag
+    lease: Lease | None  # rank 0's
+
+    @property
+    def ranks(self) -> Ranks:
+        return self.runtime.ranks
+
+    def should_stop(self) -> bool:
+        return self.stop.requested or (self.lease is not None and self.lease.lost)
+
+    def check_lease(self) -> None:
+        if self.lease is not None:
+            self.lease.check()
+
+
+def run(config: RunConfig, results: Path, data_root: Path, runtime: Runtime = Runtime()) -> Record | None:
+    """Do all of the run that is not done yet, and return its record; None on ranks other than 0, which only train.
 
     Raises BenchError for what the user can mend, RunIsHeld when another process is on the run, and KeyboardInterrupt
     after saving a checkpoint when asked to stop. Whatever happens is left in the run's status.json.
     """
-    device = _device(runtime)
+    ranks, device = runtime.ranks, _device(runtime)
     sets = load_sets(config, data_root)
     fingerprints = {key: images.fingerprint for key, images in sets.items()}
     training_prints = {f"{name}/{split}": fingerprints[f"{name}/{split}"] for name, split in config.training_sets()}
     run_id, folder = config.run_id(training_prints), run_folder(results, config, training_prints)
-    with folder.hold() as lease:
-        done = folder.read_record()
-        if (
-            done is not None
-            and set(config.ood_sets()) <= set(done.ood)
-            and all(fingerprints.get(key) == seen.fingerprint for key, seen in done.data.items() if key in fingerprints)
-        ):
-            return done
-        folder.write_config(config)
-        _note_attempt(folder)
-        with Reporter(folder, config) as reporter, _stop_signals() as stop:
-            return _run(config, run_id, folder, sets, device, runtime, reporter, stop, lease)
+    with ranks.together(device), ExitStack() as held:
+        lease: Lease | None = None  # rank 0's
+
+        def take() -> str:
+            nonlocal lease
+            try:
+                lease = held.enter_context(folder.hold())
+            except RunIsHeld as error:
+                return str(error)
+            return ""
+
+        elsewhere = ranks.from_main(take)
+        if elsewhere:
+            raise RunIsHeld(elsewhere)
+        if ranks.from_main(lambda: _is_done(folder, config, fingerprints)):
+            return folder.read_record() if ranks.is_main else None
+        if ranks.is_main:
+            folder.write_config(config)
+            _note_attempt(folder)
+        with Reporter(folder, config, silent=not ranks.is_main) as reporter, _stop_signals() as stop:
+            return _run(Context(config, run_id, folder, sets, device, runtime, reporter, stop, lease))
+
+
+def _is_done(folder: RunFolder, config: RunConfig, fingerprints: dict[str, str]) -> bool:
+    done = folder.read_record()
+    return (
+        done is not None
+        and set(config.ood_sets()) <= set(done.ood)
+        and all(fingerprints.get(key) == seen.fingerprint for key, seen in done.data.items() if key in fingerprints)
+    )
 
 
 def _note_attempt(folder: RunFolder) -> None:
@@ -96,23 +142,15 @@ def _note_attempt(folder: RunFolder) -> None:
     )
 
 
-def _run(
-    config: RunConfig,
-    run_id: str,
-    folder: RunFolder,
-    sets: dict[str, ImageSet],
-    device: torch.device,
-    runtime: Runtime,
-    reporter: Reporter,
-    stop: StopFlag,
-    lease: Lease,
-) -> Record:
+def _run(run: Context) -> Record | None:
     clock = Clock()
+    config, folder, sets, reporter = run.config, run.folder, run.sets, run.reporter
     torch.manual_seed(derive_seed(config.seed, "initialise"))
-    method = methods.build(config, device)
-    training: dict[str, Any] = {}
-    if method.trains:
-        training = _train_or_load(method, config, run_id, folder, sets, device, runtime, reporter, stop, lease)
+    method = methods.build(config, run.device)
+    training = _train_or_load(method, run) if method.trains else {}
+    run.ranks.leave()
+    if not run.ranks.is_main:
+        return None
     clock.lap("train")
 
     reporter.phase("features")
@@ -147,7 +185,7 @@ def _run(
     clock.lap("score")
 
     record = Record(
-        run_id=run_id,
+        run_id=run.run_id,
         recipe_id=config.recipe_id(),
         name=folder.name,
         config=config.model_dump(mode="json"),
@@ -159,9 +197,9 @@ def _run(
         extra=method.extra_measures(features[test_key], {n: features[_ood_key(config, n)] for n in config.ood_sets()}),
         training=training,
         timings=clock.laps,
-        environment=environment(device) | _commits(folder),
+        environment={**environment(run.device), "processes": run.ranks.world, **_commits(folder)},
     )
-    lease.check()
+    run.check_lease()
     folder.write_record(record)
     for leftover in folder.path.glob("checkpoint*.pt"):
         leftover.unlink()
@@ -196,69 +234,74 @@ def _limit(config: RunConfig, key: str) -> int | None:
     return config.data.aux_limit if key.endswith("/aux") else config.data.test_limit
 
 
-def _train_or_load(
-    method: Method,
-    config: RunConfig,
-    run_id: str,
-    folder: RunFolder,
-    sets: dict[str, ImageSet],
-    device: torch.device,
-    runtime: Runtime,
-    reporter: Reporter,
-    stop: StopFlag,
-    lease: Lease,
-) -> dict[str, Any]:
+def _train_or_load(method: Method, run: Context) -> dict[str, Any]:
     """Train, or load the weights of a training that has ended; returns the record's section on training."""
-    if folder.weights.exists():
-        try:
-            with safe_open(folder.weights, "pt") as stream:
-                training: dict[str, Any] = json.loads(stream.metadata()["training"])
-            method.load_final_state(safetensors.torch.load_file(folder.weights, device=str(device)))
-        except Exception as error:
-            raise BenchError(
-                f"{folder.weights}: broken weights ({str(error).splitlines()[0]}); delete the file to train again"
-            ) from error
-        return training
-    if folder.record.exists():
+    if run.ranks.from_main(lambda: _is_trained(run.folder)):
+        return _load_weights(method, run) if run.ranks.is_main else {}
+    run.reporter.phase("train")
+    batches = _batches(run)
+    run.stop.deferred = True  # from here a signal ends the run after its step, with a checkpoint
+    summary = train(
+        method,
+        batches,
+        run.config.train,
+        run.config.seed,
+        run.folder.path,
+        identity=run.run_id,
+        ranks=run.ranks,
+        checkpoint_seconds=run.runtime.checkpoint_seconds,
+        should_stop=run.should_stop,
+        before_save=run.check_lease,
+        report=run.reporter.progress,
+        say=run.reporter.say,
+    )
+    run.stop.deferred = False
+    training = {**vars(summary), "peak_memory_bytes": _peak_memory(run.device)}
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in method.final_state().items()}
+    if run.ranks.is_main:
+        run.check_lease()
+        with atomic_write(run.folder.weights) as stream:
+            stream.write(safetensors.torch.save(state, metadata={"training": json.dumps(training)}))
+    return training
+
+
+def _is_trained(folder: RunFolder) -> bool:
+    if not folder.weights.exists() and folder.record.exists():
         raise BenchError(
             f"{folder.weights}: is gone, and a finished run is not trained twice; "
             f"delete {folder.record} to train it again"
         )
+    return folder.weights.exists()
+
+
+def _load_weights(method: Method, run: Context) -> dict[str, Any]:
+    weights = run.folder.weights
+    try:
+        with safe_open(weights, "pt") as stream:
+            training: dict[str, Any] = json.loads(stream.metadata()["training"])
+        method.load_final_state(safetensors.torch.load_file(weights, device=str(run.device)))
+    except Exception as error:
+        raise BenchError(
+            f"{weights}: broken weights ({str(error).splitlines()[0]}); delete the file to train again"
+        ) from error
+    return training
+
+
+def _batches(run: Context) -> Batches:
+    config, sets = run.config, run.sets
 
     def resident(key: str) -> DeviceImages:
         return DeviceImages(
             sets[key].images[limited(sets[key], _limit(config, key))] if _limit(config, key) else sets[key].images,
-            device,
+            run.device,
         )
 
-    reporter.phase("train")
     auxiliary = {
         source: resident(f"{name}/aux")
         for source, name in config.data.sources.items()
         if (name, "aux") in config.training_sets()
     }
-    batches = Batches(config, resident(f"{config.in_dist}/train"), auxiliary)
-    stop.deferred = True  # from here a signal ends the run after its step, with a checkpoint
-    summary = train(
-        method,
-        batches,
-        config.train,
-        config.seed,
-        folder.path,
-        identity=run_id,
-        checkpoint_seconds=runtime.checkpoint_seconds,
-        should_stop=lambda: stop.requested or lease.lost,
-        before_save=lease.check,
-        report=reporter.progress,
-        say=reporter.say,
-    )
-    stop.deferred = False
-    training = {**vars(summary), "peak_memory_bytes": _peak_memory(device)}
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in method.final_state().items()}
-    lease.check()
-    with atomic_write(folder.weights) as stream:
-        stream.write(safetensors.torch.save(state, metadata={"training": json.dumps(training)}))
-    return training
+    return Batches(config, resident(f"{config.in_dist}/train"), auxiliary, run.ranks)
 
 
 @torch.no_grad()
@@ -301,10 +344,14 @@ def _set_in_record(images: ImageSet, used: int) -> SetInRecord:
 
 
 class Reporter:
-    """Tells the world how the run stands: status.json for other processes, plain lines for the log."""
+    """Tells the world how the run stands: status.json for other processes, plain lines for the log.
 
-    def __init__(self, folder: RunFolder, config: RunConfig) -> None:
+    silent: says and writes nothing, on the ranks that leave this to rank 0.
+    """
+
+    def __init__(self, folder: RunFolder, config: RunConfig, silent: bool = False) -> None:
         self.folder = folder
+        self.silent = silent
         now = time.time()
         self.status = Status(
             state="running",
@@ -337,7 +384,8 @@ class Reporter:
         self._write()
 
     def say(self, line: str) -> None:
-        print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
+        if not self.silent:
+            print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
 
     def phase(self, name: str) -> None:
         self.status.phase = name
@@ -363,6 +411,8 @@ class Reporter:
             )
 
     def _write(self) -> None:
+        if self.silent:
+            return
         self.status.updated = time.time()
         self._written = time.monotonic()
         self.folder.write_status(self.status)
@@ -418,12 +468,26 @@ def _device(runtime: Runtime) -> torch.device:
     name = runtime.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if runtime.ranks.world > 1 and name.startswith("cuda"):
+        name = _own_gpu(name, runtime.ranks)
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
+        if runtime.ranks.world > 1 and device.type == "cuda":
+            torch.cuda.set_device(device)
     except (RuntimeError, AssertionError) as error:
         raise BenchError(f"--device {runtime.device}: not to be had here ({str(error).splitlines()[0]})") from error
     return device
+
+
+def _own_gpu(name: str, ranks: Ranks) -> str:
+    """The GPU of one of several processes: the one of its number, or the only one where its launcher shows no other."""
+    if name != "cuda":
+        raise BenchError(f"--device {name}: is one GPU, and the run has {ranks.world} processes; use --device cuda")
+    visible = torch.cuda.device_count()
+    if ranks.local_rank >= visible > 1:
+        raise BenchError(f"process {ranks.local_rank} of this host has no GPU: {visible} are visible; start fewer")
+    return f"cuda:{ranks.local_rank if visible > 1 else 0}"
 
 
 def _peak_memory(device: torch.device) -> int:

@@ -17,6 +17,7 @@ from torch import Tensor
 from benchmark import schedules
 from benchmark.batches import Batches, derive_seed
 from benchmark.config import TrainConfig
+from benchmark.distributed import ALONE, Ranks
 from benchmark.errors import BenchError
 from benchmark.files import atomic_write
 from benchmark.methods.base import Method, Moment
@@ -61,6 +62,7 @@ def train(
     folder: Path,
     *,
     identity: str,
+    ranks: Ranks = ALONE,
     checkpoint_seconds: float = 300.0,
     should_stop: Callable[[], bool] = lambda: False,
     before_save: Callable[[], None] = lambda: None,
@@ -71,23 +73,28 @@ def train(
 
     identity: the run's id; a checkpoint of another run is refused. checkpoint_seconds: 0 saves after every step.
     before_save: may raise to forbid a checkpoint (another process has taken the run over).
-    Raises NonFiniteLoss naming the step, Stopped after saving when `should_stop` says so, BenchError when no
-    checkpoint in the folder can be read.
+    ranks: who computes each step together; rank 0 alone reads and writes the folder and calls `report`.
+    Raises NonFiniteLoss naming the step, Stopped after saving when `should_stop` says so on any rank, RankLost when
+    another rank is gone, BenchError when no checkpoint in the folder can be read or ranks cannot share the training.
     """
+    _check_shareable(method, ranks)
+    method.ranks = ranks
     steps_per_epoch = batches.steps_per_epoch
     steps = config.epochs * steps_per_epoch
     modules = method.modules()
     optimiser = _optimiser(method)
     step, summary = 0, Summary(steps=steps, epochs=config.epochs)
     metrics, checkpoint = folder / "metrics.jsonl", folder / "checkpoint.pt"
-    saved = load_checkpoint(checkpoint, identity, say)
+    saved = ranks.from_main(lambda: load_checkpoint(checkpoint, identity, say))
     if saved:
         modules.load_state_dict(saved["modules"])
         optimiser.load_state_dict(saved["optimiser"])
         step, summary = saved["step"], Summary(**json.loads(saved["summary"]))
         summary.resumed += 1
         say(f"resumed at step {step} of {steps}")
-    _truncate(metrics, step)
+    ranks.copy_from_main_(modules.state_dict().values())
+    if ranks.is_main:
+        _truncate(metrics, step)
     modules.train()
     window: list[dict[str, Tensor]] = []
     epoch_sums: dict[str, float] = dict(saved["epoch_sums"]) if saved else {}
@@ -100,7 +107,7 @@ def train(
         nonlocal last_flush, timed
         if not window:
             return
-        values = {name: torch.stack([losses[name].detach() for losses in window]).double().cpu() for name in window[0]}
+        values = {name: torch.stack([losses[name] for losses in window]).double().cpu() for name in window[0]}
         first = step - len(window)
         for name, series in values.items():
             bad = (~torch.isfinite(series)).nonzero()
@@ -126,9 +133,11 @@ def train(
             "weight_decay": optimiser.param_groups[0]["weight_decay"],
             "pairs_per_second": round(speed, 2),
         }
+        window.clear()
+        if not ranks.is_main:
+            return
         with open(metrics, "a") as stream:
             stream.write(json.dumps(line) + "\n")
-        window.clear()
         report(
             Progress(
                 Moment(step // steps_per_epoch, config.epochs, step, steps),
@@ -142,29 +151,31 @@ def train(
         nonlocal last_save
         before_save()
         flush()
-        save_checkpoint(
-            checkpoint,
-            {
-                "identity": identity,
-                "step": step,
-                "modules": modules.state_dict(),
-                "optimiser": optimiser.state_dict(),
-                "summary": json.dumps(vars(summary)),
-                "epoch_sums": epoch_sums,
-            },
-        )
+        content = {
+            "identity": identity,
+            "step": step,
+            "modules": modules.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "summary": json.dumps(vars(summary)),
+            "epoch_sums": epoch_sums,
+        }
+        if ranks.is_main:
+            save_checkpoint(checkpoint, content)
         last_save = time.monotonic()
 
     while step < steps:
         epoch, inside = divmod(step, steps_per_epoch)
         moment = Moment(epoch, config.epochs, step, steps)
-        # Drop-path draws from the global generator: seeded by the step, it needs no place in the checkpoint.
-        torch.manual_seed(derive_seed(seed, "step", step))
+        # Drop-path draws from the global generator: seeded by the step, it needs no place in the checkpoint. Ranks
+        # draw apart, so that with drop-path (and there alone) other numbers of ranks train with other draws.
+        torch.manual_seed(derive_seed(seed, "step", step) + ranks.rank)
         _schedule(optimiser, config, batches.batch_size, steps_per_epoch, moment)
         device_type = method.device.type
         with torch.autocast(device_type, torch.bfloat16, enabled=config.precision == "bf16"):
             losses = method.losses(batches.batch(epoch, inside), moment)
         losses["loss"].backward()  # type: ignore[no-untyped-call]
+        losses = {name: loss.detach() for name, loss in losses.items()}
+        ranks.average_([*(p.grad for p in method.trainable() if p.grad is not None), *losses.values()])
         clip_each(method.trainable(), config.clip)
         method.before_update(moment)
         optimiser.step()
@@ -179,13 +190,32 @@ def train(
             summary.losses = {name: total / steps_per_epoch for name, total in epoch_sums.items()}
             epoch_sums.clear()
             _note_alarms(method, summary, moment, say)
-        if should_stop():
+        save_is_due = step < steps and time.monotonic() - last_save >= checkpoint_seconds
+        stop, save_is_due = ranks.any_of(should_stop(), save_is_due)  # clocks and signals differ between ranks
+        if stop:
             save()
+            ranks.leave()
             raise Stopped(f"stopped at step {step} of {steps}; checkpoint saved")
-        if step < steps and time.monotonic() - last_save >= checkpoint_seconds:
+        if save_is_due:
             save()
     save()
     return summary
+
+
+def _check_shareable(method: Method, ranks: Ranks) -> None:
+    """Raises BenchError where several ranks would compute something else than one."""
+    if ranks.world == 1:
+        return
+    if not method.loss_is_a_mean_over_images:
+        raise BenchError(
+            f"method.name: {method.config.method.name} compares the images of a batch with one another; "
+            f"it trains in one process, not in {ranks.world}"
+        )
+    if any(isinstance(module, torch.nn.modules.batchnorm._BatchNorm) for module in method.modules().modules()):
+        raise BenchError(
+            f"model.backbone: {method.config.model.backbone} normalises over the images of a batch; "
+            f"it trains in one process, not in {ranks.world}"
+        )
 
 
 def _note_alarms(method: Method, summary: Summary, moment: Moment, say: Callable[[str], None]) -> None:

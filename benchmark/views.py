@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 import torch.nn.functional as F
@@ -382,15 +382,20 @@ def permute_pixels(images: Tensor, order: Tensor) -> Tensor:
 class NegativeTransform:
     """A transform of `benchmark.negatives.Negative` with the numbers drawn for B images; call it on [B, C, S, S].
 
-    Called again it does the same again. rotates: whether it belongs before the colours are changed (`after_crop` of
-    `render`), as rotations do in the authors' code, or after them (`after_normalise`), as shuffles do.
+    Called again it does the same again; indexed, it is the transform of some of the B images. rotates: whether it
+    belongs before the colours are changed (`after_crop` of `render`), as rotations do in the authors' code, or after
+    them (`after_normalise`), as shuffles do.
     """
 
-    apply: ImageOperation
+    apply: Callable[[Tensor, Tensor], Tensor]  # of the images and their numbers
+    numbers: Tensor  # B leading
     rotates: bool
 
     def __call__(self, images: Tensor) -> Tensor:
-        return self.apply(images)
+        return self.apply(images, self.numbers)
+
+    def __getitem__(self, index: Tensor) -> NegativeTransform:
+        return replace(self, numbers=self.numbers[index])
 
 
 def draw_negative(
@@ -402,35 +407,38 @@ def draw_negative(
     Raises BenchError for other names, and when called on images that perm-N does not divide.
     """
     if transform == "none":
-        return NegativeTransform(lambda images: images, rotates=False)
+        return NegativeTransform(lambda images, _: images, torch.arange(count), rotates=False)
     if transform == "rot":
         return _quarter_turns(torch.randint(1, 4, (count,), generator=generator))
     if transform == "rot360" and rot360 == "right-angles":
         return _quarter_turns(torch.randint(0, 4, (count,), generator=generator))
     if transform == "rot360" and rot360 == "any-angle":
         degrees = 360 * torch.rand(count, generator=generator)
-        return NegativeTransform(lambda images: rotate_degrees(images, degrees), rotates=True)
+        return NegativeTransform(rotate_degrees, degrees, rotates=True)
     if transform == "rot360":
         raise BenchError(unknown("reading of rot360", rot360, ["right-angles", "any-angle"]))
     if transform == "pixels":
         # The size of the images is not known yet, so what is drawn here is the seed of their orders.
         seed = int(torch.randint(2**62, (1,), generator=generator))
-        return NegativeTransform(lambda images: _shuffle_pixels(images, seed), rotates=False)
+        return NegativeTransform(
+            lambda images, which: _shuffle_pixels(images, seed, count, which), torch.arange(count), rotates=False
+        )
     patches = perm_count(transform)
     if patches is None:
         raise BenchError(unknown("transform of negatives", transform, ["none", "rot", "rot360", "perm-N", "pixels"]))
     order = torch.rand(count, patches, generator=generator).argsort(dim=1)
     return NegativeTransform(
-        lambda images: permute_patches(images, order, patch_grid(patches, images.shape[-1])), rotates=False
+        lambda images, some: permute_patches(images, some, patch_grid(patches, images.shape[-1])), order, rotates=False
     )
 
 
 def _quarter_turns(quarters: Tensor) -> NegativeTransform:
-    return NegativeTransform(lambda images: rotate_quarters(images, quarters), rotates=True)
+    return NegativeTransform(rotate_quarters, quarters, rotates=True)
 
 
-def _shuffle_pixels(images: Tensor, seed: int) -> Tensor:
-    count, _, height, width = images.shape
-    keys = torch.rand(count, height * width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+def _shuffle_pixels(images: Tensor, seed: int, count: int, which: Tensor) -> Tensor:
+    """Shuffle the pixels of those images, `which`, of `count` for which orders are drawn."""
+    pixels = images.shape[2] * images.shape[3]
+    keys = torch.rand(count, pixels, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)[which]
     # Sorted on the device, where it is quick; double precision keeps ties, which devices may break differently, away.
     return permute_pixels(images, keys.to(images.device, non_blocking=True).argsort(dim=1))

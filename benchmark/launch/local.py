@@ -61,7 +61,9 @@ class Slot:
         # The runs import this very package, not whatever is called `benchmark` in the folder we were started in.
         package = str(Path(benchmark.__file__).parent.parent)
         paths = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
-        return {**os.environ, **threads, **gpu, "PYTHONUNBUFFERED": "1", "PYTHONPATH": paths, "PYTHONSAFEPATH": "1"}
+        alone = {"RANK": "0", "WORLD_SIZE": "1"}  # one process a run, also where this queue is one of several tasks
+        python = {"PYTHONUNBUFFERED": "1", "PYTHONPATH": paths, "PYTHONSAFEPATH": "1"}
+        return {**os.environ, **threads, **gpu, **alone, **python}
 
 
 @dataclass(frozen=True)

@@ -44,32 +44,37 @@ class RunTask:
         begun = time.monotonic()
         with _stop_on_warning():
             try:
-                _send_output_to(folder.log)
-                if _is_first_task():
+                if _is_first_task():  # what others say is in submitit's log of each, and in `bench logs`
+                    _send_output_to(folder.log)
                     _note_job(folder)
                 return self._run(folder)
             except KeyboardInterrupt:  # its checkpoint is saved
                 return self._after_stop(folder, time.monotonic() - begun) if _is_first_task() else "stopped"
             except Exception as error:
                 status = folder.read_status()
-                if status is None or status.state != "failed":  # it failed before the run could say so itself
+                if _is_first_task() and (
+                    status is None or status.state != "failed"
+                ):  # it failed before the run could say so itself
                     mark_failed(folder, f"error: {error}" if isinstance(error, BenchError) else traceback.format_exc())
                 raise
 
     def _run(self, folder: RunFolder) -> str:
-        config = folder.read_config()
-        if state_of(config, folder)[0] == "done":
+        config, several = folder.read_config(), os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1"
+        if not several and state_of(config, folder)[0] == "done":
             return "done"
+        from benchmark.distributed import from_environment
         from benchmark.run import Runtime, run
 
-        runtime = Runtime(device=self.device, threads=self.threads, checkpoint_seconds=self.checkpoint_seconds)
+        runtime = Runtime(self.device, self.threads, self.checkpoint_seconds, from_environment())
+        if several and runtime.ranks.is_main:
+            _lease_ends(folder)  # the others wait for this one; who is refused then is refused with them
         while True:
             try:
                 run(config, Path(self.results), Path(self.data_root), runtime)
                 return "done"
             except RunIsHeld as error:
                 print(f"{error}; waiting for it to end or to fall silent", flush=True)
-                if not _lease_ends(folder):
+                if several or not _lease_ends(folder):
                     print("it is alive; nothing to do here", flush=True)
                     return "held"
 

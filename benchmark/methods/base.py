@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from benchmark.config import RunConfig
 from benchmark.detection.scores import ood_scores
+from benchmark.distributed import ALONE
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,14 @@ class Method:
     """
 
     trains = False
+    # Whether the mean of the losses of a batch's equal parts is the loss of the batch, so that ranks can share it.
+    loss_is_a_mean_over_images = False
 
     def __init__(self, config: RunConfig, device: torch.device) -> None:
         self.config = config
         self.device = device
         self.bank_: Tensor | None = None
+        self.ranks = ALONE  # whom it trains with
 
     # Training -------------------------------------------------------------------------------------------------------
 
@@ -64,7 +68,7 @@ class Method:
         return []
 
     def losses(self, batch: Batch, moment: Moment) -> dict[str, Tensor]:
-        """Scalar losses by name; "loss" is what is minimised."""
+        """Scalar losses of this rank's part of the batch by name; "loss" is what is minimised."""
         raise NotImplementedError
 
     def before_update(self, moment: Moment) -> None:

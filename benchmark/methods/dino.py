@@ -46,6 +46,7 @@ class Dino(Method):
     """The paper's method: student, teacher (the student's moving average, and what is evaluated) and centre."""
 
     trains = True
+    loss_is_a_mean_over_images = True
 
     def __init__(self, config: RunConfig, device: torch.device) -> None:
         super().__init__(config, device)
@@ -122,7 +123,7 @@ class Dino(Method):
         torch._foreach_mul_(teacher, momentum)
         torch._foreach_add_(teacher, student, alpha=1 - momentum)
         assert self._last_teacher_rows is not None
-        rows = centre_rows(self._last_teacher_rows, self.settings)
+        rows = centre_rows(self.ranks.whole_batch(self._last_teacher_rows, views=2), self.settings)
         self.centre.mul_(self.settings.centre_momentum).add_(rows.mean(0), alpha=1 - self.settings.centre_momentum)
 
     def alarms(self, means: dict[str, float], moment: Moment) -> list[str]:
