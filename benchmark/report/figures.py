@@ -112,7 +112,9 @@ def _figure2(group: Group, in_dist: str) -> Figure:
     of = partial(occupied, reading=occupancy_reading(group))
     heights = variant_points(group, in_dist, of, of)
     for place, (label, (height, _)) in enumerate(heights.items()):
-        bars.barh(place, height.mean, xerr=height.half, color=style_of(label)[0], ecolor="#444444", capsize=2, height=0.7)
+        bars.barh(
+            place, height.mean, xerr=height.half, color=style_of(label)[0], ecolor="#444444", capsize=2, height=0.7
+        )
         end = height.mean + (height.half or 0)
         bars.annotate(f"{height.mean:,.0f}", (end, place), (3, 0), textcoords="offset points", va="center", fontsize=8,
                       bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8})  # fmt: skip
