@@ -89,8 +89,9 @@ class Browser:
         """Load a file in a window of this size and wait until it is there."""
         self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
                   mobile=width < 600)  # fmt: skip
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.send("Emulation.setEmulatedMedia", media=media, features=[scheme])
+        features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"},
+                    {"name": "prefers-reduced-motion", "value": "reduce"}]  # fmt: skip
+        self.send("Emulation.setEmulatedMedia", media=media, features=features)
         self.send("Input.dispatchMouseEvent", type="mouseMoved", x=0, y=0)
         self._events.clear()
         self.send("Page.navigate", url=path.resolve().as_uri())

@@ -149,9 +149,11 @@ def test_thumbnails_are_the_extreme_images(made):
     scores = np.load(place / "results" / record.name / "scores.npz")["svhn/test"]
     stored = load(place / "data", "svhn", "test")
     ranked = sorted(range(len(scores)), key=lambda i: -scores[i])
-    for expected in (ranked[0], ranked[-1]):
+    for end, expected in (("most", ranked[0]), ("least", ranked[-1])):
         tip = f"score {scores[expected]:.3f}\nimage {expected} of SVHN"
         (given,) = [g for g, _ in reader.all("img") if (g.get("data-tip") or "").endswith(tip)]
+        before = text[: text.index(tip.replace("\n", ", "))]
+        assert re.findall(r">(most|least) OOD<", before)[-1] == end
         content = base64.b64decode(sources[int(given["data-i"])].partition(",")[2])
         assert np.array_equal(np.asarray(Image.open(io.BytesIO(content))), stored.images[expected])
     middle = f"image {ranked[12]} of SVHN"  # 24 images, eight at each end

@@ -50,7 +50,9 @@ document.addEventListener("pointerover", (event) => {
 document.documentElement.addEventListener("pointerleave", () => { light(pinned); tell(null); });
 document.addEventListener("focusin", () => { light(variantAt(focused()) ?? pinned); tell(withTip(focused())); });
 document.addEventListener("focusout", () => { light(pinned); tell(null); });
-document.addEventListener("scroll", () => tell(null), { capture: true, passive: true });
+// Moving the focus scrolls: its tip goes along. One of the pointer goes away.
+const follow = () => { if (described) tell(described === withTip(focused()) ? described : null); };
+document.addEventListener("scroll", follow, { capture: true, passive: true });
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
   if (tip.hidden && pinned) pin(pinned);

@@ -187,7 +187,8 @@ def _turned(table: tables.Table) -> Html:
 
 def _heading(text: str, kind: str, column: str | None = None) -> Html:
     """A column's heading: a button that sorts by it."""
-    button = tag("button", text, type="button", data_sort=kind)
+    whole = text.replace("-", "\N{NON-BREAKING HYPHEN}")  # Perm-16 stays on one line
+    button = tag("button", whole, type="button", data_sort=kind)
     return tag("th", button, scope="col", data_v=column, aria_sort="none")
 
 
