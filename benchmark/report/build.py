@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark import sweep as sweeps
+from benchmark.data.images import data_root
 from benchmark.errors import BenchError, unknown
 from benchmark.files import atomic_write
 from benchmark.report import claims as paper_claims
@@ -29,16 +30,19 @@ def report(
     tables: list[int],
     figures: list[int],
     claims: bool,
+    page: bool = False,
     sweep: Path | None = None,
     sets: list[str] | None = None,
+    data: Path | None = None,
     show: Console | None = None,
 ) -> list[Path]:
-    """Write the tables, figures and claims asked for under `out`/SWEEP/, show the tables, return the paths.
+    """Write the tables, figures, claims and page asked for under `out`/SWEEP/, show the tables, return the paths.
 
     sweep: whose runs; by default the paper's own sweep files, from ./sweeps or beside the package. sets: the
-    "field=value" overrides that the runs were made with, as in `bench sweep --set`. show: the console to print on,
-    standard output by default. Items whose sweep has no records yet are named and passed over; raises
-    BenchError, one line, when that leaves nothing, and for an unknown table or figure or a broken file.
+    "field=value" overrides that the runs were made with, as in `bench sweep --set`. data: the folder of the image
+    sets, where the page finds its thumbnails. show: the console to print on, standard output by default. Items whose
+    sweep has no records yet are named and passed over; raises BenchError, one line, when that leaves nothing, and for
+    an unknown table or figure or a broken file.
     """
     from rich.console import Console
 
@@ -58,6 +62,11 @@ def report(
         jobs.append(([sweep or find_sweep(FIGURE_SWEEPS[number])], _figure_job(number)))
     if claims:
         jobs.append(([sweep] if sweep else [find_sweep(name) for name in TABLE_SWEEPS.values()], _claims))
+
+    if page:
+        both = [sweep] if sweep else [find_sweep(name) for name in TABLE_SWEEPS.values()]
+        title = " and ".join(dict.fromkeys(loaded.title or loaded.name for loaded in map(sweeps.load, both)))
+        jobs.append((both, _page_job(title, results, data_root(data))))
 
     grouped: dict[tuple[Path, ...], list[Group]] = {}
     written: list[Path] = []
@@ -141,6 +150,16 @@ def _claims(groups: list[Group], folder: Path, console: Console) -> list[Path]:
         _write(folder / "claims.md", "\n".join(paper_claims.markdown(group, results) for group, results in checked)),
         _write(folder / "claims.csv", paper_claims.as_csv(checked)),
     ]
+
+
+def _page_job(title: str, results: Path, data: Path) -> Callable[[list[Group], Path, Console], list[Path]]:
+    def write(groups: list[Group], folder: Path, console: Console) -> list[Path]:
+        from benchmark.report.page import write_page
+
+        with_records = [group for group in groups if any(run.record for run in group.runs)]
+        return [write_page(folder / "page.html", title, with_records, results, data)]
+
+    return write
 
 
 def _write(path: Path, text: str) -> Path:

@@ -62,6 +62,17 @@ def measures(group: Group, in_dist: str) -> dict[str, Of]:
     }
 
 
+def near_average(group: Group, in_dist: str) -> tuple[str, Of]:
+    """The titles of the near OOD sets and the average AUROC over them, Figure 2's horizontal axis."""
+    near = [ood for ood in group.ood_sets(in_dist) if is_near(in_dist, ood)]
+
+    def of(record: Record) -> float | None:
+        average, shared = average_over(near, {0: record})
+        return average.mean if average and shared == near else None
+
+    return ", ".join(info(ood).title for ood in near) or "no near OOD set", of
+
+
 def variant_points(group: Group, in_dist: str, x: Of, y: Of, references: bool = False) -> Points:
     """Column -> its means (x, y) over the seeds that have both. The trained columns, or the reference rows alone."""
     points = {}
@@ -101,7 +112,9 @@ def _figure2(group: Group, in_dist: str) -> Figure:
     of = partial(occupied, reading=occupancy_reading(group))
     heights = variant_points(group, in_dist, of, of)
     for place, (label, (height, _)) in enumerate(heights.items()):
-        bars.barh(place, height.mean, xerr=height.half, color=_style(label)[0], ecolor="#444444", capsize=2, height=0.7)
+        bars.barh(
+            place, height.mean, xerr=height.half, color=style_of(label)[0], ecolor="#444444", capsize=2, height=0.7
+        )
         end = height.mean + (height.half or 0)
         bars.annotate(f"{height.mean:,.0f}", (end, place), (3, 0), textcoords="offset points", va="center", fontsize=8,
                       bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8})  # fmt: skip
@@ -121,13 +134,7 @@ def _figure2(group: Group, in_dist: str) -> Figure:
     bars.set_xlabel(f"occupied soft classes{of_k}{' (dotted: DINO)' if 'dino' in heights else ''}")
     bars.set_title(f"(a) Occupied soft classes, {info(in_dist).title} test", loc="left", fontsize=9)
 
-    near = [ood for ood in group.ood_sets(in_dist) if is_near(in_dist, ood)]
-
-    def near_auroc(record: Record) -> float | None:
-        average, shared = average_over(near, {0: record})
-        return average.mean if average and shared == near else None
-
-    names = ", ".join(info(ood).title for ood in near) or "no near OOD set"
+    names, near_auroc = near_average(group, in_dist)
     title = f"(b) {info(in_dist).title} → {names} (near)"
     _scatter(scatter, group, in_dist, near_auroc, of, f"AUROC (%), {names}", "occupied soft classes", title)
     _finish(figure, group, in_dist, "Figure 2", list(heights))
@@ -161,7 +168,7 @@ def _scatter(axes: Axes, group: Group, in_dist: str, x: Of, y: Of, x_label: str,
     """One point a variant with its intervals; references hollow, outside the correlation. Limits fit the variants."""
     trained = variant_points(group, in_dist, x, y)
     for label, (across, up) in trained.items():
-        colour, marker = _style(label)
+        colour, marker = style_of(label)
         axes.errorbar(across.mean, up.mean, xerr=across.half, yerr=up.half, color=colour, elinewidth=0.8, alpha=0.6)
         axes.plot(across.mean, up.mean, linestyle="", marker=marker, markersize=_size(marker), color=colour,
                   markeredgecolor="white", markeredgewidth=0.6, zorder=3)  # fmt: skip
@@ -170,7 +177,7 @@ def _scatter(axes: Axes, group: Group, in_dist: str, x: Of, y: Of, x_label: str,
     limits = axes.get_xlim(), axes.get_ylim()
     outside = []
     for label, (across, up) in references.items():
-        colour, marker = _style(label)
+        colour, marker = style_of(label)
         if trained and not all(_close(e.mean, ends) for e, ends in zip((across, up), limits, strict=True)):
             outside.append(f"{title_of(label)} ({across.mean:.1f}, {up.mean:.1f})")
             continue
@@ -198,7 +205,7 @@ def _finish(figure: Figure, group: Group, in_dist: str, name: str, labels: list[
     handles: list[Any] = []
     for label in labels:
         if group.records(in_dist, label):
-            colour, marker = _style(label)
+            colour, marker = style_of(label)
             hollow = label in REFERENCES
             handles.append(Line2D([], [], linestyle="", marker=marker, markersize=_size(marker), color=colour,
                                   markerfacecolor="none" if hollow else colour, label=title_of(label)))  # fmt: skip
@@ -216,7 +223,8 @@ def _finish(figure: Figure, group: Group, in_dist: str, name: str, labels: list[
     )
 
 
-def _style(label: str) -> tuple[str, str]:
+def style_of(label: str) -> tuple[str, str]:
+    """Colour and marker (matplotlib's letter) of a column, the same in every figure."""
     return STYLES.get(label, _OTHER)
 
 

@@ -85,7 +85,7 @@ def group_runs(configs: Iterable[RunConfig], records: Sequence[Record]) -> list[
         if record.recipe_id in runs:
             by_recipe.setdefault(record.recipe_id, []).append(record)
     settings = _by_setting(list(runs.values()))
-    differing = _differences([setting for setting, _ in settings])
+    differing = differences([setting for setting, _ in settings])
     groups = []
     for setting, members in settings:
         parts = _consistent([record for run in members for record in by_recipe.get(run.recipe, [])]) or [{}]
@@ -149,18 +149,20 @@ def _conflicting_sets(parts: list[dict[str, Record]]) -> list[str]:
     return sorted(key for key, values in prints.items() if len(values) > 1)
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested settings with dotted keys: {"train": {"lr": 1}} -> {"train.lr": 1}."""
     if not isinstance(value, dict):
         return {prefix: value}
-    return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{prefix}.{key}" if prefix else key).items()}
+    return {k: v for key, inner in value.items() for k, v in flat(inner, f"{prefix}.{key}" if prefix else key).items()}
 
 
-def _differences(settings: list[dict[str, Any]]) -> list[str]:
-    flat = [_flat(setting) for setting in settings]
-    keys = dict.fromkeys(key for setting in flat for key in setting)
-    return [key for key in keys if len({repr(setting.get(key)) for setting in flat}) > 1]
+def differences(settings: list[dict[str, Any]]) -> list[str]:
+    """The dotted keys of `settings` that do not have one value throughout."""
+    flattened = [flat(setting) for setting in settings]
+    keys = dict.fromkeys(key for setting in flattened for key in setting)
+    return [key for key in keys if len({repr(setting.get(key)) for setting in flattened}) > 1]
 
 
 def _at(setting: dict[str, Any], key: str) -> Any:
-    value = _flat(setting).get(key)
+    value = flat(setting).get(key)
     return "not set" if value is None else value

@@ -29,7 +29,7 @@ class Cell:
     """What stands at a row and a column.
 
     planned: a run of the sweep should fill it, so that empty means missing. over: the number of sets that an average
-    is over where some are missing, 0 where it is complete.
+    is over where some are missing, 0 where it is complete. seeds: the value of each run that `ours` is the mean of.
     """
 
     ours: Estimate | None = None
@@ -37,6 +37,7 @@ class Cell:
     planned: bool = False
     best: bool = False
     over: int = 0
+    seeds: dict[int, float] = field(default_factory=dict)
 
     @property
     def difference(self) -> float | None:
@@ -109,8 +110,10 @@ def _rows(group: Group, in_dist: str, columns: list[str]) -> list[Row]:
     def cells(value: Callable[[Record], float | None], paper: Callable[[str], float | None]) -> dict[str, Cell]:
         made = {}
         for column in columns:
-            values = [number for record in records.get(column, {}).values() if (number := value(record)) is not None]
-            made[column] = Cell(estimate(values) if values else None, paper(column), column in planned)
+            done = records.get(column, {}).items()
+            values = {seed: number for seed, record in done if (number := value(record)) is not None}
+            ours = estimate(list(values.values())) if values else None
+            made[column] = Cell(ours, paper(column), column in planned, seeds=values)
         return made
 
     rows = []
@@ -163,14 +166,19 @@ def average_over(sets: Iterable[str], records: dict[int, Record] | None) -> tupl
     shared = [ood for ood in sets if done and all(ood in record.ood for record in done)]
     if not shared:
         return None, []
-    return estimate([math.fsum(record.ood[ood].auroc for ood in shared) / len(shared) for record in done]), shared
+    return estimate([_mean_auroc(record, shared) for record in done]), shared
+
+
+def _mean_auroc(record: Record, oods: Sequence[str]) -> float:
+    return math.fsum(record.ood[ood].auroc for ood in oods) / len(oods)
 
 
 def _average(in_dist: str, sets: list[str], column: str, records: dict[int, Record] | None, planned: bool) -> Cell:
     ours, shared = average_over(sets, records)
     incomplete = ours is not None and len(shared) < len(sets)
     paper = published.average(in_dist, sets, column)
-    return Cell(ours, None if incomplete else paper, planned, over=len(shared) if incomplete else 0)
+    seeds = {seed: _mean_auroc(record, shared) for seed, record in (records or {}).items()} if shared else {}
+    return Cell(ours, None if incomplete else paper, planned, over=len(shared) if incomplete else 0, seeds=seeds)
 
 
 def _mark_best(cells: dict[str, Cell]) -> dict[str, Cell]:
