@@ -257,6 +257,7 @@ def _call_task(tmp_path: Path, body: str, **environment: str) -> tuple[int, RunF
             device: str
             threads: int
             checkpoint_seconds: float
+            ranks: object
         calls = []
         def run(config, results, data_root, runtime):
             calls.append(runtime)
