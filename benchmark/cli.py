@@ -12,8 +12,10 @@ import shlex
 import shutil
 import signal
 import sys
+import textwrap
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -240,6 +242,86 @@ def _how_to_get(planned: Iterable[PlannedRun]) -> str:
     keys = dict.fromkeys(key for item in lacking for key in item.detail.removeprefix("missing ").split(", "))
     ways = dict.fromkeys(f"{key}: {info(key.rpartition('/')[0]).how_to_get}" for key in keys)
     return f"{len(lacking)} runs lack images; {'; '.join(ways)}" if lacking else ""
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Holds in/ and, if you like, aux/ and ood/SET/.")],
+    in_dist: Annotated[
+        str | None, typer.Option("--in-dist", metavar="SUB", help="In-distribution images. [default: in, id or train]")
+    ] = None,
+    auxiliary: Annotated[
+        str | None, typer.Option("--auxiliary", metavar="SUB", help="Images to make negatives of. [default: aux]")
+    ] = None,
+    ood: Annotated[
+        list[str] | None, typer.Option("--ood", metavar="SUB", help="An OOD set. Repeatable. [default: ood/*]")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="What to call the sets. [default: as FOLDER]")] = None,
+    size: Annotated[int, typer.Option("--size", metavar="N", help="Side in pixels to bring images to.")] = 32,
+    test_share: Annotated[float, typer.Option("--test-share", help="Share of the ID images to test on.")] = 0.2,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the split.")] = 0,
+    drop_duplicates: Annotated[
+        bool, typer.Option("--drop-duplicates", help="Leave out auxiliary and OOD images that repeat others.")
+    ] = False,
+    gpu: Annotated[
+        bool | None, typer.Option("--gpu/--cpu", help="What to set the sweep up for. [default: what is here]")
+    ] = None,
+    to: Annotated[Path | None, typer.Option("--to", metavar="FILE", help="The sweep file. [default: NAME.yaml]")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a sweep file that is there.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace sets that are there with other images.")] = False,
+    data_root: Data = None,
+) -> None:
+    """Bring your own images, without labels: store them, warn of what would spoil a result, write a sweep file.
+
+    \b
+    Examples:
+      bench init my-images/
+      bench init my-images/ --size 64 --to sweeps/mine.yaml
+      bench init plants/ --in-dist healthy --auxiliary other --ood mildew --ood rust
+    """
+    from benchmark import init as starting
+    from benchmark.data import own
+    from benchmark.data.images import data_root as resolve_data
+    from benchmark.launch.local import visible_gpus
+
+    called = name or own.free_name(folder)
+    file = to or Path(f"{called}.yaml")
+    starting.refuse_to_overwrite(file, force)
+    found = own.layout(folder, called, in_dist, auxiliary, ood or ())
+    if found.unused:
+        _say(f"not used: {', '.join(found.unused)}; choose with --in-dist, --auxiliary and --ood")
+    with _progress() as tick:
+        brought = own.bring(found, resolve_data(data_root), size, test_share, seed, drop_duplicates, replace, tick)
+        tick("examining", 0, 1)
+        examined = starting.examine(brought)
+    for_gpu = bool(visible_gpus()) if gpu is None else gpu
+    starting.write_sweep(file, brought, examined, for_gpu, data_root, force)
+    _print_table(starting.COLUMNS, starting.rows(brought, examined), f"{folder}, stored in {brought.root}")
+    for line in starting.notes(brought, examined):
+        _say_wrapped(line)
+    where = f" --data {data_root}" if data_root else ""
+    _say(f"written: {file}\nNext: bench sweep {file}{where}\nthen: bench recommend {file}")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A callable for (what is being done, how many, of how many): a bar on a terminal, else a line every 5 seconds."""
+    if sys.stdout.isatty():
+        from rich.progress import Progress
+
+        with Progress(transient=True) as bar:
+            task = bar.add_task("")
+            yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
+        return
+    last = time.monotonic()
+
+    def line(what: str, done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > 5:
+            last = time.monotonic()
+            _say(f"{what}: {done} of {total}")
+
+    yield line
 
 
 @app.command()
@@ -516,6 +598,12 @@ def _print_table(columns: Sequence[str], lines: Sequence[Sequence[str]], title: 
 
 def _say(text: str) -> None:
     print(text, flush=True)
+
+
+def _say_wrapped(text: str) -> None:
+    """Prose in the width of the terminal, further lines indented; paths and names are not broken."""
+    width = shutil.get_terminal_size((80, 24)).columns
+    _say(textwrap.fill(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False))
 
 
 def _complain(text: str) -> None:
