@@ -94,8 +94,8 @@ def _few(own: Own) -> list[str]:
     if reach > REACH:
         need = next(n for n in range(own.test, 10**6) if auroc_reach(n * own.train // own.test, n) <= REACH)
         lines.append(
-            f"few ID images: with {own.test} to test on, a sensitivity is known to ±{reach:.1f} points at best, whatever "
-            f"the seeds; ±{REACH:g} take {need} test images ({need - own.test} more)"
+            f"few ID images: with {own.test} to test on, a sensitivity is known to ±{reach:.1f} points at best, "
+            f"whatever the seeds; ±{REACH:g} take {need} test images ({need - own.test} more)"
         )
     if own.train < TRAINABLE:
         lines.append(
@@ -105,7 +105,9 @@ def _few(own: Own) -> list[str]:
     for one in own.of("ood"):
         wide = auroc_reach(own.test, len(one.names))
         if wide > 2 * REACH:
-            lines.append(f"{one.source.title}: {len(one.names)} images; its AUROC is known to ±{wide:.1f} points at best")
+            lines.append(
+                f"{one.source.title}: {len(one.names)} images; its AUROC is known to ±{wide:.1f} points at best"
+            )
     if len(own.loaded) > 1 and own.of("aux") and len(own.of("aux")[0].names) < own.train / 4:
         one = own.of("aux")[0]
         lines.append(
@@ -140,8 +142,8 @@ def _repeats(own: Own) -> list[str]:
                 else "they count as several and are one"
             )
             lines.append(
-                f"{one.source.title}: {len(one.repeated)} of {len(one.names)} images have a near-duplicate in the set (up "
-                f"to {largest} alike; frames of one film?): {harm}"
+                f"{one.source.title}: {len(one.repeated)} of {len(one.names)} images have a near-duplicate in the set "
+                f"(up to {largest} alike; frames of one film?): {harm}"
             )
     return lines
 
@@ -173,8 +175,9 @@ def _easy(own: Own, statistics: dict[str, LowLevel]) -> list[str]:
             )
             more = "more" if found.strongest_auroc > 50 else "less"
             lines.append(
-                f"{one.source.title}: image statistics alone tell it from ID (AUROC {found.auroc:.0f}; {found.strongest} "
-                f"alone {max(found.strongest_auroc, 100 - found.strongest_auroc):.0f}, it has {more}): {harm}"
+                f"{one.source.title}: image statistics alone tell it from ID (AUROC {found.auroc:.0f}; "
+                f"{found.strongest} alone {max(found.strongest_auroc, 100 - found.strongest_auroc):.0f}, it has {more}): "
+                f"{harm}"
             )
     return lines
 
@@ -190,13 +193,14 @@ def _pipelines(own: Own) -> list[str]:
         enlarged = int((short < own.size).sum())
         if enlarged:
             lines.append(
-                f"{one.source.title}: {enlarged} of {len(one.names)} images are smaller than {own.size} pixels (down to "
-                f"{short.min()}) and were enlarged, which makes them smooth; take a smaller --size"
+                f"{one.source.title}: {enlarged} of {len(one.names)} images are smaller than {own.size} pixels (down "
+                f"to {short.min()}) and were enlarged, which makes them smooth; take a smaller --size"
             )
         lost = float(np.median(1 - short / one.original.max(1)))
         if lost > 1 / 3:
             lines.append(
-                f"{one.source.title}: only the central square is used, which leaves out {100 * lost:.0f}% of the median image"
+                f"{one.source.title}: only the central square is used, which leaves out {100 * lost:.0f}% of the "
+                "median image"
             )
         if abs(lossy[name] - lossy[first]) > 0.5:
             lines.append(
@@ -224,12 +228,12 @@ def _turning(turned: Upright) -> list[str]:
         return []
     if turned.verdict == "no":
         return [
-            f"no up and down: rotations of the ID images are told apart with {turned}; variants that rotate ID images are "
-            "left out of the sweep (commented), since a rotated ID image is still an ID image"
+            f"no up and down: rotations of the ID images are told apart with {turned}; variants that rotate ID images "
+            "are left out of the sweep, since a rotated ID image is still an ID image"
         ]
     return [
-        f"doubtful up and down: rotations of the ID images are told apart with {turned}; variants that rotate ID images "
-        "are in the sweep, but may train on negatives that look like ID"
+        f"doubtful up and down: rotations of the ID images are told apart with {turned}; variants that rotate ID "
+        "images are in the sweep, but may train on negatives that look like ID"
     ]
 
 
@@ -278,7 +282,7 @@ def sweep_text(path: Path, own: Own, found: Findings, gpu: bool, data: Path | No
     head = [
         f"Which negatives suit {own.name}? {len(kept)} variants x 3 seeds, written by `bench init`.",
         "",
-        f"Images: {own.train} to train on, {own.test} to test on, {own.size}x{own.size}, no labels (so no k-NN accuracy).",
+        f"Images: {own.train} to train on, {own.test} to test on, {own.size}x{own.size}; no labels, no k-NN accuracy.",
         f"Rotations of the ID images are told apart with {found.upright}: an up and down, {found.upright.verdict}.",
         f"Settings for {'one GPU' if gpu else 'CPU cores, one a run'}: {settings.why}",
         f"Cost: {settings.cost(runs)}",
@@ -293,8 +297,10 @@ def sweep_text(path: Path, own: Own, found: Findings, gpu: bool, data: Path | No
             textwrap.wrap(text, 117, initial_indent="# ", subsequent_indent="#   ", break_on_hyphens=False) or ["#"]
         )
     )
-    sources = "{sources: {imagenet: %s}, " % stored_name(own, own.of("aux")[0].source) if own.of("aux") else "{"
-    auxiliary = "  # `imagenet` is the name of the auxiliary source, whatever its images" if own.of("aux") else ""
+    sources = auxiliary = ""
+    for one in own.of("aux"):
+        sources = f"sources: {{imagenet: {stored_name(own, one.source)}}}, "
+        auxiliary = "  # `imagenet` is the name of the auxiliary source, whatever its images"
     out = ""
     if left_out:
         out = f"  # left out, for the ID images have no up and down: {', '.join(left_out)}\n"
@@ -304,7 +310,7 @@ title: Negatives for {own.name}
 
 base:
   in_dist: {own.name}
-  data: {sources}image_size: {own.size}}}{auxiliary}
+  data: {{{sources}image_size: {own.size}}}{auxiliary}
 {settings.text}
   eval: {{ood: [{", ".join(oods)}]}}{note}
 
@@ -328,16 +334,17 @@ class _Settings:
         one = f"{60 * self.hours:.0f} minutes" if self.hours < 1.5 else f"{self.hours:.0f} hours"
         each = "a GPU" if self.gpu else "a core"
         total = f"{runs * self.hours:.0f}" if runs * self.hours >= 2 else f"{runs * self.hours:.1f}"
-        return f"roughly {one} a run, {total} hours in all on {each}; fewer with --only '*-s0' (one seed)."
+        sure = "a guess: " if self.gpu else "roughly "
+        return f"{sure}{one} a run, {total} hours in all on {each}; fewer with --only '*-s0' (one seed)."
 
 
-# Images a second and run, with their negatives: measured with the model below at 32 pixels on a core of an EPYC; guessed
-# for a GPU and, by tokens and pixels, for other sizes.
+# Images a second and run, with their negatives: measured with the model below at 32 pixels on a core of an EPYC;
+# guessed for a GPU and, by tokens and pixels, for other sizes.
 _CPU_RATE, _GPU_RATE = 200.0, 1500.0
 
 
 def _settings(own: Own, gpu: bool) -> _Settings:
-    """Model, views and training by hardware, size and number of images: those of sweeps/small.yaml and small-cpu.yaml."""
+    """Model, views and training by hardware, size and number of images, after sweeps/small.yaml and small-cpu.yaml."""
     size = own.size
     patch = min(16, size // 8) if gpu else size // 4
     batch = max(8, 1 << int(math.log2(max(8, min(256 if gpu else 64, own.train // 8)))))
@@ -367,8 +374,8 @@ def _settings(own: Own, gpu: bool) -> _Settings:
     else:
         resources = f"resources: {{gpus: 0, cpus: 1, memory_gb: 4, hours: {max(1, math.ceil(3 * hours))}}}"
     why = (
-        f"{'ViT-Ti' if gpu else 'a very small ViT (0.2 M parameters)'} with patches of {patch} pixels ({tokens} a global "
-        f"view), {epochs} epochs, so that it sees about {epochs * own.train:,} images."
+        f"{'ViT-Ti' if gpu else 'a very small ViT (0.2 M parameters)'} with patches of {patch} pixels ({tokens} a "
+        f"global view), {epochs} epochs, so that it sees about {epochs * own.train:,} images."
     )
     if not gpu:
         why += " On a GPU: `bench init` there, or longer training, gives a ranking to trust more."
@@ -377,7 +384,7 @@ def _settings(own: Own, gpu: bool) -> _Settings:
 
 # --- what is printed -------------------------------------------------------------------------------------------------
 
-COLUMNS = ["set", "role", "stored", "copies", "alike", "pixels", "statistics"]
+COLUMNS = ["set", "role", "stored", "copies", "alike", "pixels", "statistics against ID"]
 
 
 def rows(own: Own, found: Findings) -> list[list[str]]:
@@ -398,7 +405,6 @@ def rows(own: Own, found: Findings) -> list[list[str]]:
 def _sides(one: Loaded) -> str:
     low, high = int(one.original.min()), int(one.original.max())
     return str(low) if low == high else f"{low}-{high}"
-
 
 
 def notes(own: Own, found: Findings) -> list[str]:

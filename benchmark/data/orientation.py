@@ -34,8 +34,8 @@ class Upright:
 
 
 def upright(images: NDArray[np.uint8], seed: int = 0) -> Upright:
-    """Cross-validated accuracy of a linear classifier that names the rotation of (N, S, S, 3) uint8 images, S a multiple
-    of 8 and N at least 10.
+    """Cross-validated accuracy of a linear classifier that names the rotation of (N, S, S, 3) uint8 images, S a
+    multiple of 8 and N at least 10.
 
     Features: 8x8 block means and histograms of gradient directions (4x4 cells, 8 directions). The four rotations of an
     image are in one fold; the interval is over images, not over their rotations.

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,9 @@ class Layout:
 class Loaded:
     """The images of a source at their stored size, copies left out.
 
-    stored: (M, S, S, 3) uint8 on disk, of which `rows` (N,) are kept. original: (N, 2) width and height. formats: how many files of each format.
-    broken: "path (reason)" of each unreadable file. copies: files left out, as their stored pixels are another's.
+    stored: (M, S, S, 3) uint8 on disk, of which `rows` (N,) are kept. original: (N, 2) width and height of the files.
+    formats: how many files of each format. broken: "path (reason)" of each unreadable file.
+    copies: files left out, as their stored pixels are another's.
     """
 
     source: Source
@@ -132,8 +134,8 @@ def layout(
     auxiliary: str | None = None,
     ood: Iterable[str] = (),
 ) -> Layout:
-    """Say what the folder holds. name: prefix of the stored sets. in_dist, auxiliary, ood: sub-folders, instead of those
-    found by their names; "." is `folder` itself, less the other sets.
+    """Say what the folder holds. name: prefix of the stored sets. in_dist, auxiliary, ood: sub-folders, instead of
+    those found by their names; "." is `folder` itself, less the other sets.
 
     Raises BenchError when there are no ID images, or a folder given has none.
     """
@@ -237,7 +239,7 @@ def bring(
 ) -> Own:
     """Read all sets of a layout, and store them under `root`.
 
-    Copies with the same stored pixels are left out. ID is split into train and test, near-duplicates always on one side.
+    Copies with the same stored pixels are left out. ID is split into train and test, near-duplicates on one side.
     drop_duplicates: leave out auxiliary images that repeat ID ones, and OOD images that repeat ID or auxiliary ones.
     Raises BenchError for a size or share that is not allowed, too few images, and other images stored under a name.
     """
@@ -289,7 +291,7 @@ def _stored(name: str, size: int) -> str:
 
 
 def _load(source: Source, size: int, root: Path, tick: Tick) -> Loaded:
-    """Read every file once. The pixels wait in a nameless file on the data folder's disk: they may not fit in memory."""
+    """Read every file. The pixels wait in a nameless file on the data folder's disk: they may not fit in memory."""
     broken: list[str] = []
     names, original, formats = [], [], Counter[str]()
 
@@ -322,10 +324,10 @@ def _load(source: Source, size: int, root: Path, tick: Tick) -> Loaded:
     kept = np.flatnonzero(first == np.arange(len(first)))
     copies = [f"{names[i]} = {names[first[i]]}" for i in range(len(names)) if first[i] != i]
     signatures = duplicates.signatures(pixels)[kept]
-    pairs = duplicates.near_pairs(signatures, tick=lambda done, of: tick(f"near-duplicates in {source.title}", done, of))
+    pairs = duplicates.near_pairs(signatures, tick=partial(tick, f"near-duplicates in {source.title}"))
     return Loaded(
-        source, pixels, kept, [names[i] for i in kept], np.array(original, np.int64)[kept], formats, sorted(broken), copies,
-        signatures, duplicates.clusters(len(kept), pairs),
+        source, pixels, kept, [names[i] for i in kept], np.array(original, np.int64)[kept], formats, sorted(broken),
+        copies, signatures, duplicates.clusters(len(kept), pairs),
     )  # fmt: skip
 
 
@@ -338,9 +340,7 @@ def _overlaps(loaded: list[Loaded], tick: Tick) -> list[Overlap]:
             if order[other.source.role] >= order[one.source.role]:
                 continue
             what = f"near-duplicates of {other.source.title} in {one.source.title}"
-            pairs = duplicates.near_pairs(
-                one.signatures, other.signatures, tick=lambda done, of, what=what: tick(what, done, of)
-            )
+            pairs = duplicates.near_pairs(one.signatures, other.signatures, tick=partial(tick, what))
             # Copies were left out on both sides, so a likeness may be the very same picture.
             positions, first = np.unique(pairs[:, 0], return_index=True)
             named = [(one.names[i], other.names[j]) for i, j in pairs[first]]
