@@ -174,10 +174,10 @@ def _easy(own: Own, statistics: dict[str, LowLevel]) -> list[str]:
                 else "an AUROC below that proves nothing about what was learnt"
             )
             more = "more" if found.strongest_auroc > 50 else "less"
+            alone = max(found.strongest_auroc, 100 - found.strongest_auroc)
             lines.append(
                 f"{one.source.title}: image statistics alone tell it from ID (AUROC {found.auroc:.0f}; "
-                f"{found.strongest} alone {max(found.strongest_auroc, 100 - found.strongest_auroc):.0f}, it has {more}): "
-                f"{harm}"
+                f"{found.strongest} alone {alone:.0f}, it has {more}): {harm}"
             )
     return lines
 
@@ -290,13 +290,7 @@ def sweep_text(path: Path, own: Own, found: Findings, gpu: bool, data: Path | No
     ]
     if found.warnings:
         head += ["", "What `bench init` warned of:", *(f"- {line}" for line in found.warnings)]
-    comment = "\n".join(
-        line
-        for text in head
-        for line in (
-            textwrap.wrap(text, 117, initial_indent="# ", subsequent_indent="#   ", break_on_hyphens=False) or ["#"]
-        )
-    )
+    comment = "\n".join(_commented(line) for line in head)
     sources = auxiliary = ""
     for one in own.of("aux"):
         sources = f"sources: {{imagenet: {stored_name(own, one.source)}}}, "
@@ -320,6 +314,12 @@ grid:
 
 {settings.resources}
 """
+
+
+def _commented(line: str) -> str:
+    """One or more lines of comment; a command stays in one piece, to be copied."""
+    width = 10**6 if line.startswith("Command:") else 117
+    return textwrap.fill(f"# {line}", width, subsequent_indent="#   ", break_on_hyphens=False).rstrip()
 
 
 @dataclass(frozen=True)
