@@ -145,8 +145,8 @@ class Advice:
 def rank(candidates: Sequence[Candidate]) -> list[Place]:
     """The variants by mean sensitivity, the largest first, each held against the first.
 
-    Two seeds or more in common: paired by seed, Student's t. Two or more each, but other seeds: Welch's t. Otherwise
-    the sampling error of the images, DeLong's, on the same images, or without their scores Hanley and McNeil's.
+    The same two or more seeds: paired by seed, Student's t. Two or more each, but other seeds: Welch's t. Otherwise the
+    sampling error of the images: DeLong's on the same images or, without their scores, Hanley and McNeil's.
     """
     ordered = sorted(candidates, key=lambda candidate: -candidate.mean)
     best = ordered[0]
