@@ -156,11 +156,13 @@ _HARM = {
 
 
 def _overlapping(own: Own) -> list[str]:
-    return [
-        f"{overlap.one.title}: {len(overlap.pairs)} images are near-duplicates of {overlap.other.title}'s: "
-        f"{_HARM[overlap.one.role, overlap.other.role]}; {_examples([f'{a} = {b}' for a, b in overlap.pairs])}"
-        for overlap in own.overlaps
-    ]
+    lines = []
+    for overlap in own.overlaps:
+        harm = "left out" if own.dropped else _HARM[overlap.one.role, overlap.other.role] + " (--drop-duplicates)"
+        named = _examples([f"{a} = {b}" for a, b in overlap.pairs])
+        what = f"{len(overlap.pairs)} images are near-duplicates of {overlap.other.title}'s"
+        lines.append(f"{overlap.one.title}: {what}: {harm}; {named}")
+    return lines
 
 
 def _easy(own: Own, statistics: dict[str, LowLevel]) -> list[str]:

@@ -55,6 +55,8 @@ def test_clean_and_spoilt_folders(tmp_path: Path) -> None:
     assert warned(spoilt, "ood/big: median side 96 pixels beside ID's 32")
     assert spoilt.low_level["mine-sharp"].auroc > 95
     assert len(starting.rows(brought, clean)) == 3
+    _, dropped = bring(tmp_path / "mine", replace=True, drop_duplicates=True)
+    assert warned(dropped, "aux: 3 images are near-duplicates of in's: left out")
 
 
 def test_small_and_narrow_images_are_told(tmp_path: Path) -> None:

@@ -109,7 +109,8 @@ class Overlap:
 
 @dataclass
 class Own:
-    """What `bring` stored. name: of the ID set. train, test: numbers of ID images on each side."""
+    """What `bring` stored. name: of the ID set. dropped: whether the overlapping images were left out. train, test:
+    numbers of ID images on each side."""
 
     name: str
     size: int
@@ -117,6 +118,7 @@ class Own:
     layout: Layout
     loaded: list[Loaded]
     overlaps: list[Overlap]
+    dropped: bool = False
     train: int = 0
     test: int = 0
 
@@ -265,7 +267,7 @@ def bring(
                 one.keep(np.setdiff1d(np.arange(len(one.names)), np.concatenate(gone)))
                 if not one.names:
                     raise BenchError(f"{one.source.folder}: every image repeats one of another set; nothing is left")
-    own = Own(_stored(found.in_dist.name, size), size, root, found, loaded, overlaps)
+    own = Own(_stored(found.in_dist.name, size), size, root, found, loaded, overlaps, drop_duplicates)
     train, test = duplicates.split(inside.cluster, test_share, seed)
     if len(train) < NEIGHBOURS or not len(test):
         raise BenchError(
