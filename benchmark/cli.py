@@ -13,9 +13,10 @@ import shutil
 import signal
 import socket
 import sys
+import textwrap
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -312,6 +313,88 @@ def _how_to_get(planned: Iterable[PlannedRun]) -> str:
 
 
 @app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Holds in/ and, if you like, aux/ and ood/SET/.")],
+    in_dist: Annotated[
+        str | None, typer.Option("--in-dist", metavar="SUB", help="In-distribution images. [default: in, id or train]")
+    ] = None,
+    auxiliary: Annotated[
+        str | None, typer.Option("--auxiliary", metavar="SUB", help="Images to make negatives of. [default: aux]")
+    ] = None,
+    ood: Annotated[
+        list[str] | None, typer.Option("--ood", metavar="SUB", help="An OOD set. Repeatable. [default: ood/*]")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="What to call the sets. [default: as FOLDER]")] = None,
+    size: Annotated[int, typer.Option("--size", metavar="N", help="Side in pixels to bring images to.")] = 32,
+    test_share: Annotated[float, typer.Option("--test-share", help="Share of the ID images to test on.")] = 0.2,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the split.")] = 0,
+    drop_duplicates: Annotated[
+        bool, typer.Option("--drop-duplicates", help="Leave out auxiliary and OOD images that repeat others.")
+    ] = False,
+    gpu: Annotated[
+        bool | None, typer.Option("--gpu/--cpu", help="What to set the sweep up for. [default: what is here]")
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="FILE", help="The sweep file. [default: NAME.yaml]")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a sweep file that is there.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace sets that are there with other images.")] = False,
+    data_root: Data = None,
+) -> None:
+    """Bring your own images, without labels: store them, warn of what would spoil a result, write a sweep file.
+
+    \b
+    Examples:
+      bench init my-images/
+      bench init my-images/ --size 64 --to sweeps/mine.yaml
+      bench init plants/ --in-dist healthy --auxiliary other --ood mildew --ood rust
+    """
+    from benchmark import init as starting
+    from benchmark.data import own
+    from benchmark.data.images import data_root as resolve_data
+    from benchmark.launch.local import visible_gpus
+
+    called = name or own.free_name(folder)
+    file = to or Path(f"{called}.yaml")
+    starting.refuse_to_overwrite(file, force)
+    found = own.layout(folder, called, in_dist, auxiliary, ood or ())
+    if found.unused:
+        _say(f"not used: {', '.join(found.unused)}; choose with --in-dist, --auxiliary and --ood")
+    with _progress() as tick:
+        brought = own.bring(found, resolve_data(data_root), size, test_share, seed, drop_duplicates, replace, tick)
+        tick("examining", 0, 1)
+        examined = starting.examine(brought)
+    for_gpu = bool(visible_gpus()) if gpu is None else gpu
+    starting.write_sweep(file, brought, examined, for_gpu, data_root, force)
+    _print_table(starting.COLUMNS, starting.rows(brought, examined), f"{folder}, stored in {brought.root}")
+    for line in starting.notes(brought, examined):
+        _say_wrapped(line)
+    where = f" --data {data_root}" if data_root else ""
+    _say(f"written: {file}\nNext: bench sweep {file}{where}\nthen: bench recommend {file}")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A callable for (what is being done, how many, of how many): a bar on a terminal, else a line every 5 seconds."""
+    if sys.stdout.isatty():
+        from rich.progress import Progress
+
+        with Progress(transient=True) as bar:
+            task = bar.add_task("")
+            yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
+        return
+    last = time.monotonic()
+
+    def line(what: str, done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > 5:
+            last = time.monotonic()
+            _say(f"{what}: {done} of {total}")
+
+    yield line
+
+
+@app.command()
 def run(
     config_file: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="Settings of one run.")],
     results: Results = Path("results"),
@@ -600,6 +683,47 @@ def report(
     _say("written: " + " ".join(str(path) for path in written))
 
 
+@app.command()
+def recommend(
+    file: Annotated[Path, typer.Argument(metavar="SWEEP.yaml", help="The sweep whose variants to choose from.")],
+    set_: SetOption = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option("--reference", metavar="DIR", help="Records to try the rule on. [default: results/reference]"),
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all of it as JSON.")] = None,
+    markdown_file: Annotated[
+        Path | None, typer.Option("--markdown", metavar="FILE", help="Write all of it as Markdown.")
+    ] = None,
+    results: Results = Path("results"),
+) -> None:
+    """Rank a sweep's negatives by sensitivity, without any OOD image, and say how far that can be trusted.
+
+    \b
+    Examples:
+      bench recommend my-images.yaml
+      bench recommend sweeps/small-cpu.yaml --results results/reference/small-cpu
+      bench recommend my-images.yaml --json choice.json
+    """
+    from benchmark.files import atomic_write, write_json
+    from benchmark.report import recommend as choosing
+
+    advice = choosing.recommend(file, results, reference, set_)
+    for section in choosing.sections(advice):
+        _print_table(section.columns, section.rows, section.title)
+        for note in section.notes:
+            _say_wrapped(f"- {note}")
+        _say("")
+    if json_file:
+        write_json(json_file, choosing.as_json(advice))
+    if markdown_file:
+        with atomic_write(markdown_file, "w") as stream:
+            stream.write(choosing.markdown(advice))
+    written = [str(path) for path in (json_file, markdown_file) if path]
+    if written:
+        _say("written: " + " ".join(written))
+
+
 @data.command("list")
 def data_list(data_root: Data = None) -> None:
     """Every image set: its role, whether it is here, how many images, how to get it.
@@ -727,6 +851,12 @@ def _print_table(columns: Sequence[str], lines: Sequence[Sequence[str]], title: 
 
 def _say(text: str) -> None:
     print(text, flush=True)
+
+
+def _say_wrapped(text: str) -> None:
+    """Prose in the width of the terminal, further lines indented; paths and names are not broken."""
+    width = shutil.get_terminal_size((80, 24)).columns
+    _say(textwrap.fill(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False))
 
 
 def _complain(text: str) -> None:

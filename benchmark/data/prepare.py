@@ -24,7 +24,7 @@ from benchmark.data.images import ImageSet
 from benchmark.errors import BenchError, unknown
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 _NPZ_BROKEN = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 _FILE_NAME = re.compile(r"(.+)-(train|test|aux)")
 _WNID = re.compile(r"n\d{8}")
@@ -53,8 +53,15 @@ def to_square(image: Image.Image, size: int, first: int | None = None) -> np.nda
 
     first: bring the shorter side to this many pixels and crop the central square of that side before (CSI uses 256).
     """
-    if image.mode.startswith("I;16"):  # PIL would clip 16 bits at 255 instead of scaling them
-        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+    if image.mode.startswith("I"):  # 16 bits ("I" in older releases): PIL would clip them at 255 instead of scaling
+        values = np.asarray(image)
+        if values.max() > 65535:
+            raise ValueError("pixels of more than 16 bits; save it with 8 or 16")
+        image = Image.fromarray((values.astype(np.uint16) >> 8).astype(np.uint8))
+    elif image.mode == "F":  # PIL would clip, and nothing says which value is white
+        raise ValueError("floating-point pixels; save it with 8 or 16 bits")
+    elif image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # PIL warns of the direct way, which gives the same
     image = image.convert("RGB")
     if first is not None:
         short = min(image.size)
@@ -89,19 +96,24 @@ def _store(
     replace: bool = False,
     official: bool = False,
     first: int | None = None,
+    folder: Path | None = None,
 ) -> ImageSet:
-    """Resize and store a split image by image, several at a time (PIL frees the interpreter while it decodes)."""
+    """Resize and store a split image by image, several at a time (PIL frees the interpreter while it decodes).
+
+    folder: keep each image's file name, relative to this folder.
+    """
     what = f"{name}/{pictures.split}"
     chosen = np.arange(len(pictures.label_of)) if limit is None else balanced(pictures.label_of, limit)
     if limit is not None and limit < len(pictures.label_of):
         recipe += f"; {limit} of {len(pictures.label_of)}, balanced over the classes, seed 0"
     expected = catalog.info(name).counts.get(pictures.split)
     skipped: list[str] = []
+    names: list[str] = []
 
     def square(index: int) -> np.ndarray | None:
         try:
             return to_square(pictures.open(index), size, first)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             skipped.append(f"{pictures.name(index)} ({reason})")
             return None
@@ -118,6 +130,7 @@ def _store(
             good = [i for i, pixels in zip(part, squares, strict=True) if pixels is not None]
             if good:
                 writer.add(np.stack([pixels for pixels in squares if pixels is not None]), pictures.label_of[good])
+                names += [os.path.relpath(pictures.name(i), folder) for i in good] if folder else []
             if time.monotonic() - told > 5:
                 told = time.monotonic()
                 report(f"{what}: {start + len(part)} of {len(chosen)} images")
@@ -126,7 +139,7 @@ def _store(
         if skipped:
             report(f"{what}: {len(skipped)} unreadable files skipped")
         whole = not skipped and expected in (None, len(chosen))
-        done = writer.finish(recipe, pictures.classes, replace, official and whole)
+        done = writer.finish(recipe, pictures.classes, replace, official and whole, names)
     known = "" if expected in (None, done.count) else f" (official: {expected})"
     report(f"{what}: {done.count} images{known}, sha256 {done.fingerprint[:12]}")
     return done
@@ -270,6 +283,11 @@ def _open(path: str, upright: bool = False) -> Image.Image:
         return ImageOps.exif_transpose(image) if upright else image
 
 
+def read_picture(path: str) -> Image.Image:
+    """An image file as `import_dir` reads it: whole, turned as its EXIF tag says. Raises what PIL raises."""
+    return _open(path, upright=True)
+
+
 def _file_pictures(
     split: str, paths: list[str], labels: Any, classes: list[str] | None, upright: bool = False
 ) -> Pictures:
@@ -279,7 +297,7 @@ def _file_pictures(
     )
 
 
-def _image_files(folder: Path) -> list[str]:
+def image_files(folder: Path) -> list[str]:
     """All image files under a folder, in the order of their names."""
     return sorted(
         os.path.join(place, name)
@@ -293,7 +311,7 @@ def _class_folders(folder: Path, names: list[str], split: str, classes: list[str
     """Pictures of the sub-folders `names`, label k for the k-th."""
     paths, labels = [], []
     for label, name in enumerate(names):
-        found = _image_files(folder / name)
+        found = image_files(folder / name)
         paths += found
         labels += [label] * len(found)
     return _file_pictures(split, paths, labels, classes, upright)
@@ -359,7 +377,7 @@ def _lsun(source: Path) -> list[Pictures]:
         if missing := sorted(set(catalog.LSUN_SCENES) - set(scenes)):
             raise BenchError(f"{source}: {len(missing)} of LSUN's ten scenes are missing: {', '.join(missing)}")
         return [_class_folders(source, scenes, "test", scenes)]
-    paths = _image_files(source)
+    paths = image_files(source)
     return [_file_pictures("test", paths, [-1] * len(paths), None)]
 
 
@@ -443,7 +461,8 @@ def import_dir(
         else:
             pictures = _own_npz(entry, split, size, class_names.get(entry.stem))
             recipe = "imported as arrays"
-        done.append(_store(pictures, root, stored_as, size, recipe, report, replace=replace))
+        kept_from = entry if entry.is_dir() else None
+        done.append(_store(pictures, root, stored_as, size, recipe, report, replace=replace, folder=kept_from))
     return done
 
 
@@ -492,9 +511,9 @@ def _check_labels(file: Path, labels: np.ndarray, classes: list[str] | None) -> 
 def _own_folder(folder: Path, split: str, classes: list[str] | None) -> Pictures:
     """Class sub-folders in the order of their names, or, without any, images of unknown class."""
     sub = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
-    if not _image_files(folder):
+    if not image_files(folder):
         raise BenchError(f"{folder}: no image files inside (looked for {', '.join(SUFFIXES)})")
-    loose = [path for path in _image_files(folder) if os.path.dirname(path) == str(folder)]
+    loose = [path for path in image_files(folder) if os.path.dirname(path) == str(folder)]
     if sub and loose:
         raise BenchError(f"{loose[0]}: lies beside class folders ({sub[0]}, ...); all images must be in one, or none")
     if not sub:

@@ -1,4 +1,4 @@
-"""Means over seeds and correlations over variants, each with its 95% interval and its n."""
+"""Means over seeds, correlations over variants, and the sampling error of one AUROC, each with its n."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
+
+Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -56,3 +59,46 @@ def correlate(x: Sequence[float], y: Sequence[float]) -> Correlation:
         return Correlation(n, r, r if n >= 4 else None, r if n >= 4 else None, rho)
     reach = stats.norm.ppf(0.975) / math.sqrt(n - 3)
     return Correlation(n, r, math.tanh(math.atanh(r) - reach), math.tanh(math.atanh(r) + reach), rho)
+
+
+# --- what the number of images leaves open in one AUROC -----------------------------------------------------------
+
+
+def placements(negatives: NDArray[np.floating], positives: NDArray[np.floating]) -> tuple[Values, Values]:
+    """For each positive the share of negatives below it, for each negative the share of positives above it; a tie is
+    half. The mean of either is the AUROC (0 to 1). DeLong et al. 1988, V10 and V01 of their eq. 5."""
+    m, n = len(negatives), len(positives)
+    both = stats.rankdata(np.concatenate([negatives, positives]).astype(np.float64))
+    below = (both[m:] - stats.rankdata(positives)) / m
+    above = 1 - (both[:m] - stats.rankdata(negatives)) / n
+    return below, above
+
+
+def delong(
+    first: tuple[NDArray[np.floating], NDArray[np.floating]],
+    second: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None,
+) -> float:
+    """Standard error, in points, of the AUROC of (negatives, positives); with `second`, two scores of the same images
+    in the same order, of the difference of the two AUROCs (DeLong et al. 1988)."""
+    below, above = placements(*first)
+    if second is not None:
+        other_below, other_above = placements(*second)
+        below, above = below - other_below, above - other_above
+    return 100 * math.sqrt(np.var(below, ddof=1) / len(below) + np.var(above, ddof=1) / len(above))
+
+
+def hanley_mcneil(auroc: float, n_negative: int, n_positive: int) -> float:
+    """Standard error, in points, of an AUROC (in %) from the numbers of images alone (Hanley and McNeil 1982)."""
+    a = auroc / 100
+    q1, q2 = a / (2 - a), 2 * a * a / (1 + a)
+    spread = a * (1 - a) + (n_positive - 1) * (q1 - a * a) + (n_negative - 1) * (q2 - a * a)
+    return 100 * math.sqrt(spread / (n_negative * n_positive))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's p-values: adjusted so that any one false alarm among them has the stated probability."""
+    adjusted, running = [1.0] * len(p_values), 0.0
+    for place, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        running = max(running, (len(p_values) - place) * p_values[index])
+        adjusted[index] = min(1.0, running)
+    return adjusted

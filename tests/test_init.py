@@ -1,0 +1,169 @@
+"""`bench init`: the warnings, each from a folder that deserves it, and a sweep file that can be run as it is."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_data_duplicates import pictures
+from test_data_own import save
+
+from benchmark import cli, sweep, yamlfile
+from benchmark import init as starting
+from benchmark.data import images, own
+from benchmark.data.orientation import Upright
+from benchmark.errors import BenchError
+
+
+def grain(count: int, seed: int, scale: float = 40) -> np.ndarray:
+    """Images without an up, a layout, or anything else."""
+    return np.clip(np.random.default_rng(seed).normal(128, scale, (count, 32, 32, 3)), 0, 255).astype(np.uint8)
+
+
+def bring(folder: Path, **options: object) -> tuple[own.Own, starting.Findings]:
+    brought = own.bring(own.layout(folder, "mine"), folder.parent / "data", **options)  # type: ignore[arg-type]
+    return brought, starting.examine(brought)
+
+
+def warned(found: starting.Findings, *words: str) -> bool:
+    return any(all(word in line for word in words) for line in found.warnings)
+
+
+def test_clean_and_spoilt_folders(tmp_path: Path) -> None:
+    save(tmp_path / "mine" / "in", pictures(100, seed=1))
+    save(tmp_path / "mine" / "aux", pictures(60, seed=2))
+    save(tmp_path / "mine" / "ood" / "alike", pictures(60, seed=3))
+    brought, clean = bring(tmp_path / "mine")
+    assert [line.split(":")[0] for line in clean.warnings if "up and down" not in line] == ["few ID images"] * 2 + [
+        "ood/alike"
+    ]
+    assert all(not low.is_easy for low in clean.low_level.values())
+    save(tmp_path / "mine" / "ood" / "sharp", grain(60, 4), suffix="jpg", quality=90)
+    save(tmp_path / "mine" / "ood" / "big", pictures(60, seed=5, size=96))
+    save(tmp_path / "mine" / "aux", pictures(100, seed=1)[:3], 200, "jpg", quality=80)
+    save(tmp_path / "mine" / "in", pictures(100, seed=1)[:8, :, ::-1], 300)
+    (tmp_path / "mine" / "in" / "999.png").write_bytes(b"no image")
+    _, spoilt = bring(tmp_path / "mine", replace=True)
+    assert warned(spoilt, "aux: 3 images are near-duplicates of in's", "200.jpg = 000.png")
+    assert warned(spoilt, "in: 16 of 108 images have a near-duplicate")
+    assert warned(spoilt, "in: 1 unreadable files skipped", "999.png")
+    assert warned(spoilt, "ood/sharp: image statistics alone", "sharpness alone 100, it has more")
+    assert warned(spoilt, "ood/sharp: JPEG (60) beside ID's PNG (108)")
+    assert warned(spoilt, "ood/big: median side 96 pixels beside ID's 32")
+    assert spoilt.low_level["mine-sharp"].auroc > 95
+    assert len(starting.rows(brought, clean)) == 3
+    _, dropped = bring(tmp_path / "mine", replace=True, drop_duplicates=True)
+    assert warned(dropped, "aux: 3 images are near-duplicates of in's: left out")
+
+
+def test_small_and_narrow_images_are_told(tmp_path: Path) -> None:
+    save(tmp_path / "mine", [np.asarray(Image.fromarray(p).resize((100, 24))) for p in pictures(40)])
+    _, found = bring(tmp_path / "mine")
+    assert warned(found, "40 of 40 images are smaller than 32 pixels (down to 24)")
+    assert warned(found, "leaves out 76% of the median image")
+
+
+def test_auroc_reach_is_the_spread_of_aurocs_of_noise() -> None:
+    from scipy.stats import mannwhitneyu
+
+    rng = np.random.default_rng(0)
+    values = 100 * mannwhitneyu(rng.normal(size=(3000, 25)), rng.normal(size=(3000, 60)), axis=1).statistic / (25 * 60)
+    assert starting.auroc_reach(60, 25) == pytest.approx(1.96 * np.std(values), rel=0.05)
+
+
+def test_how_many_test_images_are_asked_for(tmp_path: Path) -> None:
+    save(tmp_path / "mine", pictures(100))
+    _, found = bring(tmp_path / "mine")
+    need = int(next(line for line in found.warnings if "±3 take" in line).split("±3 take ")[1].split()[0])
+    assert starting.auroc_reach(4 * need, need) <= 3 < starting.auroc_reach(4 * (need - 1), need - 1)
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+@pytest.mark.parametrize("size", own.SIZES)
+def test_every_size_gives_a_sweep_whose_patches_fit(tmp_path: Path, size: int, gpu: bool) -> None:
+    save(tmp_path / "mine" / "in", pictures(30))
+    save(tmp_path / "mine" / "aux", pictures(5, seed=2))
+    brought = own.bring(own.layout(tmp_path / "mine", "mine"), tmp_path / "data", size=size)
+    found = starting.Findings({}, Upright(60, 2, 30), [])
+    starting.write_sweep(tmp_path / "a.yaml", brought, found, gpu, None)
+    for run in sweep.load(tmp_path / "a.yaml").runs:
+        config = run.config
+        patch = config.model.args["patch_size"]
+        assert config.views.global_size == config.data.image_size == size
+        assert config.views.global_size % patch == 0 == config.views.local_size % patch
+        assert config.train.batch <= brought.train
+        assert run.resources.gpus == int(gpu)
+
+
+def test_sweep_text_by_what_is_there(tmp_path: Path) -> None:
+    save(tmp_path / "mine" / "in", pictures(40))
+    brought, found = bring(tmp_path / "mine")
+    text = starting.sweep_text(tmp_path / "a.yaml", brought, found, False, tmp_path / "data")
+    raw = yamlfile.parse(text, "text")
+    assert raw["grid"] == {"variant": ["dino", "rot-in-dist", "perm-16-in-dist", "perm-4-in-dist"], "seed": [0, 1, 2]}
+    assert raw["base"]["eval"] == {"ood": []} and "sources" not in raw["base"]["data"]
+    assert f"--data {tmp_path / 'data'}" in text
+    turned = starting.Findings({}, Upright(25, 2, 40), [])
+    flat = yamlfile.parse(starting.sweep_text(tmp_path / "a.yaml", brought, turned, False, None), "text")
+    assert flat["grid"]["variant"] == ["dino", "perm-16-in-dist", "perm-4-in-dist"]
+    save(tmp_path / "mine" / "aux", pictures(40, seed=2))
+    brought, found = bring(tmp_path / "mine", replace=True)
+    text = starting.sweep_text(tmp_path / "a.yaml", brought, turned, False, None)
+    raw = yamlfile.parse(text, "text")
+    assert raw["grid"]["variant"] == ["dino", "imgn", "rot-imgn", "rot360-imgn", "perm-16-imgn", "perm-4-imgn",
+                                      "pixperm-imgn"]  # fmt: skip
+    assert "no up and down: rot-in-dist, combined" in text
+    assert raw["base"]["data"]["sources"] == {"imagenet": "mine-aux"}
+
+
+def test_an_existing_sweep_file_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("mine")
+    with pytest.raises(BenchError, match="--force"):
+        starting.refuse_to_overwrite(tmp_path / "a.yaml", False)
+    starting.refuse_to_overwrite(tmp_path / "a.yaml", True)
+
+
+SHORT = [f"--set={text}" for text in (
+    "train.epochs=1", "train.warmup_epochs=0.1", "model.args={patch_size: 16, embed_dim: 8, depth: 1, num_heads: 1}",
+    "method={name: dino, classes: 8, head_hidden: 8, head_bottleneck: 4}", "views.local_views=1")]  # fmt: skip
+
+
+def test_from_a_folder_without_labels_or_ood_to_report_and_recommend(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a user would: init, sweep, recommend, report; k-NN accuracy is None and no OOD set is asked for."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr("benchmark.launch.slurm.answers", lambda: False)
+    save(tmp_path / "pets", pictures(60))
+
+    def bench(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["bench", *arguments])
+        with pytest.raises(SystemExit) as leaving:
+            cli.main()
+        said = capsys.readouterr()
+        return int(leaving.value.code or 0), said.out, said.err
+
+    code, out, _ = bench("init", "pets", "--cpu")
+    assert code == 0 and "bench sweep pets.yaml" in out and "bench recommend pets.yaml" in out
+    assert max(map(len, out.splitlines())) <= 80 or str(tmp_path) in out
+    code, _, err = bench("init", "pets", "--cpu")
+    assert code == 2 and "pets.yaml: is there already" in err
+    assert images.load(tmp_path / "data", "pets", "test").count == 12
+    code, _, err = bench("recommend", "pets.yaml")
+    assert code == 2 and "no trained runs of pets.yaml yet" in err
+
+    from benchmark import run as main_path
+    from benchmark.run import Runtime
+
+    plan = sweep.load(Path("pets.yaml"), [text.removeprefix("--set=") for text in SHORT], "*-s0")
+    for planned in (run for run in plan.runs if run.config.label in ("dino", "rot-in-dist", "untrained")):
+        record = main_path.run(planned.config, tmp_path / "results", tmp_path / "data", Runtime("cpu"))
+        assert record.ood == {} and set(record.knn_accuracy.values()) == {None}
+    code, out, _ = bench("recommend", "pets.yaml", *SHORT, "--json", "choice.json", "--markdown", "choice.md")
+    assert code == 0 and "11 runs not done" in out and "DeLong" in out and Path("choice.md").exists()
+    code, out, err = bench("report", "--all", "--sweep", "pets.yaml", *SHORT)
+    assert code == 0 and Path("reports/pets/figure3.png").exists(), err

@@ -1,0 +1,248 @@
+"""`bench recommend`: the ranking against scipy and a bootstrap, and that it never looks at an OOD result."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from report_fakes import VARIANTS10, config, record_of, write_runs, write_sweep
+from scipy import stats
+from sklearn.metrics import roc_auc_score
+
+from benchmark import sweep as sweeps
+from benchmark.config import RunConfig
+from benchmark.errors import BenchError
+from benchmark.files import write_json
+from benchmark.report import recommend as choosing
+from benchmark.report.intervals import delong, hanley_mcneil, holm, placements
+from benchmark.report.recommend import Candidate, rank
+from benchmark.store import RunFolder, all_runs
+
+SHIPPED = Path(__file__).parents[1] / "results" / "reference"
+
+
+def scored(seed: int, shift: float, m: int = 80, n: int = 50) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of m negatives and n positives; a part is common to all seeds, as the same images are to all models."""
+    common, rng = np.random.default_rng(99), np.random.default_rng(seed)
+    negatives, positives = common.normal(size=m), common.normal(size=n) + shift
+    return (negatives + rng.normal(size=m)).round(1), (positives + rng.normal(size=n)).round(1)
+
+
+def auc(scores: tuple[np.ndarray, np.ndarray]) -> float:
+    return 100 * float(roc_auc_score(np.repeat([0, 1], [len(s) for s in scores]), np.concatenate(scores)))
+
+
+# --- the error of an AUROC ----------------------------------------------------------------------------------------
+
+
+def test_placements_are_shares_by_a_double_loop() -> None:
+    negatives, positives = scored(0, 0.4, 13, 9)
+    below, above = placements(negatives, positives)
+    for i, p in enumerate(positives):
+        assert below[i] == pytest.approx(np.mean([(p > q) + 0.5 * (p == q) for q in negatives]))
+    for j, q in enumerate(negatives):
+        assert above[j] == pytest.approx(np.mean([(p > q) + 0.5 * (p == q) for p in positives]))
+    assert 100 * below.mean() == pytest.approx(auc((negatives, positives)))
+
+
+def test_delong_and_hanley_mcneil_against_a_bootstrap() -> None:
+    first, second = scored(1, 0.6), scored(2, 0.2)
+    rng = np.random.default_rng(0)
+    i, j = rng.integers(0, 80, (4000, 80)), rng.integers(0, 50, (4000, 50))
+    above = [np.sign(positives[:, None] - negatives[None]) / 2 + 0.5 for negatives, positives in (first, second)]
+    ones, others = (100 * np.array([share[np.ix_(b, a)].mean() for a, b in zip(i, j, strict=True)]) for share in above)
+    steps = ones - others
+    assert delong(first) == pytest.approx(np.std(ones), rel=0.08)
+    assert delong(first, second) == pytest.approx(np.std(steps), rel=0.08)
+    assert delong(first, second) < math.hypot(delong(first), delong(second))  # the images are the same
+    assert hanley_mcneil(auc(first), 80, 50) == pytest.approx(np.std(ones), rel=0.2)
+
+
+def test_holm_by_its_definition() -> None:
+    p = [0.01, 0.04, 0.03, 0.005]
+    assert holm(p) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0] and holm([]) == []
+
+
+# --- the ranking --------------------------------------------------------------------------------------------------
+
+
+def of(label: str, *values: float, seeds: tuple[int, ...] | None = None, scores: Any = None) -> Candidate:
+    return Candidate(label, dict(zip(seeds or range(9), values, strict=False)), scores or {}, (300, 100))
+
+
+def test_paired_by_seed_is_scipys_paired_t() -> None:
+    best, other = [54.0, 55.5, 53.2], [52.1, 54.0, 52.5]
+    first, second = rank([of("b", *other), of("a", *best)])
+    assert (first.label, first.rank, first.p, second.how) == ("a", 1, None, "seeds")
+    expected = stats.ttest_rel(other, best)
+    assert second.p == pytest.approx(expected.pvalue)
+    span = expected.confidence_interval(0.95)
+    assert second.difference_half == pytest.approx((span.high - span.low) / 2)
+    assert second.difference == pytest.approx(np.mean(other) - np.mean(best))
+    assert first.half == pytest.approx(stats.t.ppf(0.975, 2) * stats.sem(best)) and first.interval == "seeds"
+
+
+def test_other_seeds_are_scipys_welch() -> None:
+    best, other = [54.0, 55.5, 53.2], [52.1, 54.0]
+    second = rank([of("a", *best), of("b", *other, seeds=(7, 8))])[1]
+    expected = stats.ttest_ind(other, best, equal_var=False)
+    assert second.how == "Welch" and second.p == pytest.approx(expected.pvalue)
+    span = expected.confidence_interval(0.95)
+    assert second.difference_half == pytest.approx((span.high - span.low) / 2)
+
+
+def test_one_seed_is_judged_by_the_images() -> None:
+    a, b = scored(1, 0.6), scored(2, 0.2)
+    first, second = rank([of("b", auc(b), scores={0: b}), of("a", auc(a), scores={0: a})])
+    assert (first.interval, second.how) == ("images (DeLong)", "DeLong")
+    z = (auc(a) - auc(b)) / delong(a, b)
+    assert second.p == pytest.approx(2 * stats.norm.sf(abs(z)))
+    assert second.difference_half == pytest.approx(stats.norm.ppf(0.975) * delong(a, b))
+    first, second = rank([of("b", auc(b)), of("a", auc(a), scores={0: a})])
+    assert second.interval == "images (Hanley-McNeil)" and second.how == "Hanley-McNeil"
+
+
+def test_noise_is_told_from_difference_after_holm() -> None:
+    clear = [of("a", 60.0, 60.1, 59.9), of("b", 50.0, 50.2, 49.9), of("c", 59.9, 60.3, 59.5)]
+    places = rank(clear)
+    assert {place.label: place.within_noise for place in places} == {"a": True, "b": False, "c": True}
+    assert places[2].p == pytest.approx(2 * stats.ttest_rel([50.0, 50.2, 49.9], [60.0, 60.1, 59.9]).pvalue)
+    assert rank([of("a", 50.0, 50.0), of("b", 50.0, 50.0)])[1].p == 1.0  # equal to the last digit
+    assert len(rank([of("a", 50.0)])) == 1
+
+
+# --- from records -------------------------------------------------------------------------------------------------
+
+
+def runs(folder: Path, auroc: Any, **options: Any) -> Path:
+    sweep = write_sweep(folder, variant=VARIANTS10, extra="references: [untrained]", **options)
+
+    def make(run: RunConfig) -> Any:
+        rank_ = VARIANTS10.index(run.variant) if run.variant in VARIANTS10 else 0
+        return record_of(run, auroc, sensitivity=50.0 + rank_ + run.seed / 10)
+
+    write_runs(folder / "results", sweep, make)
+    return sweep
+
+
+def test_the_ranking_reads_no_ood_result(tmp_path: Path) -> None:
+    """The same records with other OOD results, or none at all, give the same ranking."""
+    places = []
+    for number, value in enumerate((lambda c, ood: 90.0 - len(c.variant), lambda c, ood: 40.0, lambda c, ood: None)):
+        sweep = runs(tmp_path / str(number), value, seed=[0, 1, 2])
+        advice = choosing.recommend(sweep, tmp_path / str(number) / "results")
+        places.append(advice.rankings[0].places)
+    assert places[0] == places[1] == places[2]
+    assert [place.label for place in places[0]] == VARIANTS10[::-1]
+
+
+def test_costs_and_agreement_against_scipy(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(0, 3, (10, 8))
+    sets = config(variant="dino").ood_sets()
+
+    def value(run: RunConfig, ood: str) -> float:
+        place = VARIANTS10.index(run.variant) if run.variant in VARIANTS10 else 0
+        return float(70 + (place if ood == "cifar100" else -place) + noise[place, sets.index(ood)])
+
+    advice = choosing.recommend(runs(tmp_path, value), tmp_path / "results", tmp_path / "results")
+    ranking = advice.rankings[0]
+    table = np.array([[value(config(variant=name), ood) for ood in sets] for name in VARIANTS10])
+    assert ranking.columns == ("near", "far", "mean")
+    for place, name in enumerate(VARIANTS10):
+        far = table[:, 1:].mean(1)
+        assert ranking.costs[name]["near"] == pytest.approx(table[:, 0].max() - table[place, 0])
+        assert ranking.costs[name]["far"] == pytest.approx(far.max() - far[place])
+        assert ranking.aurocs[name]["mean"] == pytest.approx(table[place].mean())
+    assert min(cost["mean"] for cost in ranking.costs.values()) == 0
+    trial = ranking.trial
+    assert trial is not None and trial.n == 10
+    found = {one.title: one for one in trial.agreements}
+    near = stats.kendalltau(range(10), table[:, 0])
+    assert (found["CIFAR100"].tau, found["CIFAR100"].p) == pytest.approx((near.statistic, near.pvalue))
+    assert found["far average (7)"].tau == pytest.approx(stats.kendalltau(range(10), table[:, 1:].mean(1)).statistic)
+    assert (found["CIFAR100"].kind, found["SVHN"].kind, found["average (8)"].kind) == ("near", "far", "all")
+    assert trial.chosen == VARIANTS10[-1] and trial.cost == pytest.approx(table.mean(1).max() - table[-1].mean())
+    assert trial.at_random == pytest.approx(table.mean(1).max() - table.mean())
+    assert advice.trials == ()  # the records being ranked are not their own reference
+    text = choosing.markdown(advice)
+    assert "the rule points the WRONG way on" in text and "lost near" in text
+    write_json(tmp_path / "a.json", choosing.as_json(advice))  # no NaN, all plain
+    plain = json.loads((tmp_path / "a.json").read_text())
+    assert plain["rankings"][0]["places"][0]["within_noise"] is True
+
+
+def test_what_is_missing_is_said_and_what_is_there_is_ranked(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path, variant=["dino", "imgn", "rot-imgn"], seed=[0, 1])
+    with pytest.raises(BenchError, match="no trained runs"):
+        choosing.recommend(sweep, tmp_path / "results")
+    write_runs(
+        tmp_path / "results", sweep, lambda run: record_of(run) if run.seed == 0 and run.variant != "imgn" else None
+    )
+    advice = choosing.recommend(sweep, tmp_path / "results")
+    ranking = advice.rankings[0]
+    assert {place.label for place in ranking.places} == {"dino", "rot-imgn"}
+    assert set(ranking.missing) == {"dino-s1", "imgn-s0", "imgn-s1", "rot-imgn-s1"}
+    assert ranking.trial is None  # two variants have no order to correlate
+    assert any("4 runs not done" in note for note in choosing.sections(advice)[0].notes)
+
+
+def test_own_sets_are_neither_near_nor_far(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path, variant=["dino", "imgn", "rot-imgn"], in_dist=["pets"],
+                        extra="base: {eval: {ood: [pets-cats, pets-dogs]}}")  # fmt: skip
+    write_runs(tmp_path / "results", sweep)
+    ranking = choosing.recommend(sweep, tmp_path / "results").rankings[0]
+    assert ranking.columns == ("cats", "dogs", "mean")
+    assert ranking.trial is not None and {one.kind for one in ranking.trial.agreements} == {"", "all"}
+
+
+def test_a_reference_without_runs_is_refused_and_a_missing_one_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = write_sweep(tmp_path, variant=["dino"])
+    write_runs(tmp_path / "results", sweep)
+    with pytest.raises(BenchError, match="holds no runs"):
+        choosing.recommend(sweep, tmp_path / "results", tmp_path / "sweeps")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(choosing, "__file__", str(tmp_path / "a" / "b" / "c.py"))
+    advice = choosing.recommend(sweep, tmp_path / "results")
+    assert advice.reference is None and "are not here" in choosing.markdown(advice)
+
+
+def test_the_shipped_records_speak_against_the_rule_and_it_is_said() -> None:
+    if not (SHIPPED / "small-cpu").is_dir():
+        pytest.skip("the shipped records: results/reference/small-cpu is not here")
+    repository = SHIPPED.parents[1]
+    advice = choosing.recommend(repository / "sweeps" / "small-cpu.yaml", SHIPPED / "small-cpu")
+    trial = advice.rankings[0].trial
+    assert trial is not None and trial.n == 11 and trial.halves is not None
+    assert trial.halves[0] < trial.halves[1]
+    near = next(one for one in trial.agreements if one.kind == "near")
+    records = [folder.read_record() for folder in all_runs(SHIPPED / "small-cpu")]
+    pairs = [(r.sensitivity, r.ood["cifar100"].auroc) for r in records if r and r.config["method"]["name"] == "dino"]
+    assert near.tau == pytest.approx(stats.kendalltau(*zip(*pairs, strict=True)).statistic) and near.tau < 0
+    said = "\n".join(note for section in choosing.sections(advice) for note in section.notes)
+    assert "this sweep: the rule points the WRONG way" in said
+    assert "none of its tables prints a sensitivity" in said
+    assert "is within ±2.2 of 50" in said
+
+
+def test_halves_are_free_of_the_images_both_measures_share(tmp_path: Path) -> None:
+    """Variants that are all alike: the same images give a negative tau by chance, different ones give none."""
+    sweep = write_sweep(tmp_path, variant=VARIANTS10, extra="base: {eval: {ood: [texture]}}")
+    write_runs(tmp_path / "results", sweep, lambda run: record_of(run, lambda c, ood: 50.0 + len(c.variant) / 9))
+    rng = np.random.default_rng(0)
+    for folder in all_runs(tmp_path / "results"):
+        if folder.read_record() and "untrained" not in folder.name and "statistics" not in folder.name:
+            sizes = {"cifar10/train": 400, "cifar10/test": 100, "texture/test": 100}
+            name = RunFolder(tmp_path / "results" / folder.read_record().name)  # type: ignore[union-attr]
+            name.path.mkdir(exist_ok=True)
+            np.savez(name.scores, **{key: rng.normal(size=n) for key, n in sizes.items()})  # type: ignore[arg-type]
+    trial = choosing.recommend(sweep, tmp_path / "results").rankings[0].trial
+    assert sweeps.load(sweep).runs and trial is not None and trial.halves is not None
+    same, apart = trial.halves
+    assert same < -0.2 and same < apart - 0.15
