@@ -1,7 +1,8 @@
 """Image sets on disk: written once and whole, read memory-mapped.
 
 ROOT/NAME/SPLIT/ holds images.npy (N, H, W, 3) uint8, labels.npy (N,) int64 (-1: unknown) and manifest.json (count,
-size, sha256, recipe, classes, versions). A folder without its manifest counts as missing. NAME@SIZE is the same set at
+size, sha256, recipe, classes, versions), and names.json (the file each image came from) where it was imported from
+files. A folder without its manifest counts as missing. NAME@SIZE is the same set at
 another size.
 """
 
@@ -111,6 +112,17 @@ def load(root: Path, name: str, split: str) -> ImageSet:
     return ImageSet(name, split, images, labels, manifest["sha256"], manifest)
 
 
+def file_names(images: ImageSet, root: Path) -> list[str] | None:
+    """The files that a stored split was imported from, image by image; None where that is not known."""
+    path = folder(root, images.name, images.split) / "names.json"
+    if not path.is_file():
+        return None
+    names = files.read_json(path)
+    if not isinstance(names, list) or len(names) != images.count or not all(isinstance(name, str) for name in names):
+        raise BenchError(f"{path}: not a list of {images.count} file names; delete it or import {images.name} again")
+    return names
+
+
 def write_set(
     root: Path,
     name: str,
@@ -173,8 +185,15 @@ class SetWriter:
             self._images.write(pixels)
         self._labels.append(np.asarray(labels, dtype=np.int64))
 
-    def finish(self, recipe: str, classes: list[str] | None, replace: bool = False, official: bool = False) -> ImageSet:
-        """Complete the arrays, write the manifest and put the folder in its place."""
+    def finish(
+        self,
+        recipe: str,
+        classes: list[str] | None,
+        replace: bool = False,
+        official: bool = False,
+        names: list[str] | None = None,
+    ) -> ImageSet:
+        """Complete the arrays, write the manifest and put the folder in its place. names: each image's own file."""
         assert self._images is not None
         labels = np.concatenate([np.zeros(0, np.int64), *self._labels])
         if not len(labels):
@@ -198,6 +217,8 @@ class SetWriter:
             with files.atomic_write(self._temporary / "labels.npy") as stream:
                 np.save(stream, labels, allow_pickle=False)
             files.write_json(self._temporary / "manifest.json", manifest)
+            if names:
+                files.write_json(self._temporary / "names.json", names)
             self._publish(manifest, replace)
         return load(self.root, self.name, self.split)
 
@@ -218,6 +239,8 @@ class SetWriter:
                 # The same pixels: only what is said about them may change, and never from official to not.
                 if manifest["official"] or not there.get("official"):
                     files.write_json(self.target / "manifest.json", manifest)
+                if (self._temporary / "names.json").exists():
+                    os.replace(self._temporary / "names.json", self.target / "names.json")
                 return
             if there is not None and not replace:
                 raise BenchError(

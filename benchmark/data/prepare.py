@@ -89,14 +89,19 @@ def _store(
     replace: bool = False,
     official: bool = False,
     first: int | None = None,
+    folder: Path | None = None,
 ) -> ImageSet:
-    """Resize and store a split image by image, several at a time (PIL frees the interpreter while it decodes)."""
+    """Resize and store a split image by image, several at a time (PIL frees the interpreter while it decodes).
+
+    folder: keep each image's file name, relative to this folder.
+    """
     what = f"{name}/{pictures.split}"
     chosen = np.arange(len(pictures.label_of)) if limit is None else balanced(pictures.label_of, limit)
     if limit is not None and limit < len(pictures.label_of):
         recipe += f"; {limit} of {len(pictures.label_of)}, balanced over the classes, seed 0"
     expected = catalog.info(name).counts.get(pictures.split)
     skipped: list[str] = []
+    names: list[str] = []
 
     def square(index: int) -> np.ndarray | None:
         try:
@@ -118,6 +123,7 @@ def _store(
             good = [i for i, pixels in zip(part, squares, strict=True) if pixels is not None]
             if good:
                 writer.add(np.stack([pixels for pixels in squares if pixels is not None]), pictures.label_of[good])
+                names += [os.path.relpath(pictures.name(i), folder) for i in good] if folder else []
             if time.monotonic() - told > 5:
                 told = time.monotonic()
                 report(f"{what}: {start + len(part)} of {len(chosen)} images")
@@ -126,7 +132,7 @@ def _store(
         if skipped:
             report(f"{what}: {len(skipped)} unreadable files skipped")
         whole = not skipped and expected in (None, len(chosen))
-        done = writer.finish(recipe, pictures.classes, replace, official and whole)
+        done = writer.finish(recipe, pictures.classes, replace, official and whole, names)
     known = "" if expected in (None, done.count) else f" (official: {expected})"
     report(f"{what}: {done.count} images{known}, sha256 {done.fingerprint[:12]}")
     return done
@@ -268,6 +274,11 @@ def _open(path: str, upright: bool = False) -> Image.Image:
     with Image.open(path) as image:
         image.load()
         return ImageOps.exif_transpose(image) if upright else image
+
+
+def read_picture(path: str) -> Image.Image:
+    """An image file as `import_dir` reads it: whole, turned as its EXIF tag says. Raises what PIL raises."""
+    return _open(path, upright=True)
 
 
 def _file_pictures(
@@ -443,7 +454,8 @@ def import_dir(
         else:
             pictures = _own_npz(entry, split, size, class_names.get(entry.stem))
             recipe = "imported as arrays"
-        done.append(_store(pictures, root, stored_as, size, recipe, report, replace=replace))
+        kept_from = entry if entry.is_dir() else None
+        done.append(_store(pictures, root, stored_as, size, recipe, report, replace=replace, folder=kept_from))
     return done
 
 
