@@ -441,9 +441,10 @@ def export(
     _print_table(["OOD set", *full, "AUROC", "found", "n"], lines, f"{made.run} as a detector, in %")
     low, high = (100 * bound for bound in made.threshold.rate_interval)
     _say(
-        f"bank: {made.bank.count} of {made.bank.of} training images; {made.checked}\n"
-        f"threshold {made.threshold.value:.6g}: {100 * made.threshold.rate:.2f}% false alarms expected (95% interval "
-        f"{low:.2f}% to {high:.2f}%), from {made.threshold.n} ID test images\n"
+        f"bank: {made.bank.count} of {made.bank.of} training images\n"
+        f"check: {made.checked}\n"
+        f"threshold: {made.threshold.value:.6g}, set on {made.threshold.n} ID test images; false alarms expected\n"
+        f"  {100 * made.threshold.rate:.2f}% (95% interval {low:.2f}% to {high:.2f}%); found: share of OOD above it\n"
         f"Use it: bench score {shlex.quote(str(to))} IMAGES..."
     )
 
