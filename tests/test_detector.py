@@ -588,6 +588,19 @@ def test_threshold_and_out(bench: Callable[..., Said], made: Made, pictures: Pat
     assert bench("score", made.whole, "photos/a.png", "--threshold", "1e9", "--nearest", "0").rows[0]["ood"] == "no"
 
 
+def test_out_may_be_a_pipe_or_a_link_and_stays_one(bench: Callable[..., Said], made: Made, pictures: Path) -> None:
+    """Renamed over, a device such as /dev/stdout would be gone for every program on the machine."""
+    os.mkfifo("pipe")
+    reader = os.open("pipe", os.O_RDONLY | os.O_NONBLOCK)
+    assert bench("score", made.whole, "photos/a.png", "--out", "pipe").code == 0
+    assert os.read(reader, 10_000).startswith(b"path,score,ood") and Path("pipe").is_fifo()
+    os.close(reader)
+    Path("real.csv").write_text("old")
+    Path("link.csv").symlink_to("real.csv")
+    assert bench("score", made.whole, "photos/a.png", "--out", "link.csv").code == 0
+    assert Path("link.csv").is_symlink() and Path("real.csv").read_text().startswith("path,score,ood")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
