@@ -85,6 +85,13 @@ class ExecutorName(StrEnum):
     slurm = "slurm"
 
 
+class RowFormat(StrEnum):
+    """How `bench score` writes its rows."""
+
+    csv = "csv"
+    jsonl = "jsonl"
+
+
 class TableNumber(StrEnum):
     """The paper's tables."""
 
@@ -424,8 +431,7 @@ def run(
     for text in set_ or []:
         sweeps.put(raw, *sweeps.parse_set(text))
     config: RunConfig = validate(RunConfig, raw, str(config_file))
-    if device not in ("auto", "cpu", "cuda") and not (device.startswith("cuda:") and device[5:].isdigit()):
-        raise BenchError(f"--device {device}: must be auto, cpu, cuda or cuda:N")
+    _check_device(device)
     # A shell that starts this in the background has SIGINT ignored, and ignoring is inherited.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
@@ -444,6 +450,11 @@ def run(
         raise BenchError(f"{config_file}: {error}") from error
     if record is not None:
         _say(f"done: {results / record.name / 'record.json'}")
+
+
+def _check_device(device: str) -> None:
+    if device not in ("auto", "cpu", "cuda") and not (device.startswith("cuda:") and device[5:].isdigit()):
+        raise BenchError(f"--device {device}: must be auto, cpu, cuda or cuda:N")
 
 
 @app.command()
@@ -722,6 +733,116 @@ def recommend(
     written = [str(path) for path in (json_file, markdown_file) if path]
     if written:
         _say("written: " + " ".join(written))
+
+
+@app.command()
+def export(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A finished run: its name under --results, or its folder.")],
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Where the detector goes.")],
+    false_alarms: Annotated[
+        str, typer.Option("--false-alarms", metavar="SHARE", help="Share of ID images that may be called OOD.")
+    ] = "5%",
+    bank: Annotated[
+        str | None,
+        typer.Option("--bank", metavar="10%|N", help="Thin the bank of training features by k-means. [default: all]"),
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a detector that is there.")] = False,
+    results: Results = Path("results"),
+    data_root: Data = None,
+) -> None:
+    """Make a self-contained detector of a finished run: backbone, feature bank, threshold and model card.
+
+    The threshold is set on the run's ID test images. With the run's images at hand (--data) the detector is checked
+    against the run, and its nearest training images have labels and file names.
+
+    \b
+    Examples:
+      bench export cifar10-rot-imgn-s0-3f9a1c2b --to my-detector
+      bench export results/cifar10-rot-imgn-s0-3f9a1c2b --to small --bank 10% --false-alarms 1%
+    """
+    from benchmark.data.images import data_root as resolve_data
+    from benchmark.detector import export as exports
+
+    rate = exports.parse_rate(false_alarms, "--false-alarms")
+    made = exports.export(exports.find_run(run, results), to, resolve_data(data_root), rate, bank, replace)
+    full = ["whole bank"] if made.bank.thinned else []
+    lines = [
+        [name, *([f"{ood.auroc_full_bank:.2f}"] if full else []), f"{ood.auroc:.2f}", f"{ood.found:.1f}", str(ood.n)]
+        for name, ood in made.figures.ood.items()
+    ]
+    _print_table(["OOD set", *full, "AUROC", "found", "n"], lines, f"{made.run} as a detector, in %")
+    low, high = (100 * bound for bound in made.threshold.rate_interval)
+    _say(
+        f"bank: {made.bank.count} of {made.bank.of} training images\n"
+        f"check: {made.checked}\n"
+        f"threshold: {made.threshold.value:.6g}, set on {made.threshold.n} ID test images; false alarms expected\n"
+        f"  {100 * made.threshold.rate:.2f}% (95% interval {low:.2f}% to {high:.2f}%); found: share of OOD above it\n"
+        f"Use it: bench score {shlex.quote(str(to))} IMAGES..."
+    )
+
+
+@app.command()
+def score(
+    detector: Annotated[Path, typer.Argument(metavar="DETECTOR", help="The folder that `bench export` wrote.")],
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGES...",
+            help="Files, folders, glob patterns, .npz arrays, stored sets; - reads a list of files, one a line.",
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Where the rows go. [default: standard output]")
+    ] = None,
+    format_: Annotated[RowFormat, typer.Option("--format", help="CSV, or one JSON object a line.")] = RowFormat.csv,
+    threshold: Annotated[
+        float | None, typer.Option("--threshold", help="Call OOD above this score. [default: the detector's]")
+    ] = None,
+    nearest: Annotated[int, typer.Option("--nearest", metavar="K", min=0, help="Nearest training images to name.")] = 3,
+    page: Annotated[
+        Path | None, typer.Option("--page", metavar="FILE.html", help="A gallery of the most anomalous images.")
+    ] = None,
+    page_size: Annotated[int, typer.Option("--page-size", metavar="N", min=1, help="Images on that page.")] = 100,
+    batch: Annotated[int, typer.Option("--batch", metavar="N", min=1, help="Images a forward pass.")] = 256,
+    device: Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda[:N]")] = "auto",
+) -> None:
+    """Score images: path, score (larger = more OOD), OOD or not, p-value, nearest training images.
+
+    A file that is not a readable image is a row with its error. Exit code 1 where no image could be read.
+
+    \b
+    Examples:
+      bench score my-detector photos/ > scores.csv
+      bench score my-detector 'photos/**/*.png' --out scores.csv --page worst.html
+      find / -name '*.jpg' | bench score my-detector - --format jsonl
+    """
+    from benchmark.detector import stream
+    from benchmark.detector.detector import Detector
+    from benchmark.files import atomic_write
+
+    _check_device(device)
+    sources = stream.find_images(images, sys.stdin.buffer)
+    total = None if "-" in images else sum(1 for _ in stream.find_images(images))
+    if total == 0:
+        raise BenchError(f"{' '.join(images)}: no images there")
+    loaded = Detector.load(detector, device)
+    top, progress = stream.Top(page_size if page is not None else 0), stream.Progress(total)
+    rows = progress.watch(top.watch(stream.score_images(loaded, sources, batch, nearest, threshold)))
+    as_csv = format_ is RowFormat.csv
+    lines = stream.csv_lines(rows, nearest, loaded.names is not None) if as_csv else stream.json_lines(rows)
+    if out is None:
+        stream.write_lines(lines, sys.stdout.buffer)
+        sys.stdout.flush()
+    else:
+        with atomic_write(out) as file:
+            stream.write_lines(lines, file)
+    print(progress.text(), file=sys.stderr)
+    if page is not None:
+        stream.write_page(page, top, progress, loaded, threshold)
+    if progress.counts.seen == 0:
+        raise BenchError("no images in the list")
+    if progress.counts.broken == progress.counts.seen:
+        raise typer.Exit(FAILED)
 
 
 @data.command("list")

@@ -21,8 +21,15 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     """Write `path` whole or not at all: temporary name, fsync, `os.replace`, fsync of the folder.
 
     A reader sees the old file or the new one. If the block raises (a full disk, an interrupt) the old file stays
-    and the temporary one is removed.
+    and the temporary one is removed. A link stays one: what it points to is replaced. A device or a pipe is written to
+    as it is: a rename would put a file in its place, and /dev/null would be gone for the whole machine.
     """
+    if path.exists() and not path.is_file():
+        with open(path, mode) as stream:
+            yield stream
+        return
+    if path.is_symlink():
+        path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:

@@ -87,7 +87,7 @@ def run(config: RunConfig, results: Path, data_root: Path, runtime: Runtime = Ru
     Raises BenchError for what the user can mend, RunIsHeld when another process is on the run, and KeyboardInterrupt
     after saving a checkpoint when asked to stop. Whatever happens is left in the run's status.json.
     """
-    ranks, device = runtime.ranks, _device(runtime)
+    ranks, device = runtime.ranks, find_device(runtime)
     sets = load_sets(config, data_root)
     fingerprints = {key: images.fingerprint for key, images in sets.items()}
     training_prints = {f"{name}/{split}": fingerprints[f"{name}/{split}"] for name, split in config.training_sets()}
@@ -462,7 +462,8 @@ class Clock:
         self.laps[name], self._last = round(now - self._last, 3), now
 
 
-def _device(runtime: Runtime) -> torch.device:
+def find_device(runtime: Runtime) -> torch.device:
+    """The device asked for, its CPU threads set. Raises BenchError where it is not to be had."""
     if runtime.threads:
         torch.set_num_threads(runtime.threads)
     name = runtime.device

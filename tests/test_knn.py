@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
 
-from benchmark.detection.knn import knn_accuracy
+from benchmark.detection.knn import knn_accuracy, nearest
 from benchmark.errors import BenchError
 
 
@@ -93,3 +93,17 @@ def test_bad_input_is_named(data: tuple[torch.Tensor, ...]) -> None:
         knn_accuracy(features[:0], labels[:0], bank, bank_labels)
     with pytest.raises(BenchError, match="not finite"):
         knn_accuracy(features * torch.inf, labels, bank, bank_labels)
+
+
+@pytest.mark.parametrize("chunk_bytes", [4 * 30, 16 * 2**20])
+def test_nearest_by_sorting_all_cosines(chunk_bytes: int) -> None:
+    random = torch.Generator().manual_seed(5)
+    queries, bank = torch.randn(9, 6, generator=random), torch.randn(31, 6, generator=random)
+    plain = np.array([[float(q @ b / (q.norm() * b.norm())) for b in bank.double()] for q in queries.double()])
+    cosines, rows = nearest(queries, bank, 4, chunk_bytes)
+    assert rows.tolist() == np.argsort(-plain, axis=1)[:, :4].tolist()
+    np.testing.assert_allclose(cosines.numpy(), -np.sort(-plain, axis=1)[:, :4], atol=1e-6)
+    assert nearest(queries[:0], bank, 4)[1].shape == (0, 4)
+    for k in (0, 32):
+        with pytest.raises(BenchError, match=f"{k} asked for, allowed with a bank of 31: 1 to 31"):
+            nearest(queries, bank, k)

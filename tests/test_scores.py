@@ -160,6 +160,18 @@ def test_bad_input_is_named(features: torch.Tensor, bank: torch.Tensor) -> None:
             ood_scores(features, bank, self_index=index)
 
 
+@pytest.mark.parametrize("chunk_bytes", [4 * 40, 16 * 2**20])
+def test_a_weight_is_that_many_copies_of_the_row(features: torch.Tensor, bank: torch.Tensor, chunk_bytes: int) -> None:
+    copies = torch.arange(len(bank)) % 4 + 1
+    weighted = ood_scores(features, bank, 0.04, chunk_bytes=chunk_bytes, weights=copies.float())
+    repeated = ood_scores(features, bank.repeat_interleave(copies, dim=0), 0.04)
+    torch.testing.assert_close(weighted, repeated, rtol=0, atol=1e-5)
+    assert not torch.allclose(weighted, ood_scores(features, bank, 0.04), atol=1e-3)
+    for bad in (torch.zeros(len(bank)), torch.ones(3)):
+        with pytest.raises(ValueError, match="weights"):
+            ood_scores(features, bank, weights=bad)
+
+
 MEMORY = """
 import resource, torch
 from benchmark.detection.scores import ood_scores

@@ -56,6 +56,25 @@ def knn_accuracy(
     return {k: 100 * count / len(features) for k, count in correct.items()}
 
 
+@torch.no_grad()
+def nearest(features: Tensor, bank: Tensor, k: int, chunk_bytes: int = CHUNK_BYTES) -> tuple[Tensor, Tensor]:
+    """The k largest cosines of each feature (N, D) to the bank (M, D), falling, and their rows in it: both (N, k).
+
+    Raises BenchError for a k outside 1..M or features that are not finite.
+    """
+    if not 1 <= k <= len(bank):
+        raise BenchError(f"nearest images: {k} asked for, allowed with a bank of {len(bank)}: 1 to {len(bank)}")
+    rows = torch.arange(len(bank), device=features.device)
+    cosines = [torch.empty(0, k, device=features.device)]
+    found = [rows.new_empty(0, k)]
+    with full_float32():
+        for part, blocks in cosine_blocks(features, bank, chunk_bytes):
+            best, which = _nearest(part.stop - part.start, blocks, rows, k)
+            cosines.append(best)
+            found.append(which)
+    return torch.cat(cosines), torch.cat(found)
+
+
 def _nearest(count: int, blocks: Iterator[Block], bank_labels: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k largest cosines of each of `count` rows over all blocks, falling, and their labels: (count, k) each."""
     best = torch.empty(count, 0, device=bank_labels.device)

@@ -29,6 +29,7 @@ def ood_scores(
     temperature: float = 0.04,
     self_index: Tensor | None = None,
     chunk_bytes: int = CHUNK_BYTES,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Eq. 6 of the paper as a log: S = -( logsumexp_m(cos(f, f_m) / temperature) - ln M ), float64 (N,) on the CPU.
 
@@ -40,11 +41,17 @@ def ood_scores(
     The work is done where `features` lies; a bank elsewhere is brought over block by block.
     self_index (N,) names the one row of the bank which each query must not see (leave-self-out, the mean is then over
     M - 1), for scoring the bank's own images.
+    weights (M,), above 0, say how many training images each row of a thinned bank stands for: the mean is weighted.
+    They do not go with self_index.
 
     Raises BenchError for a temperature that is not above 0, an empty bank, or features that are not finite.
     """
     if not temperature > 0 or math.isinf(temperature):
         raise BenchError(f"temperature {temperature}: allowed is a finite number above 0")
+    if weights is not None and (
+        self_index is not None or weights.shape != bank.shape[:1] or not bool((weights > 0).all())
+    ):
+        raise ValueError(f"weights must be one number above 0 for each of {len(bank)} rows, without self_index")
     seen = len(bank) - (self_index is not None)
     if seen < 1:
         raise BenchError(f"a bank of {len(bank)} features leaves none to compare with")
@@ -55,6 +62,8 @@ def ood_scores(
             raise ValueError(f"self_index must lie in 0..{len(bank) - 1}")
         self_index = self_index.to(features.device)
 
+    log_weights = None if weights is None else weights.to(features.device).float().log()
+    total_weight = seen if weights is None else float(weights.double().sum())
     scores = torch.empty(len(features), dtype=torch.float64)
     with full_float32():
         for rows, blocks in cosine_blocks(features, bank, chunk_bytes, scale=1 / temperature):
@@ -67,11 +76,13 @@ def ood_scores(
                     own = self_index[rows] - columns.start
                     hit = ((own >= 0) & (own < logits.shape[1])).nonzero().squeeze(1)
                     logits[hit, own[hit]] = -math.inf
+                if log_weights is not None:
+                    logits += log_weights[columns]
                 new_peak = torch.maximum(peak, logits.amax(1))
                 block_total = logits.sub_(new_peak[:, None]).exp_().sum(1)
                 total = total * (peak.double() - new_peak).exp() + block_total
                 peak = new_peak
-            scores[rows] = (math.log(seen) - total.log() - peak).cpu()
+            scores[rows] = (math.log(total_weight) - total.log() - peak).cpu()
     return scores
 
 

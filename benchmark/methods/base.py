@@ -90,6 +90,10 @@ class Method:
 
     # Evaluation -----------------------------------------------------------------------------------------------------
 
+    def scoring_backbone(self) -> nn.Module | None:
+        """The network whose features of `evaluation_view` Eq. 6 scores; None where the method has another way."""
+        return None
+
     def embed(self, images: Tensor) -> Tensor:
         """Features (B, D) in float32 of images (B, 3, H, W) uint8 on the method's device."""
         raise NotImplementedError

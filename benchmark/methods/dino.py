@@ -141,6 +141,10 @@ class Dino(Method):
         self.centre.copy_(rest.pop("centre"))
         self.teacher.load_state_dict(rest)
 
+    def scoring_backbone(self) -> nn.Module:
+        backbone: nn.Module = self.teacher["backbone"]
+        return backbone
+
     def embed(self, images: Tensor) -> Tensor:
         self.teacher.eval()
         features: Tensor = self.teacher["backbone"](evaluation_view(images, self.config.views.global_size))

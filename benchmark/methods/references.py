@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmark.config import RunConfig
 from benchmark.detection.statistics import StatisticsDetector, image_statistics, single_statistic_auroc
@@ -23,6 +23,9 @@ class Untrained(Method):
         super().__init__(config, device)
         size = config.views.global_size
         self.backbone = build_backbone(config.model, size, size, 0.0)[0].to(device).eval()
+
+    def scoring_backbone(self) -> nn.Module:
+        return self.backbone
 
     def embed(self, images: Tensor) -> Tensor:
         features: Tensor = self.backbone(evaluation_view(images, self.config.views.global_size))

@@ -1,0 +1,154 @@
+"""The files of a detector, and how they are read without trusting them.
+
+DIR/ holds detector.json (this schema), backbone.safetensors, bank.safetensors, names.json where the files of the
+training images are known, and README.md, the model card. No file can run code when it is read: safetensors and JSON
+alone, a backbone only by its name in timm's own list, file names fixed here. The checksums guard against damage, not
+against someone who changes detector.json as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from benchmark.config import ModelConfig, Positive, PositiveInt, Strict, validate
+from benchmark.errors import BenchError
+from benchmark.files import read_json
+from benchmark.store import SetInRecord
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SCHEMA = 1
+SETTINGS, BACKBONE, BANK, NAMES, CARD = (
+    "detector.json",
+    "backbone.safetensors",
+    "bank.safetensors",
+    "names.json",
+    "README.md",
+)
+
+
+class FileSum(Strict):
+    bytes: int
+    sha256: str
+
+
+class ThresholdInfo(Strict):
+    """`benchmark.detection.threshold.Threshold`, with what was asked for. An image is OOD where score > value."""
+
+    value: float
+    asked: float  # share of false alarms, 0..1
+    rate: float
+    rate_interval: list[float]  # 95%
+    value_interval: list[float | None]  # 95%; None: beyond the held-out scores
+    n: PositiveInt  # held-out ID images
+
+
+class OODFigures(Strict):
+    """One OOD set, in percent, by the bank as it is in the detector and by the run's whole bank."""
+
+    auroc: float
+    auroc_full_bank: float
+    found: float  # share of its images above the threshold
+    n: PositiveInt
+
+
+class BankInfo(Strict):
+    count: PositiveInt
+    of: PositiveInt  # training images before thinning
+    dimension: PositiveInt
+    thinned: bool
+    seed: int = 0
+    # what `index` counts in: the stored training split, or, where that was not at hand, the images the run used
+    index: Literal["stored split", "images of the run"]
+
+
+class Figures(Strict):
+    ood: dict[str, OODFigures]
+    sensitivity: float  # of the run, in percent, as the k-NN accuracy
+    knn_accuracy: dict[str, float | None]
+
+
+class Settings(Strict):
+    """detector.json."""
+
+    schema_version: int = SCHEMA
+    run: str  # name, id and recipe of the run this came from
+    run_id: str
+    recipe_id: str
+    method: str
+    in_dist: str
+    variant: str
+    backbone: ModelConfig
+    timm_args: dict[str, int | float | str | bool]  # what timm.create_model needs to load the backbone's file
+    image_size: int = Field(ge=8, le=512)  # every image is first brought to this size, as an import does
+    view_size: PositiveInt  # and then to this one, the backbone's
+    temperature: Positive  # of Eq. 6
+    bank: BankInfo
+    threshold: ThresholdInfo
+    figures: Figures
+    classes: list[str] | None  # names of the training labels
+    data: dict[str, SetInRecord]
+    environment: dict[str, Any]
+    checked: str  # how the export was held against the run
+    files: dict[str, FileSum]
+
+
+def checksum(path: Path) -> FileSum:
+    with open(path, "rb") as stream:
+        return FileSum(bytes=path.stat().st_size, sha256=hashlib.file_digest(stream, "sha256").hexdigest())
+
+
+def read_settings(folder: Path) -> Settings:
+    """detector.json, with every other file held against its checksum. Raises BenchError that names the file."""
+    path = folder / SETTINGS
+    if not path.is_file():
+        raise BenchError(f"{folder}: not a detector (no {SETTINGS}); make one: bench export RUN --to DIR")
+    try:
+        raw = read_json(path)
+    except RecursionError as error:
+        raise BenchError(f"{path}: not readable as JSON (nested too deeply)") from error
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise BenchError(f"{path}: schema_version: must be a whole number from 1, given {str(version)[:40]}")
+    if version > SCHEMA:
+        raise BenchError(
+            f"{path}: schema_version: {version} was written by a newer release; this one reads up to {SCHEMA}"
+        )
+    settings: Settings = validate(Settings, raw, str(path))
+    for name in (BACKBONE, BANK, *([NAMES] if NAMES in settings.files else [])):
+        _check_file(folder / name, settings.files.get(name))
+    return settings
+
+
+def _check_file(path: Path, expected: FileSum | None) -> None:
+    if expected is None:
+        raise BenchError(f"{path.parent / SETTINGS}: files: has no checksum of {path.name}")
+    if not path.is_file():
+        raise BenchError(f"{path}: is missing; export the detector again")
+    found = checksum(path)
+    if found.bytes != expected.bytes:
+        raise BenchError(f"{path}: has {found.bytes} bytes, {SETTINGS} says {expected.bytes}; export or copy it again")
+    if found.sha256 != expected.sha256:
+        raise BenchError(f"{path}: is not the file that was exported (sha256 {found.sha256[:12]}); copy it again")
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file, on the CPU."""
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except Exception as error:  # whatever the parser finds wrong
+        raise BenchError(f"{path}: not readable as safetensors ({(str(error).splitlines() or [''])[0]})") from error
+
+
+def read_names(path: Path, count: int) -> list[str]:
+    names = read_json(path)
+    if not isinstance(names, list) or len(names) != count or not all(isinstance(name, str) for name in names):
+        raise BenchError(f"{path}: not a list of {count} file names; export the detector again")
+    return names

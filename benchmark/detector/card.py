@@ -1,0 +1,105 @@
+"""The model card that goes with a detector: what it is, where it comes from, what it was measured to do."""
+
+from __future__ import annotations
+
+from benchmark.detector.artifact import Settings
+
+
+def model_card(settings: Settings) -> str:
+    """README.md of a detector."""
+    bank, threshold, figures = settings.bank, settings.threshold, settings.figures
+    interval = " to ".join(f"{100 * bound:.2f}%" for bound in threshold.rate_interval)
+    environment = settings.environment
+    quantile = " to ".join("beyond the held-out scores" if v is None else f"{v:.6g}" for v in threshold.value_interval)
+    packages = ", ".join(f"{name} {version}" for name, version in environment.get("packages", {}).items())
+    thinned = (
+        f" (k-means, one image a cluster, seed {bank.seed}), each\nweighted by the number of images that it stands for"
+        if bank.thinned
+        else ""
+    )
+    table = ["| OOD set | AUROC | found | n |", "| --- | ---: | ---: | ---: |"]
+    if bank.thinned:
+        table = ["| OOD set | AUROC, whole bank | AUROC | found | n |", "| --- | ---: | ---: | ---: | ---: |"]
+    for name, ood in figures.ood.items():
+        full = f" {ood.auroc_full_bank:.2f} |" if bank.thinned else ""
+        table.append(f"| {name} |{full} {ood.auroc:.2f} | {ood.found:.1f} | {ood.n} |")
+    data = [
+        f"| {key} | {seen.count} | {'yes' if seen.official else 'no'} | `{seen.fingerprint[:16]}` |"
+        for key, seen in settings.data.items()
+    ]
+    accuracy = ", ".join(f"{v:.1f}% (k = {k})" for k, v in figures.knn_accuracy.items() if v is not None)
+    accuracy = accuracy or "not known without labels"
+    newline = "\n"
+    arguments = "".join(f", {key}={value!r}" for key, value in settings.timm_args.items())
+    names = "\nIt holds the file names of its training images (names.json).\n" if "names.json" in settings.files else ""
+    return f"""# OOD detector from {settings.run}
+
+Tells images that are unlike its training images ({settings.in_dist}) from those that are like them. Trained without
+labels: method {settings.method}, negatives {settings.variant}.
+
+```sh
+bench score THIS-FOLDER IMAGES... > scores.csv
+```
+
+```python
+from benchmark import Detector
+
+detector = Detector.load("THIS-FOLDER")
+scores = detector.score(["a.png", "b.jpg"])  # larger = more OOD
+detector.is_ood(scores), detector.p_values(scores), detector.nearest(["a.png"], k=3)
+```
+
+The backbone alone, from this folder:
+
+```python
+timm.create_model({settings.backbone.backbone!r}, checkpoint_path="backbone.safetensors"{arguments})
+```
+
+## What it computes
+
+An image becomes RGB, is cut to its central square, brought to {settings.image_size}x{settings.image_size} by PIL's
+antialiased bicubic, then to {settings.view_size}x{settings.view_size} (the same filter), and normalised with ImageNet's
+mean and standard deviation. With f its feature (the class token of a vision transformer) and f_m those of the bank,
+
+    score = -log( mean_m exp(cos(f, f_m) / {settings.temperature:g}) )        larger = more OOD
+
+The bank has {bank.count} of {bank.of} training images{thinned}.
+{names}
+## Threshold
+
+An image is called OOD above {threshold.value:.6g}. Asked for: {100 * threshold.asked:g}% false alarms. It was set on
+the scores of {threshold.n} held-out ID images, the run's ID **test** set, with no OOD image. Expected false alarms
+among new ID images: {100 * threshold.rate:.2f}%; 95% interval of the true rate {interval} (exact).
+95% interval of the threshold that has the asked rate: {quantile}.
+
+## Measured
+
+AUROC in %, ID test set against each OOD set; found: share of the OOD set above the threshold, in %.
+
+{newline.join(table)}
+
+Sensitivity (AUROC of ID train against ID test): {figures.sensitivity:.2f}. k-NN accuracy: {accuracy}.
+The ID test set serves for the AUROC and for the threshold; no OOD set was used to choose anything in this export.
+Check of the export: {settings.checked}.
+
+## Where it comes from
+
+- run {settings.run}, id {settings.run_id}
+- recipe {settings.recipe_id}
+- source {environment.get("commit", "unknown")}; {packages or "packages unknown"}
+- trained on {environment.get("hardware", "unknown")} ({environment.get("device", "unknown")})
+
+| images | count | official | sha256 |
+| --- | ---: | --- | --- |
+{newline.join(data)}
+
+## Limits
+
+- It says how unlike the training images an image is, not what is wrong with it. Scores of another run, or of another
+  bank of this one, are not on one scale.
+- The false-alarm rate and the p-values hold for new images drawn as the ID test images were. Another camera, another
+  compression or another resize of the same things can raise every score: check with ID images of one's own.
+- What it finds depends on the kind of OOD image. Where the table says 50, it is blind; sets that sharpness or colour
+  alone can tell apart say little about content.
+- Detail below {settings.image_size} pixels a side, and everything outside the central square, is not seen.
+"""

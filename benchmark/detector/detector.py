@@ -1,0 +1,195 @@
+"""Use an exported detector from Python.
+
+    from benchmark import Detector
+    detector = Detector.load("my-detector")
+    scores = detector.score(["a.png", "b.jpg"])      # larger = more OOD
+    detector.is_ood(scores), detector.p_values(scores)
+
+Shapes: N images, S stored side in pixels, D features, M rows of the bank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from benchmark.data.prepare import read_picture, to_square
+from benchmark.detection.knn import nearest
+from benchmark.detection.scores import ood_scores
+from benchmark.detection.threshold import p_values
+from benchmark.detector.artifact import BACKBONE, BANK, NAMES, Settings, read_names, read_settings, read_tensors
+from benchmark.errors import BenchError
+from benchmark.models import build_backbone
+from benchmark.run import EMBED_BATCH, Runtime, find_device
+from benchmark.views import evaluation_view
+
+Images = Sequence[str | Path | Image.Image] | NDArray[np.uint8] | Tensor
+
+
+class Detector:
+    """An OOD detector as `bench export` writes it. Every score: larger = more OOD.
+
+    settings: what detector.json says. threshold: above it an image is called OOD. id_scores: float32 (n,), the scores
+    of the held-out ID images. index, label: int64 (M,), each bank row's place in the training split and its label (-1
+    unknown). names: the file of each bank row, or None.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        backbone: nn.Module,
+        bank: dict[str, Tensor],
+        names: list[str] | None = None,
+        device: torch.device | None = None,
+    ) -> None:
+        self.settings = settings
+        self.device = device or torch.device("cpu")
+        self.threshold = settings.threshold.value
+        self.id_scores: NDArray[np.float32] = bank["id_scores"].numpy()
+        self.index: NDArray[np.int64] = bank["index"].numpy()
+        self.label: NDArray[np.int64] = bank["label"].numpy()
+        self.names = names
+        self._backbone = backbone.to(self.device).eval().requires_grad_(False)
+        self._bank = bank["features"].to(self.device).float()
+        self._weights = bank.get("weights")
+
+    @classmethod
+    def load(cls, folder: str | Path, device: str = "auto") -> Detector:
+        """Read a detector folder. device: auto, cpu, cuda or cuda:N.
+
+        No file is run as code: safetensors and JSON alone are read. Raises BenchError, one line that names the file,
+        where one is missing, damaged, not what was exported, or of a newer schema.
+        """
+        folder = Path(folder)
+        settings = read_settings(folder)
+        place = find_device(Runtime(device=device))
+        size = settings.view_size
+        try:
+            backbone, width = build_backbone(settings.backbone, size, size, 0.0)
+        except BenchError as error:
+            raise BenchError(f"{folder / 'detector.json'}: backbone: {error}") from error
+        try:
+            backbone.load_state_dict(read_tensors(folder / BACKBONE))
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise BenchError(f"{folder / BACKBONE}: does not fit {settings.backbone.backbone} ({reason})") from error
+        bank = read_tensors(folder / BANK)
+        _check_bank(folder / BANK, bank, settings, width)
+        names = read_names(folder / NAMES, settings.bank.count) if NAMES in settings.files else None
+        return cls(settings, backbone, bank, names, place)
+
+    def score(self, images: Images, batch: int = EMBED_BATCH) -> NDArray[np.float32]:
+        """Scores (N,) of images: Eq. 6 of the paper as -log of the mean, larger = more OOD.
+
+        images: paths or PIL images of any size (or one of them), a uint8 array (N, H, W, 3), or a uint8 tensor
+        (N, 3, H, W). Other sizes than the run's stored one are brought to it as an import does: RGB, central square,
+        PIL's bicubic with antialias. batch: images a forward pass. Raises BenchError that names what cannot be read.
+        """
+        return self.score_features(self.features(images, batch))
+
+    def is_ood(self, scores: ArrayLike) -> NDArray[np.bool_]:
+        """Whether each score is above the threshold."""
+        return np.asarray(scores) > self.threshold
+
+    def p_values(self, scores: ArrayLike) -> NDArray[np.float64]:
+        """Conformal p-value of each score among the n held-out ID images: (1 + how many score as high) / (n + 1).
+
+        Small = unlike the ID images: for a new ID image P(p <= a) is at most a.
+        """
+        return p_values(self.id_scores, np.asarray(scores, dtype=np.float32))
+
+    def nearest(
+        self, images: Images, k: int = 3, batch: int = EMBED_BATCH
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Rows of the bank nearest to each image, nearest first, and their cosines: (N, k) both.
+
+        `self.index[row]` is the place in the training split, `self.label[row]` the label, `self.names[row]` the file.
+        """
+        return self.nearest_features(self.features(images, batch), k)
+
+    @torch.no_grad()
+    def features(self, images: Images, batch: int = EMBED_BATCH) -> Tensor:
+        """Features (N, D) as the run kept them: unit length, rounded to float16, here as float32 on the device."""
+        parts = [torch.empty(0, self._bank.shape[1], device=self.device)]
+        for squares in _batches(images, batch, self.settings.image_size):
+            pixels = torch.from_numpy(squares).permute(0, 3, 1, 2).contiguous().to(self.device)
+            raw = self._backbone(evaluation_view(pixels, self.settings.view_size)).float()
+            parts.append(nn.functional.normalize(raw, dim=1).half().float())  # as methods.base.Method.stored
+        return torch.cat(parts)
+
+    def score_features(self, features: Tensor) -> NDArray[np.float32]:
+        """Scores (N,) of what `features` gives."""
+        scores = ood_scores(features, self._bank, self.settings.temperature, weights=self._weights)
+        return scores.float().numpy()
+
+    def nearest_features(self, features: Tensor, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """`nearest` of what `features` gives."""
+        cosines, rows = nearest(features, self._bank, k)
+        return rows.cpu().numpy(), cosines.cpu().numpy()
+
+
+def square_of(image: str | Path | Image.Image, size: int) -> NDArray[np.uint8]:
+    """One image as an import stores it: (size, size, 3) uint8. Raises BenchError with the reason."""
+    if not isinstance(image, (str, Path, Image.Image)):
+        raise BenchError(f"images: a {type(image).__name__} among them; allowed are paths and PIL images")
+    try:
+        return to_square(image if isinstance(image, Image.Image) else read_picture(str(image)), size)
+    except Exception as error:  # PIL's readers raise whatever a broken file leads them to
+        what = "a PIL image" if isinstance(image, Image.Image) else str(image)
+        raise BenchError(f"{what}: not a readable image ({_reason(error)})") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _batches(images: Any, batch: int, size: int) -> Iterator[NDArray[np.uint8]]:
+    if isinstance(images, (str, Path, Image.Image)):
+        images = [images]
+    if isinstance(images, Tensor):
+        if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
+            raise BenchError(f"images: a tensor {images.dtype} {tuple(images.shape)}, allowed is uint8 (N, 3, H, W)")
+        images = images.permute(0, 2, 3, 1).cpu().numpy()
+    is_array = isinstance(images, np.ndarray)
+    if is_array and (images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8):
+        raise BenchError(f"images: an array {images.dtype} {images.shape}, allowed is uint8 (N, H, W, 3)")
+    for start in range(0, len(images), batch):
+        part = images[start : start + batch]
+        if is_array and part.shape[1:3] == (size, size):
+            yield np.array(part)  # a copy: torch wants memory that it may write to
+        elif is_array:
+            yield np.stack([to_square(Image.fromarray(np.ascontiguousarray(one)), size) for one in part])
+        else:
+            yield np.stack([square_of(one, size) for one in part])
+
+
+def _check_bank(path: Path, bank: dict[str, Tensor], settings: Settings, width: int) -> None:
+    """Raise BenchError unless the tensors are those that a bank has, in the sizes that detector.json says."""
+    rows = settings.bank.count
+    wanted: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {
+        "features": (torch.float16, (rows, width)),
+        "index": (torch.int64, (rows,)),
+        "label": (torch.int64, (rows,)),
+        "id_scores": (torch.float32, (settings.threshold.n,)),
+    }
+    if settings.bank.thinned:
+        wanted["weights"] = (torch.float32, (rows,))
+    if bank.keys() != wanted.keys():
+        raise BenchError(f"{path}: holds {', '.join(sorted(bank))}; wanted are {', '.join(sorted(wanted))}")
+    for name, (kind, shape) in wanted.items():
+        if bank[name].dtype != kind or bank[name].shape != shape:
+            given = f"{bank[name].dtype} {tuple(bank[name].shape)}"
+            raise BenchError(f"{path}: {name}: is {given}, wanted is {kind} {shape}")
+        if kind.is_floating_point and not bool(torch.isfinite(bank[name]).all()):
+            raise BenchError(f"{path}: {name}: holds NaN or infinity")
+    if settings.bank.thinned and not bool((bank["weights"] > 0).all()):
+        raise BenchError(f"{path}: weights: must be above 0")
