@@ -31,7 +31,7 @@ SKIP = (
     "set BENCH_TEST_SLURM=1 to run the tests on a real SLURM cluster (installs Debian packages slurmctld, slurmd, "
     f"munge, mariadb-server-core, ...; needs root); {unavailable() or 'possible here'}"
 )
-MEDIUM = 30  # epochs of five steps: several seconds of training on a core, long enough to be disturbed
+MEDIUM = 20  # epochs of five steps: several seconds of training on a core, long enough to be disturbed
 # `bench` in a process of its own, without the imports for a check that says nothing here.
 BENCH = [sys.executable, "-c", "from benchmark import cli; cli._check_backbones = lambda *_: None; cli.main()"]
 
@@ -65,10 +65,11 @@ class Lab:
         seeds: int = 1,
         epochs: int = 1,
         resources: dict[str, Any] | None = None,
-        **keys: Any,
+        model: dict[str, Any] | None = None,
     ) -> str:
         """Write a sweep file of tiny runs, one CPU each, and return its name."""
         base = json.loads(json.dumps(TINY))
+        base["model"] |= model or {}
         base["train"]["epochs"] = epochs
         base.pop("variant")
         content = {
@@ -76,7 +77,6 @@ class Lab:
             "grid": {"variant": variant or ["rot-in-dist"], "seed": list(range(seeds))},
             "references": [],
             "resources": {"gpus": 0, "cpus": 1, "memory_gb": 0.5, "hours": 0.25, **(resources or {})},
-            **keys,
         }
         (self.folder / name).write_text(yaml.safe_dump(content))
         return name
@@ -126,6 +126,9 @@ class Lab:
             self.until(f"{folder.name} is done", folder.record.exists, seconds)
         self.until("the queue is empty", lambda: not self.queue(), 60)
 
+    def log_of(self, folder: RunFolder) -> str:
+        return folder.log.read_text() if folder.log.exists() else ""
+
     def state(self, folder: RunFolder) -> str:
         """The line of `bench status` on this run."""
         out = self.bench("status", "--only", folder.name).out
@@ -168,7 +171,7 @@ def step_of(folder: RunFolder) -> int:
 
 def resumed_at(folder: RunFolder) -> list[int]:
     """The steps from which the run went on, as its log has them."""
-    lines = folder.log.read_text().splitlines()
+    lines = folder.log.read_text().splitlines() if folder.log.exists() else []
     return [int(line.split("resumed at step ")[1].split()[0]) for line in lines if "resumed at step " in line]
 
 

@@ -20,7 +20,7 @@ from conftest import Lab, record_of, resumed_at
 
 from benchmark.store import RunFolder
 
-RUNS = int(os.environ.get("BENCH_SOAK_RUNS", "10"))
+RUNS = int(os.environ.get("BENCH_SOAK_RUNS", "6"))
 SEED = int(os.environ.get("BENCH_SOAK_SEED", "0"))
 EPOCHS = 16  # of five steps
 CHECKPOINT_SECONDS = 1.0

@@ -104,7 +104,7 @@ def test_cancel_keeps_the_checkpoint_and_a_sweep_goes_on_from_it(lab: Lab) -> No
     assert not [line for line in lab.queue("%i %T") if line.startswith(first.read_job()["job"] + " ")]
     lab.submit(file)
     lab.until_done(first, second)
-    assert f"resumed at step {stopped.step} " in first.log.read_text()
+    assert f"resumed at step {stopped.step} " in lab.log_of(first)
     lab.assert_as_undisturbed(first)
 
 
