@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -25,6 +24,8 @@ def build_backbone(config: ModelConfig, global_size: int, local_size: int, drop_
     A vision transformer gets positions for `global_size` and interpolates them for other sizes; its feature is the
     class token. Raises BenchError when the name is unknown, an argument does not fit, or a view size does not.
     """
+    import timm  # three seconds, which a run without a backbone need not wait
+
     reserved = RESERVED_ARGS & config.args.keys()
     if reserved:
         raise BenchError(f"model.args: {', '.join(sorted(reserved))} cannot be set here; the benchmark sets it itself")

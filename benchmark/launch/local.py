@@ -149,7 +149,7 @@ def by_command(command: Callable[[Job, Slot], list[str]]) -> Launch:
 def warm_up(slot: Slot) -> multiprocessing.context.ForkServerContext:
     """Start the server that CPU runs are forked from, if it is not running: it imports while we go on."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["benchmark.run", "sklearn.metrics"])
+    context.set_forkserver_preload(["benchmark.run", "timm", "sklearn.metrics"])
     # The server inherits it at its start, when OpenMP and BLAS read it: all CPU slots have equally many threads.
     os.environ.update(slot.environment())
     forkserver.ensure_running()

@@ -112,10 +112,10 @@ def _processes() -> Iterator[tuple[int, int, set[bytes]]]:
             yield int(folder.name), parent, set(folder.joinpath("environ").read_bytes().split(b"\0"))
 
 
-def _kill(pids: Iterable[int]) -> None:
+def _kill(pids: Iterable[int], number: signal.Signals = signal.SIGKILL) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
 
 
 def _wait(what: str, ready: Callable[[], bool], log: Path, seconds: float = READY) -> None:
@@ -261,7 +261,10 @@ class Cluster:
         _kill([pid])
         _wait(f"slurmd of {node} does not die", lambda: not _alive(pid, "slurmd"), self._log(f"slurmd.{node}"))
         if with_jobs:
-            _kill(self._job_processes(node))
+            processes = self._job_processes(node)
+            # All stand still before the first is killed: a slurmstepd would still report how its job ended.
+            _kill(processes, signal.SIGSTOP)
+            _kill(processes)
 
     def start_slurmd(self, node: str) -> None:
         """Starts a node's slurmd if it does not run, and waits until the node takes jobs again."""

@@ -36,6 +36,19 @@ MEDIUM = 20  # epochs of five steps: several seconds of training on a core, long
 BENCH = [sys.executable, "-c", "from benchmark import cli; cli._check_backbones = lambda *_: None; cli.main()"]
 
 
+# The longest first, so that none of them is what a parallel session waits for at its end.
+LONG = ("soak", "in_one_life", "taken_for_dead", "machine_dies", "taken_over", "array_of_12", "full_disk", "time_limit")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def rank(item: pytest.Item) -> int:
+        return next((place for place, name in enumerate(LONG) if name in item.name), len(LONG))
+
+    here = Path(__file__).parent
+    ours = sorted((item for item in items if item.path.parent == here), key=rank)
+    items[:] = [item for item in items if item.path.parent != here] + ours
+
+
 @dataclass
 class Said:
     code: int
@@ -78,6 +91,15 @@ class Lab:
             "references": [],
             "resources": {"gpus": 0, "cpus": 1, "memory_gb": 0.5, "hours": 0.25, **(resources or {})},
         }
+        (self.folder / name).write_text(yaml.safe_dump(content))
+        return name
+
+    def no_op(self, name: str = "no-op.yaml", runs: int = 1, resources: dict[str, Any] | None = None) -> str:
+        """Write a sweep file of runs that train nothing and take no time but their start, and return its name."""
+        self.sweep(name, resources=resources)
+        content = yaml.safe_load((self.folder / name).read_text())
+        content["base"]["method"] = {"name": "image-statistics"}
+        content["grid"] = {"variant": ["none"], "eval.knn_temperature": [0.1 + i / 100 for i in range(runs)]}
         (self.folder / name).write_text(yaml.safe_dump(content))
         return name
 

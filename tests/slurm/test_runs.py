@@ -51,27 +51,29 @@ def test_preemption_by_a_higher_partition(make_lab: Callable[..., Lab], partitio
     lab.assert_as_undisturbed(folder)
 
 
-@pytest.mark.parametrize("how", ["scontrol requeue", "SIGKILL", "SIGTERM"])
-def test_put_back_or_killed(lab: Lab, how: str) -> None:
-    file = lab.sweep(epochs=MEDIUM)
+def test_put_back_terminated_and_killed_in_one_life(lab: Lab) -> None:
+    file = lab.sweep(epochs=2 * MEDIUM)
     lab.submit(file)
     folder = lab.run()
-    lab.until_training(folder)
     job = folder.read_job()["job"]
-    if how == "scontrol requeue":
-        lab.client("scontrol", "requeue", job)
-    elif how == "SIGTERM":  # how a cluster preempts that sends no warning: the job may still end by itself
-        lab.client("scancel", "--signal=TERM", job)
-    else:
-        before = step_of(folder)
-        os.kill(process_of(folder), signal.SIGKILL)
-        lab.until("the job is gone", lambda: not lab.queue())
-        assert "lost" in lab.state(folder)
-        lab.submit(file)
-        lab.until("it says where it goes on", lambda: resumed_at(folder))
-        assert resumed_at(folder)[0] >= before - 60
+
+    def next_start(number: int) -> None:
+        lab.until(f"start {number}", lambda: len(folder.read_attempts()) == number)
+        lab.until("it says where it goes on", lambda: len(resumed_at(folder)) == number - 1)
+
+    lab.until_training(folder)
+    lab.client("scontrol", "requeue", job)  # SIGTERM, and SIGKILL two seconds later
+    next_start(2)
+    lab.client("scancel", "--signal=TERM", job)  # a cluster that preempts without a warning: the job may still act
+    next_start(3)
+    assert "requeued 2x" in lab.state(folder)
+    os.kill(process_of(folder), signal.SIGKILL)
+    lab.until("the job is gone", lambda: not lab.queue())
+    assert "lost" in lab.state(folder)
+    lab.submit(file)
+    next_start(4)
     lab.until_done(folder)
-    assert len(folder.read_attempts()) == 2 and len(resumed_at(folder)) == 1
+    assert len(folder.read_attempts()) == 4 and resumed_at(folder) == sorted(resumed_at(folder))
     lab.assert_as_undisturbed(folder)
 
 
@@ -81,28 +83,31 @@ def process_of(folder: RunFolder) -> int:
     return int(holder["pid"])
 
 
-@pytest.mark.parametrize("machine_dies", [True, False])
-def test_node_failure(make_lab: Callable[..., Lab], machine_dies: bool) -> None:
-    """slurmd ends and SLURM takes the node for dead. If its processes live on, nobody may train beside them."""
+def test_a_machine_dies(make_lab: Callable[..., Lab]) -> None:
     lab = make_lab(accounting=True, dead_node=5)
-    epochs = MEDIUM if machine_dies else 9 * MEDIUM
-    lab.submit(lab.sweep(epochs=epochs))
+    lab.submit(lab.sweep(epochs=MEDIUM))
     folder = lab.run()
     lab.until_training(folder)
-    [node] = lab.queue("%N")
-    lab.cluster.kill_slurmd(node, with_jobs=machine_dies)
-    lab.until("SLURM sees it", lambda: any(node not in line for line in lab.queue("%T %N")), 60)
-    if not machine_dies:
-        assert process_of(folder)
-        lab.until("a second start has come", lambda: "waiting for it to end" in lab.log_of(folder), 90)
-        assert "running" in lab.state(folder)
-    lab.until_done(folder, seconds=400)
+    lab.cluster.kill_slurmd(lab.queue("%N")[0], with_jobs=True)
+    lab.until("SLURM sees it", lambda: "pending" in lab.state(folder).split(), 60)
+    lab.until_done(folder)
     attempts = folder.read_attempts()
-    if machine_dies:
-        assert len(attempts) == 2 and attempts[0]["node"] != attempts[1]["node"]
-        lab.assert_as_undisturbed(folder)
-    else:
-        assert len(attempts) == 1 and not resumed_at(folder), "two jobs were on one run"
+    assert len(attempts) == 2 and attempts[0]["node"] != attempts[1]["node"]
+    lab.assert_as_undisturbed(folder)
+
+
+def test_a_node_is_taken_for_dead_and_its_job_goes_on(lab: Lab) -> None:
+    """SLURM starts the job again elsewhere. Nobody may train beside the one that lives."""
+    lab.submit(lab.sweep(epochs=6 * MEDIUM))
+    folder = lab.run()
+    lab.until_training(folder)
+    node = lab.queue("%N")[0]
+    lab.cluster.kill_slurmd(node)
+    lab.client("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
+    lab.until("a second start has come", lambda: "waiting for it to end" in lab.log_of(folder))
+    assert "running" in lab.state(folder) and f"on {node}" in lab.state(folder)
+    lab.until_done(folder, seconds=300)
+    assert len(folder.read_attempts()) == 1 and not resumed_at(folder), "two jobs were on one run"
 
 
 def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(lab: Lab) -> None:
@@ -130,7 +135,7 @@ def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(lab: Lab) ->
 
 def test_a_run_that_was_suspended_notices_that_it_was_taken_over(lab: Lab) -> None:
     """Its lease expires while it sleeps; another job goes on with the run; woken, it writes nothing more."""
-    file = lab.sweep(epochs=3 * MEDIUM)
+    file = lab.sweep(epochs=2 * MEDIUM)
     lab.submit(file)
     folder = lab.run()
     lab.until_training(folder)
@@ -153,15 +158,13 @@ def test_a_run_that_was_suspended_notices_that_it_was_taken_over(lab: Lab) -> No
     lab.assert_as_undisturbed(folder)
 
 
-@pytest.mark.parametrize(("nodes", "tasks"), [(2, 1), (1, 2)])
-def test_two_processes_share_a_run(lab: Lab, nodes: int, tasks: int) -> None:
+def test_two_processes_on_two_nodes_share_a_run(lab: Lab) -> None:
     """Over gloo under srun; put back in mid-run, they go on together and end where one process ends."""
-    file = lab.sweep(epochs=MEDIUM, model={"drop_path": 0.0}, resources={"nodes": nodes, "tasks": tasks})
-    said = lab.submit(file).out
-    assert ("2 nodes of" if nodes == 2 else "2 processes of") in said
+    file = lab.sweep(epochs=MEDIUM, model={"drop_path": 0.0}, resources={"nodes": 2})
+    assert "2 nodes of 0 GPUs, 1 CPU" in lab.submit(file).out
     folder = lab.run()
     lab.until_training(folder)
-    assert lab.queue("%D %C") == [f"{nodes} 2"]
+    assert lab.queue("%D %C") == ["2 2"]
     lab.client("scancel", "--signal=USR2", folder.read_job()["job"])
     lab.until("they ask for another start", lambda: "requeued job" in lab.log_of(folder), 60)
     lab.until_done(folder)
@@ -169,7 +172,7 @@ def test_two_processes_share_a_run(lab: Lab, nodes: int, tasks: int) -> None:
     assert record_of(folder).environment["processes"] == 2
     alone = lab.undisturbed(folder)
     ours, theirs = load_file(folder.weights), load_file(alone.weights)
-    for name in ours:  # float32, another order of summation, 150 steps
+    for name in ours:  # float32, another order of summation, 100 steps
         np.testing.assert_allclose(ours[name], theirs[name], rtol=0, atol=2e-3, err_msg=name)
     mine, its = record_of(folder), record_of(alone)
     assert mine.training["losses"]["loss"] == pytest.approx(its.training["losses"]["loss"], rel=1e-3)

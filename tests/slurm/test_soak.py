@@ -22,7 +22,7 @@ from benchmark.store import RunFolder
 
 RUNS = int(os.environ.get("BENCH_SOAK_RUNS", "6"))
 SEED = int(os.environ.get("BENCH_SOAK_SEED", "0"))
-EPOCHS = 16  # of five steps
+EPOCHS = 12  # of five steps
 CHECKPOINT_SECONDS = 1.0
 
 # All of them in one process, which imports torch once.
