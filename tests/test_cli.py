@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -362,3 +364,52 @@ def test_the_whole_way_with_the_real_run(bench, tmp_path: Path) -> None:
     assert record is not None and set(record.ood) == {"other"}
     assert "nothing to do" in bench("sweep", "mine.yaml", "--only", "*image-statistics*").out
     assert "1 done" in bench("status").out
+
+
+def made_run(tmp_path: Path) -> RunFolder:
+    from benchmark import sweep as sweeps
+
+    item = sweeps.plan(sweeps.load(tmp_path / "mine.yaml"), tmp_path / "results", tmp_path / "data")[0]
+    assert item.folder is not None
+    item.folder.write_config(item.run.config)
+    return item.folder
+
+
+def test_logs_shows_a_runs_log_and_what_slurm_wrote(bench, tmp_path: Path) -> None:
+    folder = made_run(tmp_path)
+    said = bench("logs", folder.name)
+    assert said.code == 2 and "has written no log yet" in said.err
+    folder.log.write_text("first\nsecond\n")
+    assert bench("logs", folder.name).out == "first\nsecond\n"
+    assert bench("logs", f"{folder.name[:-3]}*", "-n", "1").out == "second\n"
+    assert bench("logs", f"results/{folder.name}", "--follow").out == "first\nsecond\n"  # nothing runs: it ends
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/7_0_0_log.err").write_text("srun: error: no such node\n")
+    (tmp_path / "sub/7_0_0_log.out").touch()
+    folder.write_job({"name": "s", "index": 0, "job": "7_0", "folder": str(tmp_path / "sub"), "cancelled": 1.0})
+    assert bench("logs", folder.name).out.endswith("7_0_0_log.err\nsrun: error: no such node\n")
+    said = bench("logs", "nothing-like-it")
+    assert said.code == 2 and f"matches no run in results; there are {folder.name}" in said.err
+
+
+def test_cancel_ends_a_process_of_this_host_and_no_other(bench, tmp_path: Path) -> None:
+    folder = made_run(tmp_path)
+    said = bench("cancel", "mine.yaml")
+    assert said.code == 0 and "0 of 1 runs cancelled: no other is queued or running" in said.out
+    with subprocess.Popen(["sleep", "60"]) as process, subprocess.Popen(["sleep", "60"]) as bystander:
+        holder = {"host": socket.gethostname(), "pid": process.pid, "token": "x", "job": ""}
+        folder.lease.write_text(json.dumps(holder))
+        assert "1 of 1 runs cancelled" in bench("cancel", folder.name).out
+        assert process.wait(10) == -signal.SIGINT and bystander.poll() is None
+        bystander.kill()
+    folder.lease.write_text(json.dumps({"host": "elsewhere", "node": "node7", "pid": 1, "job": "12"}))
+    said = bench("cancel", folder.name)
+    assert "not ended" in said.out and "node7, process 1, job 12" in said.out and "0 of 1 runs" in said.out
+
+
+def test_a_broken_site_file_is_one_line(bench, tmp_path: Path) -> None:
+    (tmp_path / "site.yaml").write_text("always: {partitions: gpu}\n")
+    said = bench("sweep", "mine.yaml", "--site", "site.yaml", "--dry-run")
+    assert said.code == 2 and "site.yaml" in said.err and "did you mean 'partition'" in said.err
+    said = bench("sweep", "mine.yaml", "--site", "none.yaml")
+    assert said.code == 2 and "none.yaml: no such file" in said.err
