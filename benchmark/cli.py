@@ -165,11 +165,12 @@ def sweep(
         submitted, failed = _start(plan, use_slurm, dry_run, retry_failed, jobs, results, root, checkpoint_every)
     if dry_run:
         return
+    again = "".join(f" --set {shlex.quote(text)}" for text in set_ or [])
     if use_slurm and wait:
         failed |= _follow(plan, results, root)
     elif submitted:
-        _say(f"Watch them: bench status {plan.path}{_results_option(results)}")
-    _say(f"See the results: bench report --all --sweep {file}{_results_option(results)}")
+        _say(f"Watch them: bench status {plan.path}{again}{_results_option(results)}")
+    _say(f"See the results: bench report --all --sweep {file}{again}{_results_option(results)}")
     if failed:
         raise typer.Exit(FAILED)
 

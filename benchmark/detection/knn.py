@@ -72,7 +72,7 @@ def nearest(features: Tensor, bank: Tensor, k: int, chunk_bytes: int = CHUNK_BYT
             best, which = _nearest(part.stop - part.start, blocks, rows, k)
             cosines.append(best)
             found.append(which)
-    return torch.cat(cosines), torch.cat(found)
+    return torch.cat(cosines).clamp(max=1), torch.cat(found)
 
 
 def _nearest(count: int, blocks: Iterator[Block], bank_labels: Tensor, k: int) -> tuple[Tensor, Tensor]:
