@@ -1,41 +1,16 @@
-"""What several test files need: tiny images on disk, a tiny run, and the user's real images where there are some."""
+"""What several test files need: tiny images on disk, and the user's real images where there are some."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from benchmark.config import RunConfig, validate
 from benchmark.data.images import write_set
-
-TINY: dict[str, Any] = {
-    "in_dist": "mini",
-    "variant": "combined",
-    "data": {"sources": {"imagenet": "mini-aux", "dti": "mini-aux"}},
-    "model": {
-        "backbone": "vit_tiny_patch16_224",
-        "args": {"patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2},
-    },
-    "views": {"global_size": 32, "local_size": 16, "local_views": 2},
-    "method": {"classes": 16, "head_hidden": 16, "head_bottleneck": 8},
-    "train": {"epochs": 2, "batch": 8, "warmup_epochs": 0.5},
-    "eval": {"ood": ["mini-ood"], "knn": [5]},
-}
-
-
-def tiny(**changes: Any) -> RunConfig:
-    """The tiny run with some top-level keys replaced; a mapping is laid over the one below it."""
-    raw = dict(TINY)
-    for key, value in changes.items():
-        raw[key] = {**raw[key], **value} if isinstance(value, dict) and isinstance(raw.get(key), dict) else value
-    config: RunConfig = validate(RunConfig, raw, "test")
-    return config
 
 
 @pytest.fixture(scope="session")

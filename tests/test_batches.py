@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from conftest import tiny
+from tiny_runs import tiny
 
 from benchmark.batches import Batches, DeviceImages, limited
 from benchmark.config import RunConfig

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import TINY, tiny
+from tiny_runs import TINY, tiny
 
 from benchmark import config as config_module
 from benchmark import yamlfile

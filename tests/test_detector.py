@@ -21,9 +21,9 @@ import pytest
 import safetensors.torch
 import timm
 import torch
-from conftest import TINY, tiny
 from PIL import Image
 from sklearn.metrics import roc_auc_score
+from tiny_runs import TINY, tiny
 
 from benchmark import Detector, cli
 from benchmark.config import RunConfig, validate

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from conftest import tiny
+from tiny_runs import tiny
 
 from benchmark import methods, schedules
 from benchmark.config import DinoConfig

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TINY, tiny
 from safetensors.torch import load_file
 from test_training import prepare
+from tiny_runs import TINY, tiny
 
 from benchmark import yamlfile
 from benchmark.batches import Batches, DeviceImages

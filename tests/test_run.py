@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TINY, tiny
 from sklearn.metrics import roc_auc_score
+from tiny_runs import TINY, tiny
 
 from benchmark import run as main_path
 from benchmark import yamlfile

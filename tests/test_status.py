@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import tiny
+from tiny_runs import tiny
 
 from benchmark.launch.status import QueuedJob, Row, counts, rows_of_folders
 from benchmark.store import RunFolder, Status

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import tiny
+from tiny_runs import tiny
 
 from benchmark import files, store
 from benchmark.errors import BenchError

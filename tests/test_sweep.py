@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import TINY
+from tiny_runs import TINY
 
 from benchmark import sweep as sweeps
 from benchmark import yamlfile

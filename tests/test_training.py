@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import tiny
+from tiny_runs import tiny
 
 from benchmark import methods, training
 from benchmark.batches import Batches, DeviceImages
@@ -77,7 +77,7 @@ CHILD = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from conftest import tiny
+from tiny_runs import tiny
 from benchmark.run import Runtime, run
 run(tiny(train={{"epochs": 6}}, model={{"drop_path": 0.2}}), Path(sys.argv[1]), Path(sys.argv[2]),
     Runtime(device="cpu", threads=1, checkpoint_seconds=0))

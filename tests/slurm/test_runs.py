@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import MEDIUM, Lab, record_of, resumed_at, step_of
+from lab import MEDIUM, Lab, record_of, resumed_at, step_of
 from safetensors.numpy import load_file
 
 from benchmark.store import RunFolder

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 
-from conftest import Lab, record_of, resumed_at
+from lab import Lab, record_of, resumed_at
 
 from benchmark.store import RunFolder
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from conftest import BENCH, MEDIUM, Lab, record_of
+from lab import BENCH, MEDIUM, Lab, record_of
 
 import benchmark
 
@@ -29,12 +29,12 @@ def test_array_of_12_over_two_nodes_three_at_a_time(make_lab: Callable[..., Lab]
         assert time.monotonic() - begun < 240
         time.sleep(0.2)
     last = max(folder.record.stat().st_mtime for folder in lab.runs()) - (time.time() - (time.monotonic() - begun))
-    print(f"\n12 runs: first running after {first:.1f} s, last record after {last:.1f} s")
     assert most == 3 and nodes == {"node1", "node2"}
     assert [len(folder.read_attempts()) for folder in lab.runs()] == [1] * 12
     assert "12 runs: 12 done" in lab.bench("status", file).out
     lab.until("sacct knows", lambda: set(lab.client("sacct", "-nXPo", "State").split()) == {"COMPLETED"}, 20)
     assert "nothing to do" in lab.submit(file).out
+    print(f"\n12 runs: first running after {first:.1f} s, last record after {last:.1f} s")
 
 
 def test_arrays_are_cut_at_the_clusters_limit(make_lab: Callable[..., Lab]) -> None:
