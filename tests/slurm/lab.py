@@ -109,7 +109,7 @@ class Lab:
             if time.monotonic() > end:
                 logs = "\n".join(f"{f.name}: {f.log.read_text()[-1500:]}" for f in self.runs() if f.log.exists())
                 raise AssertionError(f"not within {seconds:.0f} s: {what}\n{self.queue()}\n{logs}")
-            time.sleep(0.2)
+            time.sleep(0.5)  # more often, and asking costs the runs their cores
         return value
 
     def until_training(self, folder: RunFolder, step: int = 10) -> None:

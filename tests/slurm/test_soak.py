@@ -20,9 +20,9 @@ from lab import Lab, record_of, resumed_at
 
 from benchmark.store import RunFolder
 
-RUNS = int(os.environ.get("BENCH_SOAK_RUNS", "6"))
+RUNS = int(os.environ.get("BENCH_SOAK_RUNS", "5"))
 SEED = int(os.environ.get("BENCH_SOAK_SEED", "0"))
-EPOCHS = 24  # of five steps
+EPOCHS = 16  # of five steps
 CHECKPOINT_SECONDS = 0.5
 
 # All of them in one process, which imports torch once.
@@ -54,7 +54,7 @@ class Trouble:
             ]
             if training:
                 return self.chance.choice(training)
-            time.sleep(0.1)
+            time.sleep(0.3)
         return None
 
     def requeue(self) -> bool:
