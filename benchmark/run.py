@@ -251,7 +251,7 @@ def _train_or_load(method: Method, run: Context) -> dict[str, Any]:
         ranks=run.ranks,
         checkpoint_seconds=run.runtime.checkpoint_seconds,
         should_stop=run.should_stop,
-        before_save=run.check_lease,
+        before_write=run.check_lease,
         report=run.reporter.progress,
         say=run.reporter.say,
     )

@@ -65,14 +65,14 @@ def train(
     ranks: Ranks = ALONE,
     checkpoint_seconds: float = 300.0,
     should_stop: Callable[[], bool] = lambda: False,
-    before_save: Callable[[], None] = lambda: None,
+    before_write: Callable[[], None] = lambda: None,
     report: Callable[[Progress], None] = lambda progress: None,
     say: Callable[[str], None] = print,
 ) -> Summary:
     """Train `method`, continuing from the checkpoint in `folder` where there is one.
 
     identity: the run's id; a checkpoint of another run is refused. checkpoint_seconds: 0 saves after every step.
-    before_save: may raise to forbid a checkpoint (another process has taken the run over).
+    before_write: may raise to forbid a checkpoint or metrics (another process has taken the run over).
     ranks: who computes each step together; rank 0 alone reads and writes the folder and calls `report`.
     Raises NonFiniteLoss naming the step, Stopped after saving when `should_stop` says so on any rank, RankLost when
     another rank is gone, BenchError when no checkpoint in the folder can be read or ranks cannot share the training.
@@ -136,6 +136,7 @@ def train(
         window.clear()
         if not ranks.is_main:
             return
+        before_write()
         with open(metrics, "a") as stream:
             stream.write(json.dumps(line) + "\n")
         report(
@@ -149,7 +150,7 @@ def train(
 
     def save() -> None:
         nonlocal last_save
-        before_save()
+        before_write()
         flush()
         content = {
             "identity": identity,

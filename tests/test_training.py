@@ -23,6 +23,7 @@ from benchmark.config import RunConfig
 from benchmark.data.images import load
 from benchmark.errors import BenchError
 from benchmark.methods.base import Method
+from benchmark.store import RunIsHeld
 from benchmark.training import NonFiniteLoss, Stopped, load_checkpoint, save_checkpoint, train
 
 CPU = torch.device("cpu")
@@ -65,6 +66,21 @@ def test_stopping_and_resuming_after_any_step_gives_the_same_weights(tmp_path: P
         assert same_weights(whole, resumed) and again.resumed == 1 and again.losses == pytest.approx(summary.losses)
         steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
         assert steps == list(range(1, 11))
+
+
+def test_nothing_more_is_written_once_writing_is_forbidden(tmp_path: Path, mini_data: Path) -> None:
+    folder, calls = tmp_path / "run", 0
+
+    def before_write() -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 3:
+            raise RunIsHeld("another process has the run")
+
+    with pytest.raises(RunIsHeld):
+        fit(tiny(), mini_data, folder, before_write=before_write, checkpoint_seconds=1e9)
+    steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [1, 2, 3] and not list(folder.glob("checkpoint*"))
 
 
 def test_other_seed_other_weights(tmp_path: Path, mini_data: Path) -> None:
