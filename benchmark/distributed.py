@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import threading
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -212,8 +213,9 @@ def from_environment(variables: Mapping[str, str] = os.environ) -> Ranks:
         return Ranks(*place("RANK", "WORLD_SIZE", "LOCAL_RANK"), f"{text('MASTER_ADDR')}:{number('MASTER_PORT')}")
     if "SLURM_PROCID" in variables and variables.get("SLURM_STEP_NUM_TASKS", "1") != "1":
         host = variables.get("MASTER_ADDR") or first_host(text("SLURM_STEP_NODELIST"))
-        # Jobs, and steps of a job, may share a node.
-        port = 20_000 + (number("SLURM_JOB_ID") + 7919 * number("SLURM_STEP_ID")) % 40_000
+        # Jobs, steps of a job and other people's jobs may share a node; below the ports of outgoing connections.
+        parts = ("SLURM_JOB_NAME", "SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT")
+        port = 10_000 + zlib.crc32(" ".join(variables.get(part, "") for part in parts).encode()) % 10_000
         port = number("MASTER_PORT") if variables.get("MASTER_PORT") else port
         return Ranks(*place("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"), f"{host}:{port}")
     return ALONE

@@ -350,8 +350,7 @@ STEP = {
         (ALLOCATION, ALONE),  # typed in the shell of `salloc --ntasks 4`
         (BATCH_SCRIPT, ALONE),  # in an sbatch script, not under srun
         ({**STEP, "SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1"}, ALONE),  # a shell that salloc starts as a step
-        (STEP, Ranks(2, 4, 0, "gpu07:50123")),
-        ({**STEP, "SLURM_JOB_ID": "30000", "SLURM_STEP_ID": "3"}, Ranks(2, 4, 0, "gpu07:33757")),
+        ({**STEP, "MASTER_PORT": "5"}, Ranks(2, 4, 0, "gpu07:5")),
         ({**STEP, "MASTER_ADDR": "ib7", "MASTER_PORT": "1234", "WORLD_SIZE": "4"}, Ranks(2, 4, 0, "ib7:1234")),
         ({**STEP, **TORCHRUN}, Ranks(3, 8, 1, "gpu1:29500")),  # torchrun started by srun
         ({**STEP, "RANK": "0", "WORLD_SIZE": "1"}, ALONE),  # the local queue under srun
@@ -359,6 +358,17 @@ STEP = {
 )
 def test_who_this_process_is(variables: dict[str, str], expected: Ranks) -> None:
     assert from_environment(variables) == expected
+
+
+def test_ranks_agree_on_a_port_that_differs_from_job_to_job() -> None:
+    def port(**changes: str) -> int:
+        host, _, number = from_environment({**STEP, **changes}).master.partition(":")
+        assert host == "gpu07" and 10_000 <= int(number) < 20_000
+        return int(number)
+
+    assert port(SLURM_PROCID="0") == port(SLURM_PROCID="3", SLURM_LOCALID="1")
+    others = [{"SLURM_JOB_ID": "70124"}, {"SLURM_STEP_ID": "1"}, {"SLURM_RESTART_COUNT": "1"}, {"SLURM_JOB_NAME": "b"}]
+    assert len({port(), *(port(**other) for other in others)}) == 5
 
 
 def test_the_local_queue_starts_single_processes_wherever_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,9 +25,9 @@ def test_time_limit_then_requeue_then_the_end(lab: Lab) -> None:
     lab.until("the job is warned and asks for another start", lambda: "requeued job" in lab.log_of(folder), 150)
     saved = folder.read_status()
     assert saved is not None and saved.state == "interrupted" and 0 < saved.step < 200 * MEDIUM
-    lab.until("it goes on", lambda: len(folder.read_attempts()) == 2, 60)
-    lab.until("it says where", lambda: resumed_at(folder) == [saved.step], 60)
-    assert "requeued 1x" in lab.state(folder)
+    lab.until("it goes on", lambda: len(folder.read_attempts()) >= 2, 60)
+    lab.until("it says where", lambda: resumed_at(folder), 120)  # on a busy machine not before the next warning
+    assert resumed_at(folder)[0] == saved.step and "requeued " in lab.state(folder)
     lab.bench("cancel", folder.name)
     # The rest needs no clock: what is left of so long a training is another test's.
 
@@ -179,7 +179,7 @@ def test_two_processes_on_two_nodes_share_a_run(lab: Lab) -> None:
 
 
 def test_when_one_of_two_processes_dies_the_run_is_told_and_goes_on(lab: Lab) -> None:
-    file = lab.sweep(epochs=MEDIUM, resources={"nodes": 2})
+    file = lab.sweep(epochs=4 * MEDIUM, resources={"nodes": 2})
     lab.submit(file)
     folder = lab.run()
     lab.until_training(folder)
