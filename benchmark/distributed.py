@@ -24,7 +24,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from benchmark.errors import BenchError
+from benchmark.errors import BenchError, first_line
 
 # For finding each other and for each exchange. A process that dies is noticed at once, by its closed connections; this
 # is for one that hangs or whose host is gone, and longer than rank 0 takes for a checkpoint on a slow disk.
@@ -249,5 +249,5 @@ def _in_disorder(error: BaseException) -> bool:
 
 def _reason(error: Exception) -> str:
     """The first line of torch's complaint, without the place in its source."""
-    line = (str(error).splitlines() or [type(error).__name__])[0]
+    line = first_line(error)
     return re.sub(r"^\[\S+:\d+\]\s*", "", line).rstrip(".")

@@ -1,4 +1,4 @@
-"""The one exception that a user is meant to see."""
+"""The one exception that a user is meant to see, and what goes into its line."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ class BenchError(Exception):
 
     The line names the file or thing, the key, what was given and what is allowed.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an exception says, or its type's name where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def unknown(kind: str, given: object, allowed: Iterable[str]) -> str:

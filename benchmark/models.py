@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmark.config import DinoConfig, ModelConfig
-from benchmark.errors import BenchError, unknown
+from benchmark.errors import BenchError, first_line, unknown
 
 # The benchmark's own: a run starts from scratch, and `drop_path` has its own key.
 RESERVED_ARGS = {"pretrained", "checkpoint_path", "pretrained_cfg", "num_classes", "drop_path_rate"}
@@ -42,7 +42,7 @@ def build_backbone(config: ModelConfig, global_size: int, local_size: int, drop_
         except TypeError:
             model = timm.create_model(config.backbone, **(arguments | config.args))
     except Exception as error:
-        raise BenchError(f"model.args: {config.args} do not fit {config.backbone}: {_first_line(error)}") from error
+        raise BenchError(f"model.args: {config.args} do not fit {config.backbone}: {first_line(error)}") from error
     model.eval()
     for size in {global_size, local_size}:
         try:
@@ -50,7 +50,7 @@ def build_backbone(config: ModelConfig, global_size: int, local_size: int, drop_
                 features = model(torch.zeros(1, 3, size, size))
         except Exception as error:
             raise BenchError(
-                f"model.backbone: {config.backbone} cannot take views of {size} pixels: {_first_line(error)}"
+                f"model.backbone: {config.backbone} cannot take views of {size} pixels: {first_line(error)}"
             ) from error
         if features.ndim != 2:
             raise BenchError(
@@ -58,10 +58,6 @@ def build_backbone(config: ModelConfig, global_size: int, local_size: int, drop_
                 "not one feature vector an image"
             )
     return model.train(), int(features.shape[1])
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _shorten(text: str) -> str:

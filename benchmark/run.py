@@ -34,7 +34,7 @@ from benchmark.data.images import ImageSet, load
 from benchmark.detection.knn import knn_accuracy
 from benchmark.detection.metrics import ood_metrics, sensitivity
 from benchmark.distributed import ALONE, Ranks
-from benchmark.errors import BenchError
+from benchmark.errors import BenchError, first_line
 from benchmark.files import atomic_write
 from benchmark.methods.base import Method
 from benchmark.provenance import source_commit
@@ -281,9 +281,7 @@ def _load_weights(method: Method, run: Context) -> dict[str, Any]:
             training: dict[str, Any] = json.loads(stream.metadata()["training"])
         method.load_final_state(safetensors.torch.load_file(weights, device=str(run.device)))
     except Exception as error:
-        raise BenchError(
-            f"{weights}: broken weights ({str(error).splitlines()[0]}); delete the file to train again"
-        ) from error
+        raise BenchError(f"{weights}: broken weights ({first_line(error)}); delete the file to train again") from error
     return training
 
 
@@ -477,7 +475,7 @@ def find_device(runtime: Runtime) -> torch.device:
         if runtime.ranks.world > 1 and device.type == "cuda":
             torch.cuda.set_device(device)
     except (RuntimeError, AssertionError) as error:
-        raise BenchError(f"--device {runtime.device}: not to be had here ({str(error).splitlines()[0]})") from error
+        raise BenchError(f"--device {runtime.device}: not to be had here ({first_line(error)})") from error
     return device
 
 

@@ -18,7 +18,7 @@ from benchmark import schedules
 from benchmark.batches import Batches, derive_seed
 from benchmark.config import TrainConfig
 from benchmark.distributed import ALONE, Ranks
-from benchmark.errors import BenchError
+from benchmark.errors import BenchError, first_line
 from benchmark.files import atomic_write
 from benchmark.methods.base import Method, Moment
 
@@ -276,7 +276,7 @@ def load_checkpoint(path: Path, identity: str, say: Callable[[str], None] = prin
         try:
             content = _read_checkpoint(candidate)
         except Exception as error:
-            say(f"{candidate}: broken checkpoint ({_one_line(error)}); trying the one before")
+            say(f"{candidate}: broken checkpoint ({first_line(error)}); trying the one before")
             continue
         if content["identity"] != identity:
             raise BenchError(f"{candidate}: belongs to another run ({content['identity'][:8]}, not {identity[:8]})")
@@ -296,10 +296,6 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
         raise ValueError("its checksum does not match")
     content: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     return content
-
-
-def _one_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _truncate(metrics: Path, step: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from benchmark.errors import BenchError
+from benchmark.errors import BenchError, first_line
 
 
 class _Loader(yaml.SafeLoader):
@@ -55,7 +55,7 @@ def parse(text: str, origin: str) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{origin}:{mark.line + 1}:{mark.column + 1}" if mark else origin
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        problem = getattr(error, "problem", None) or first_line(error)
         raise BenchError(f"{where}: {problem}") from error
 
 

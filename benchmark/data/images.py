@@ -24,7 +24,7 @@ import PIL
 
 from benchmark import files
 from benchmark.data import catalog, synthetic
-from benchmark.errors import BenchError
+from benchmark.errors import BenchError, first_line
 
 SCHEMA = 1
 SPLITS = ("train", "test", "aux")
@@ -291,7 +291,7 @@ def _read_array(path: Path) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise BenchError(f"{path}: not a readable array ({reason}); delete its folder and get the set again") from error
 
 

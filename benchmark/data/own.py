@@ -23,7 +23,7 @@ from PIL import Image
 
 from benchmark.data import catalog, duplicates, images
 from benchmark.data.prepare import SUFFIXES, UNREADABLE, image_files, read_picture, to_square
-from benchmark.errors import BenchError
+from benchmark.errors import BenchError, first_line
 
 ID_FOLDERS = ("in", "id", "in-dist", "in_dist", "train")
 AUX_FOLDERS = ("aux", "auxiliary")
@@ -304,7 +304,7 @@ def _load(source: Source, size: int, root: Path, tick: Tick) -> Loaded:
             picture = read_picture(path)
             return to_square(picture, size), picture.size, kind
         except UNREADABLE as error:
-            broken.append(f"{path} ({(str(error).splitlines() or [type(error).__name__])[0]})")
+            broken.append(f"{path} ({first_line(error)})")
             return None
 
     with tempfile.TemporaryFile(dir=root) as scratch, ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -21,7 +21,7 @@ from PIL import Image, ImageOps
 from benchmark import files
 from benchmark.data import catalog, images
 from benchmark.data.images import ImageSet
-from benchmark.errors import BenchError, unknown
+from benchmark.errors import BenchError, first_line, unknown
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
@@ -114,7 +114,7 @@ def _store(
         try:
             return to_square(pictures.open(index), size, first)
         except UNREADABLE as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             skipped.append(f"{pictures.name(index)} ({reason})")
             return None
 
@@ -205,7 +205,7 @@ def _from_torchvision(base: str, folder: Path, download: bool, info: catalog.Set
     except BenchError:
         raise
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, ImportError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0]
+        reason = first_line(error).split(". ")[0]
         trouble = "download failed" if download else f"not the official, unpacked files of {info.title}"
         raise BenchError(f"{folder}: {trouble} ({reason}); {info.how_to_get}") from error
 
@@ -389,7 +389,7 @@ def _dti(source: Path) -> list[Pictures]:
     try:
         array = np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise BenchError(f"{file}: not a readable array ({(str(error).splitlines() or ['empty'])[0]})") from error
+        raise BenchError(f"{file}: not a readable array ({first_line(error)})") from error
     if array.ndim != 4 or array.shape[1:] != (32, 32, 3) or array.dtype != np.uint8:
         raise BenchError(f"{file}: holds {array.dtype} {array.shape}, not uint8 (N, 32, 32, 3)")
     return [_array_pictures("aux", array, np.full(len(array), -1), file.name, None)]
@@ -489,7 +489,7 @@ def _own_npz(file: Path, split: str, size: int, classes: list[str] | None) -> Pi
                     raise BenchError(f"{file}: no array {key!r} inside; it has {', '.join(archive.files) or 'none'}")
             pixels, labels = archive["images"], archive["labels"]
     except _NPZ_BROKEN as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise BenchError(f"{file}: not a readable npz ({reason})") from error
     if pixels.dtype != np.uint8 or pixels.shape[1:] != (size, size, 3):
         raise BenchError(f"{file}: images are {pixels.dtype} {pixels.shape}, not uint8 (N, {size}, {size}, 3)")

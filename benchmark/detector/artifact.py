@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from benchmark.config import ModelConfig, Positive, PositiveInt, Strict, validate
-from benchmark.errors import BenchError
+from benchmark.errors import BenchError, first_line
 from benchmark.files import read_json
 from benchmark.store import SetInRecord
 
@@ -144,7 +144,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except Exception as error:  # whatever the parser finds wrong
-        raise BenchError(f"{path}: not readable as safetensors ({(str(error).splitlines() or [''])[0]})") from error
+        raise BenchError(f"{path}: not readable as safetensors ({first_line(error)})") from error
 
 
 def read_names(path: Path, count: int) -> list[str]:

@@ -25,7 +25,7 @@ from benchmark.detection.knn import nearest
 from benchmark.detection.scores import ood_scores
 from benchmark.detection.threshold import p_values
 from benchmark.detector.artifact import BACKBONE, BANK, NAMES, Settings, read_names, read_settings, read_tensors
-from benchmark.errors import BenchError
+from benchmark.errors import BenchError, first_line
 from benchmark.models import build_backbone
 from benchmark.run import EMBED_BATCH, Runtime, find_device
 from benchmark.views import evaluation_view
@@ -149,7 +149,7 @@ def square_of(image: str | Path | Image.Image, size: int) -> NDArray[np.uint8]:
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return first_line(error)
 
 
 def _batches(images: Any, batch: int, size: int) -> Iterator[NDArray[np.uint8]]:

@@ -33,7 +33,7 @@ from benchmark.detector import artifact
 from benchmark.detector.artifact import BACKBONE, BANK, CARD, NAMES, SETTINGS, Settings
 from benchmark.detector.card import model_card
 from benchmark.detector.detector import Detector
-from benchmark.errors import BenchError, unknown
+from benchmark.errors import BenchError, first_line, unknown
 from benchmark.files import atomic_write, write_json
 from benchmark.methods.base import Method
 from benchmark.store import Record, RunFolder, all_runs
@@ -206,7 +206,7 @@ def trained_method(config: RunConfig, folder: RunFolder) -> Method:
         try:
             method.load_final_state(safetensors.torch.load_file(folder.weights))
         except Exception as error:
-            raise BenchError(f"{folder.weights}: broken weights ({str(error).splitlines()[0]})") from error
+            raise BenchError(f"{folder.weights}: broken weights ({first_line(error)})") from error
     return method
 
 
@@ -286,7 +286,7 @@ def _kept(path: Path) -> dict[str, Tensor]:
         with np.load(path, allow_pickle=False) as archive:
             return {key: torch.from_numpy(archive[key]) for key in archive.files}
     except Exception as error:  # numpy and zipfile raise whatever a broken file leads them to
-        raise BenchError(f"{path}: not a readable npz ({(str(error).splitlines() or [''])[0]})") from error
+        raise BenchError(f"{path}: not a readable npz ({first_line(error)})") from error
 
 
 def _timm_arguments(config: RunConfig, weights: Path) -> dict[str, Any]:

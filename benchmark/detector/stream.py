@@ -25,7 +25,7 @@ from PIL import Image
 
 from benchmark.data.prepare import SUFFIXES, read_picture
 from benchmark.detector.detector import Detector, square_of
-from benchmark.errors import BenchError
+from benchmark.errors import BenchError, first_line
 
 if TYPE_CHECKING:
     from benchmark.report.gallery import GalleryItem
@@ -179,7 +179,7 @@ def _npz_images(path: str) -> np.ndarray:
             images: np.ndarray = archive["images"]
             return images
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise BenchError(f"not a readable npz with `images` ({reason})") from error
 
 
