@@ -20,7 +20,7 @@ from benchmark.config import TrainConfig
 from benchmark.distributed import ALONE, Ranks
 from benchmark.errors import BenchError, first_line
 from benchmark.files import atomic_write
-from benchmark.methods.base import Method, Moment
+from benchmark.methods.base import Batch, Method, Moment
 
 
 class NonFiniteLoss(BenchError):
@@ -82,7 +82,7 @@ def train(
     steps_per_epoch = batches.steps_per_epoch
     steps = config.epochs * steps_per_epoch
     modules = method.modules()
-    optimiser = _optimiser(method)
+    optimiser = make_optimiser(method)
     step, summary = 0, Summary(steps=steps, epochs=config.epochs)
     metrics, checkpoint = folder / "metrics.jsonl", folder / "checkpoint.pt"
     saved = ranks.from_main(lambda: load_checkpoint(checkpoint, identity, say))
@@ -170,18 +170,8 @@ def train(
         # Drop-path draws from the global generator: seeded by the step, it needs no place in the checkpoint. Ranks
         # draw apart, so that with drop-path (and there alone) other numbers of ranks train with other draws.
         torch.manual_seed(derive_seed(seed, "step", step) + ranks.rank)
-        _schedule(optimiser, config, batches.batch_size, steps_per_epoch, moment)
-        device_type = method.device.type
-        with torch.autocast(device_type, torch.bfloat16, enabled=config.precision == "bf16"):
-            losses = method.losses(batches.batch(epoch, inside), moment)
-        losses["loss"].backward()  # type: ignore[no-untyped-call]
-        losses = {name: loss.detach() for name, loss in losses.items()}
-        ranks.average_([*(p.grad for p in method.trainable() if p.grad is not None), *losses.values()])
-        clip_each(method.trainable(), config.clip)
-        method.before_update(moment)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        method.after_update(moment)
+        schedule(optimiser, config, batches.batch_size, steps_per_epoch, moment)
+        losses = optimise(method, optimiser, batches.batch(epoch, inside), config, ranks, moment)
         window.append(losses)
         step += 1
         epoch_ends = step % steps_per_epoch == 0
@@ -201,6 +191,30 @@ def train(
             save()
     save()
     return summary
+
+
+def optimise(
+    method: Method, optimiser: torch.optim.AdamW, batch: Batch, config: TrainConfig, ranks: Ranks, moment: Moment
+) -> dict[str, Tensor]:
+    """One step of training on a batch; returns its losses, on the device. Nothing here waits for a GPU."""
+    device_type = method.device.type
+
+    def backward(part: Tensor) -> None:
+        with torch.autocast(device_type, enabled=False):
+            part.backward()  # type: ignore[no-untyped-call]
+        method.lap("backward")
+
+    with torch.autocast(device_type, torch.bfloat16, enabled=config.precision == "bf16"):
+        losses = method.losses(batch, moment, backward)
+    losses = {name: loss.detach() for name, loss in losses.items()}
+    ranks.average_([*(p.grad for p in method.trainable() if p.grad is not None), *losses.values()])
+    clip_each(method.trainable(), config.clip)
+    method.before_update(moment)
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+    method.after_update(moment)
+    method.lap("update")
+    return losses
 
 
 def _check_shareable(method: Method, ranks: Ranks) -> None:
@@ -229,14 +243,14 @@ def _note_alarms(method: Method, summary: Summary, moment: Moment, say: Callable
     summary.alarms = alarms
 
 
-def _optimiser(method: Method) -> torch.optim.AdamW:
+def make_optimiser(method: Method) -> torch.optim.AdamW:
     """AdamW with weight decay on everything but 1-D parameters (biases, norms)."""
     parameters = [parameter for parameter in method.trainable() if parameter.requires_grad]
     groups = [{"params": [p for p in parameters if p.ndim > 1]}, {"params": [p for p in parameters if p.ndim <= 1]}]
     return torch.optim.AdamW(groups, lr=0.0, weight_decay=0.0, fused=True if method.device.type == "cuda" else None)
 
 
-def _schedule(optimiser: torch.optim.AdamW, config: TrainConfig, batch: int, steps_per_epoch: int, at: Moment) -> None:
+def schedule(optimiser: torch.optim.AdamW, config: TrainConfig, batch: int, steps_per_epoch: int, at: Moment) -> None:
     warmup = round(config.warmup_epochs * steps_per_epoch)
     lr = schedules.warmup_cosine(at.step, at.steps, warmup, config.lr * batch / 256, config.min_lr)
     for group in optimiser.param_groups:

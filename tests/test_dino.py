@@ -101,6 +101,20 @@ def test_losses_of_a_batch_follow_the_definition_view_by_view() -> None:
     assert got["negative"].item() == pytest.approx(float(negative.detach()), rel=1e-4)
     assert got["loss"].item() == pytest.approx(float(positive.detach()) + 0.7 * float(negative.detach()), rel=1e-4)
 
+    # The gradients too, when each resolution's part is sent back before the next one is computed.
+    wanted = torch.autograd.grad(positive + 0.7 * negative, method.trainable())
+    parts: list[torch.Tensor] = []
+
+    def backward(part: torch.Tensor) -> None:
+        part.backward()
+        parts.append(part.detach())
+
+    in_parts = method.losses(batch, moment, backward)
+    assert len(parts) == 2 and float(sum(parts)) == pytest.approx(got["loss"].item(), rel=1e-5)
+    assert in_parts["loss"].item() == pytest.approx(got["loss"].item(), rel=1e-6)
+    for parameter, gradient in zip(method.trainable(), wanted, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-5)
+
 
 def test_gradients_reach_the_student_alone() -> None:
     method = build()

@@ -155,7 +155,7 @@ def test_clipping_bounds_each_tensor_on_its_own() -> None:
 def test_optimiser_decays_matrices_only_and_follows_the_schedules(tmp_path: Path, mini_data: Path) -> None:
     config = tiny(train={"lr": 0.032, "epochs": 4, "warmup_epochs": 1.0, "weight_decay": [0.1, 0.5]})
     method, _ = prepare(config, mini_data)
-    optimiser = training._optimiser(method)
+    optimiser = training.make_optimiser(method)
     decayed, plain = (group["params"] for group in optimiser.param_groups)
     assert all(p.ndim > 1 for p in decayed) and all(p.ndim == 1 for p in plain) and plain
     assert len(decayed) + len(plain) == len(method.trainable())

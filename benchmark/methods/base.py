@@ -5,6 +5,7 @@ Shapes: B images, V views, D features, M bank images, N scored images, K soft cl
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +22,10 @@ class Views:
 
     globals: Tensor  # (V_g*B, 3, S_g, S_g)
     locals: Tensor  # (V_l*B, 3, S_l, S_l)
+
+    def rows(self) -> int:
+        """How many views these are in all."""
+        return len(self.globals) + len(self.locals)
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,9 @@ class Moment:
     steps: int
 
 
+def ignore(_: object) -> None: ...
+
+
 class Method:
     """A way to learn features from batches and to score images by them. Larger score = more OOD.
 
@@ -56,6 +64,7 @@ class Method:
         self.device = device
         self.bank_: Tensor | None = None
         self.ranks = ALONE  # whom it trains with
+        self.lap: Callable[[str], None] = ignore  # told the name of each part of a step when it ends (`bench perf`)
 
     # Training -------------------------------------------------------------------------------------------------------
 
@@ -67,8 +76,12 @@ class Method:
         """The parameters that the optimiser moves."""
         return []
 
-    def losses(self, batch: Batch, moment: Moment) -> dict[str, Tensor]:
-        """Scalar losses of this rank's part of the batch by name; "loss" is what is minimised."""
+    def losses(self, batch: Batch, moment: Moment, backward: Callable[[Tensor], None] = ignore) -> dict[str, Tensor]:
+        """Scalar losses of this rank's part of the batch by name; "loss" is what is minimised.
+
+        `backward` is called with each part of the loss as soon as its graph is complete; the parts sum up to "loss". A
+        `backward` that goes through the graph frees it, so that the parts' activations are never in memory together.
+        """
         raise NotImplementedError
 
     def before_update(self, moment: Moment) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -14,23 +15,33 @@ from torch import Tensor, nn
 from benchmark import schedules
 from benchmark.config import DinoConfig, RunConfig
 from benchmark.detection.occupancy import occupancy
-from benchmark.methods.base import Batch, Method, Moment
+from benchmark.methods.base import Batch, Method, Moment, ignore
 from benchmark.models import HEADS, build_backbone
 from benchmark.views import evaluation_view
 
 
-def positive_loss(student_logits: Tensor, teacher_probabilities: Tensor, student_temperature: float) -> Tensor:
+def positive_loss(
+    student_logits: Tensor,
+    teacher_probabilities: Tensor,
+    student_temperature: float,
+    first: int = 0,
+    views: int | None = None,
+) -> Tensor:
     """L_pos: mean over pairs of the cross-entropy of the teacher's global view against every *other* student view.
 
     student_logits (V, B, K), whose first G views are the global ones that the teacher saw; teacher_probabilities
     (G, B, K). With 2 + 8 views there are 2 x 9 = 18 pairs. Returns a scalar in nats; ln K when the student is uniform.
+
+    Of a part of the views alone, `first` is the number of its first view and `views` that of all: the shares of the
+    parts sum up to L_pos.
     """
     log_p = torch.log_softmax(student_logits.float() / student_temperature, dim=-1)
     seen = teacher_probabilities.shape[0]
     # Sum over all pairs, less the pairs of a view with itself: no V x G x B x K tensor is made.
     everyone = (teacher_probabilities.sum(0) * log_p.sum(0)).sum()
-    itself = (teacher_probabilities * log_p[:seen]).sum()
-    pairs = seen * (log_p.shape[0] - 1)
+    same = teacher_probabilities[first : first + len(log_p)]
+    itself = (same * log_p[: len(same)]).sum()
+    pairs = seen * ((len(log_p) if views is None else views) - 1)
     return (itself - everyone) / (pairs * log_p.shape[1])
 
 
@@ -71,39 +82,45 @@ class Dino(Method):
     def trainable(self) -> list[nn.Parameter]:
         return list(self.student.parameters())
 
-    def losses(self, batch: Batch, moment: Moment) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, moment: Moment, backward: Callable[[Tensor], None] = ignore) -> dict[str, Tensor]:
         """ "loss" = L_pos + lambda L_neg; "positive"; "negative" and KL(U || p_s) where there are negatives."""
         positives, kinds = batch.positives, batch.negatives
         with torch.no_grad():
             teacher_logits = _logits(self.teacher, positives.globals).float()
             if self.settings.teacher_sees_negatives:
-                for views in kinds:
-                    _logits(self.teacher, views.globals)
-        count = positives.globals.shape[0] // 2  # two global views an image
-        # One pass a resolution, whatever the images are.
-        by_size = [
-            _logits(self.student, torch.cat([getattr(views, size) for views in (positives, *kinds)]))
-            for size in ("globals", "locals")
-            if getattr(positives, size).shape[0]
-        ]
-        split = [
-            logits.split([getattr(views, size).shape[0] for views in (positives, *kinds)])
-            for logits, size in zip(by_size, ("globals", "locals"), strict=False)
-        ]
-        student = torch.cat([part[0] for part in split]).unflatten(0, (-1, count))
-        teacher = torch.softmax((teacher_logits - self.centre) / self.teacher_temperature(moment), dim=-1)
-        positive = positive_loss(student, teacher.unflatten(0, (2, count)), self.settings.student_temperature)
-        result = {"positive": positive, "loss": positive}
-        if kinds and self.config.negatives.weight:
-            each = [
-                negative_loss(torch.cat([part[1 + kind] for part in split]), self.settings.student_temperature)
-                for kind in range(len(kinds))
-            ]
-            result["negative"] = torch.stack(each).mean()  # Combined: both kinds, half weight each
-            result["loss"] = positive + self.config.negatives.weight * result["negative"]
-            result["kl_from_uniform"] = result["negative"].detach() - math.log(self.settings.classes)
+                for kind in kinds:
+                    _logits(self.teacher, kind.globals)
+            teacher = torch.softmax((teacher_logits - self.centre) / self.teacher_temperature(moment), dim=-1)
+            teacher = teacher.unflatten(0, (2, -1))  # two global views an image
         self._last_teacher_rows = teacher_logits
-        return result
+        self.lap("teacher")
+        count, weight = teacher.shape[1], self.config.negatives.weight
+        tau, first = self.settings.student_temperature, 0
+        sums: dict[str, Tensor] = {}
+        # One pass a resolution, whatever the images are, and its gradients before the next.
+        for size in ("globals", "locals"):
+            images = [getattr(kind, size) for kind in (positives, *kinds)]
+            if not len(images[0]):
+                continue
+            positive, *negatives = _logits(self.student, torch.cat(images)).split([len(part) for part in images])
+            positive = positive.unflatten(0, (-1, count))
+            part = {"positive": positive_loss(positive, teacher, tau, first, positives.rows() // count)}
+            part["loss"] = part["positive"]
+            if kinds and weight:
+                # The mean over all views of a kind; Combined: both kinds, half weight each.
+                each = [
+                    negative_loss(logits, tau) * (len(logits) / kind.rows())
+                    for logits, kind in zip(negatives, kinds, strict=True)
+                ]
+                part["negative"] = torch.stack(each).mean()
+                part["loss"] = part["positive"] + weight * part["negative"]
+            self.lap("student forward")
+            backward(part["loss"])
+            sums = {name: sums[name] + value if sums else value for name, value in part.items()}
+            first += len(positive)
+        if "negative" in sums:
+            sums["kl_from_uniform"] = sums["negative"].detach() - math.log(self.settings.classes)
+        return sums
 
     def teacher_temperature(self, moment: Moment) -> float:
         """tau_t, linear from epoch to epoch."""
