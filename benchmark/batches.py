@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.config import RunConfig
+from benchmark.config import RunConfig, ViewsConfig
 from benchmark.data.images import ImageSet
 from benchmark.distributed import ALONE, Ranks
 from benchmark.errors import BenchError
 from benchmark.methods.base import Batch, Views
 from benchmark.negatives import IN_DIST, Negative, variant
-from benchmark.views import choose, draw, draw_negative, recipes, render
+from benchmark.views import ViewRecipe, choose, draw, draw_negative, recipes, render
 
 RESIDENT_BYTES = 8 << 30  # larger sets stay on disk and are read image by image from the memory map
 
@@ -62,6 +62,12 @@ def limited(images: ImageSet, limit: int | None) -> np.ndarray:
     return np.sort(keep.numpy())
 
 
+def view_recipes(sizes: ViewsConfig) -> tuple[ViewRecipe, ViewRecipe, ViewRecipe]:
+    """How a run's views are drawn: first global view, second global view, local view."""
+    (local_low, local_high), (global_low, global_high) = sizes.local_scale, sizes.global_scale
+    return recipes(sizes.global_size, sizes.local_size, (local_low, local_high), (global_low, global_high))
+
+
 class Batches:
     """The training batches of one run. `batch_size` counts the images of all ranks, `batch` gives this rank's."""
 
@@ -86,12 +92,7 @@ class Batches:
             raise BenchError(
                 f"train.batch: {self.batch_size} is more than the {train.count} training images of {config.in_dist}"
             )
-        self.recipes = recipes(
-            config.views.global_size,
-            config.views.local_size,
-            local_scale=(config.views.local_scale[0], config.views.local_scale[1]),
-            global_scale=(config.views.global_scale[0], config.views.global_scale[1]),
-        )
+        self.recipes = view_recipes(config.views)
         self._orders: dict[tuple[object, ...], Tensor] = {}
 
     def batch(self, epoch: int, step: int) -> Batch:

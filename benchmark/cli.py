@@ -99,6 +99,12 @@ class TableNumber(StrEnum):
     two = "2"
 
 
+class Reference(StrEnum):
+    """What `bench perf` can measure itself against."""
+
+    reference = "reference"
+
+
 class FigureNumber(StrEnum):
     """The paper's figures."""
 
@@ -456,6 +462,85 @@ def run(
 def _check_device(device: str) -> None:
     if device not in ("auto", "cpu", "cuda") and not (device.startswith("cuda:") and device[5:].isdigit()):
         raise BenchError(f"--device {device}: must be auto, cpu, cuda or cuda:N")
+
+
+@app.command()
+def perf(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="SWEEP.yaml", help="A sweep file: its first run with negatives.")
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option("--only", metavar="GLOB", help="The first run whose name matches.")
+    ] = None,
+    set_: SetOption = None,
+    against: Annotated[
+        Reference | None,
+        typer.Option("--against", help="Time the plain recipe too: Pillow, loader workers, eager fp32."),
+    ] = None,
+    views: Annotated[bool, typer.Option("--views", help="Time the views alone, on one CPU thread.")] = False,
+    scoring: Annotated[bool, typer.Option("--scoring", help="Time Eq. 6 and k-NN; needs no file.")] = False,
+    size: Annotated[
+        str, typer.Option("--size", metavar="NxMxD", help="For --scoring: queries, bank, features.")
+    ] = "10000x50000x384",
+    memory: Annotated[bool, typer.Option("--memory", help="Count the memory of a step too (a minute).")] = False,
+    steps: Annotated[int, typer.Option("--steps", metavar="N", min=1, help="Steps timed a round.")] = 10,
+    rounds: Annotated[int, typer.Option("--rounds", metavar="N", min=1)] = 5,
+    warmup: Annotated[int, typer.Option("--warmup", metavar="N", min=0, help="Steps before each round.")] = 6,
+    device: Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda[:N]")] = "auto",
+    threads: Annotated[int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads.")] = None,
+    json_: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write it there too.")] = None,
+) -> None:
+    """How fast this machine trains: pairs a second, share of each part, and MFU against its own matrix products.
+
+    A pair is an image with its negatives. The images are random numbers: no data set is needed. The median of the
+    rounds is shown, with the lowest and the highest.
+
+    \b
+    Examples:
+      bench perf sweeps/small.yaml
+      bench perf sweeps/table2.yaml --against reference --set train.precision=bf16 --memory
+      bench perf sweeps/table2.yaml --views
+      bench perf --scoring
+    """
+    from benchmark import sweep as sweeps
+    from benchmark.files import write_json
+    from benchmark.perf import timings
+
+    _check_device(device)
+    if file is None and not scoring:
+        raise BenchError("bench perf: name a sweep file, or --scoring")
+    config = None
+    if file is not None:
+        runs = [run.config for run in sweeps.load(file, set_, only).runs]
+        trained = [config for config in runs if config.method.name == "dino"]
+        config = next((config for config in trained if config.variant != "dino"), None) or next(iter(trained), None)
+        if config is None:
+            raise BenchError(f"{file}: no run that trains" + (f" matches {only!r}" if only else ""))
+    title, result, rows = timings(
+        config,
+        device=device,
+        threads=threads,
+        reference=against is not None,
+        views=views,
+        scoring=_sizes(size) if scoring else None,
+        memory=memory,
+        steps=steps,
+        rounds=rounds,
+        warmup=warmup,
+        tell=lambda line: typer.echo(line, err=True),
+    )
+    _print_table(("what", "found"), rows, title)
+    if json_ is not None:
+        write_json(json_, {"command": shlex.join(["bench", *sys.argv[1:]]), **result})
+        _say(f"written: {json_}")
+
+
+def _sizes(text: str) -> tuple[int, int, int]:
+    parts = text.split("x")
+    if len(parts) != 3 or not all(part.isdigit() and int(part) for part in parts):
+        raise BenchError(f"--size {text}: must be three whole numbers above 0, as in 10000x50000x384")
+    queries, bank, width = (int(part) for part in parts)
+    return queries, bank, width
 
 
 @app.command()

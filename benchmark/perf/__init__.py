@@ -1,0 +1,67 @@
+"""`bench perf`: how fast a step, its views and the scoring are, against the plain recipe and the hardware's ceiling."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from benchmark.config import RunConfig
+from benchmark.errors import BenchError
+
+Found = tuple[str, dict[str, Any], list[tuple[str, str]]]
+
+
+def timings(
+    config: RunConfig | None,
+    *,
+    device: str,
+    threads: int | None,
+    reference: bool,
+    views: bool,
+    scoring: tuple[int, int, int] | None,
+    memory: bool,
+    steps: int,
+    rounds: int,
+    warmup: int,
+    tell: Callable[[str], None],
+) -> Found:
+    """One measurement of `bench perf`: its title, its results as plain values, and the lines of its table.
+
+    scoring: queries, bank and feature width, to time that in place of the step. Raises BenchError for a device that
+    is not there, and for a config that trains nothing.
+    """
+    from benchmark.perf import scoring as scores
+    from benchmark.perf import step
+    from benchmark.perf import views as crops
+    from benchmark.run import Runtime, environment, find_device
+
+    where = find_device(Runtime(device=device, threads=threads))
+    if scoring is not None:
+        title = "Scoring"
+        result = scores.perf_scoring(*scoring, where, rounds=rounds, tell=tell)
+        rows = scores.rows(result)
+    elif config is None:
+        raise BenchError("nothing to time: no config")
+    elif views:
+        title = "Views, one CPU thread"
+        result = crops.perf_views(config, rounds=rounds, tell=tell)
+        rows = crops.rows(result)
+    else:
+        title = f"A step of {config.in_dist}-{config.label}, batch {config.train.batch}"
+        counted = {"counted_memory": step.step_memory(config)} if memory else {}
+        result = counted | step.perf_step(
+            config,
+            where,
+            steps=steps,
+            rounds=rounds,
+            warmup=warmup,
+            against_reference=reference,
+            workers=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+            tell=tell,
+        )
+        rows = step.rows(result)
+    seen = environment(where)
+    machine = f"{seen['hardware']}, {seen['threads']} threads, torch {seen['packages']['torch']}"
+    details = {"config": config.model_dump(mode="json")} if config is not None else {}
+    return f"{title} ({machine})", {**result, **details, "environment": seen}, rows

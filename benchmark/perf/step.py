@@ -1,0 +1,247 @@
+"""The speed of a training step: images a second, the share of each part, MFU, and memory."""
+
+from __future__ import annotations
+
+import copy
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmark import methods
+from benchmark.batches import Batches, DeviceImages, derive_seed
+from benchmark.config import DinoConfig, RunConfig
+from benchmark.distributed import ALONE
+from benchmark.errors import BenchError
+from benchmark.methods.base import Batch, Method, Moment, Views
+from benchmark.methods.dino import Dino
+from benchmark.negatives import variant
+from benchmark.perf.measure import Laps, Spread, alternate, ceiling, ratio_text
+from benchmark.training import make_optimiser, optimise, schedule
+
+IMAGES = 4096  # random images in memory: what they show changes no time
+Tell = Callable[[str], None]
+
+
+def noise_images(config: RunConfig) -> np.ndarray:
+    """Random images (N, H, W, 3) uint8, N enough for a few batches."""
+    count, size = max(IMAGES, 4 * config.train.batch), config.data.image_size
+    return np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+
+
+def build(config: RunConfig, device: torch.device) -> Dino:
+    """The method of a run, as initialised. Raises BenchError where it trains nothing."""
+    if not isinstance(config.method, DinoConfig):
+        raise BenchError(f"method.name: {config.method.name} trains nothing, so it has no step to time")
+    torch.manual_seed(derive_seed(config.seed, "initialise"))
+    method = methods.build(config, device)
+    assert isinstance(method, Dino)
+    return method
+
+
+class OurSteps:
+    """The training loop's own step, again and again."""
+
+    def __init__(self, method: Dino, images: np.ndarray) -> None:
+        self.method, self.config = method, method.config
+        resident = DeviceImages(images, method.device)
+        self.batches = Batches(self.config, resident, dict.fromkeys(self.config.data.sources, resident))
+        self.optimiser = make_optimiser(method)
+        # The middle of a training: no frozen layer, no warm-up.
+        epochs, inside = self.config.train.epochs, self.batches.steps_per_epoch
+        self.moment = Moment(epochs // 2, epochs, epochs // 2 * inside, epochs * inside)
+        method.modules().train()
+
+    def run(self, steps: int, lap: Callable[[str], None]) -> None:
+        self.method.lap = lap
+        for number in range(steps):
+            schedule(
+                self.optimiser, self.config.train, self.batches.batch_size, self.batches.steps_per_epoch, self.moment
+            )
+            batch = self.batches.batch(0, number % self.batches.steps_per_epoch)
+            lap("views")
+            optimise(self.method, self.optimiser, batch, self.config.train, ALONE, self.moment)
+
+
+def perf_step(
+    config: RunConfig,
+    device: torch.device,
+    *,
+    steps: int = 10,
+    rounds: int = 5,
+    warmup: int = 3,
+    against_reference: bool = False,
+    workers: int = 0,
+    tell: Tell = print,
+) -> dict[str, Any]:
+    """Time `rounds` times `steps` steps, each time after `warmup` steps that are not counted.
+
+    The reference has float32 whatever the config's precision, and takes its turns with ours in this process.
+    Returns plain values, for JSON: see README, "How fast".
+    """
+    images = noise_images(config)
+    ours = OurSteps(build(config, device), images)
+    runners: dict[str, Callable[[int, Callable[[str], None]], None]] = {"ours": ours.run}
+    if against_reference:
+        from benchmark.perf.reference import PlainRecipe
+
+        runners["reference"] = PlainRecipe(config, build(config, device), images, workers, device).run
+    laps = Laps(device)
+    parts: dict[str, list[dict[str, float]]] = {name: [] for name in runners}
+    flops = step_flops(config)
+    peak = ceiling(device, config.train.precision)
+
+    def task(name: str) -> Callable[[], float]:
+        def go() -> float:
+            # A loader has filled its queue while it waited its turn; the warm-up empties it.
+            runners[name](warmup, lambda part: None)
+            laps.start()
+            runners[name](steps, laps)
+            parts[name].append(laps.seconds())
+            return config.train.batch * steps / sum(parts[name][-1].values())
+
+        return go
+
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    spreads = alternate({name: task(name) for name in runners}, rounds, lambda line: tell(f"{line} pairs/s"))
+    result: dict[str, Any] = {
+        "batch": config.train.batch,
+        "precision": config.train.precision,
+        "gflop_per_pair": flops / 1e9,
+        "ceiling_tflops": peak / 1e12,
+    }
+    for name, spread in spreads.items():
+        total = {part: sum(each[part] for each in parts[name]) for part in parts[name][0]}
+        result[name] = {
+            "pairs_per_second": spread.as_dict(),
+            "shares": {part: seconds / sum(total.values()) for part, seconds in total.items()},
+            "mfu": flops * spread.median / peak,
+        }
+    if device.type == "cuda" and not against_reference:
+        result["peak_memory_bytes"] = torch.cuda.max_memory_allocated(device)
+    if against_reference:
+        result["ratio"] = spreads["ours"].median / spreads["reference"].median
+        result["ratio_text"] = ratio_text(spreads["ours"], spreads["reference"])
+        result["reference"]["workers"] = workers
+    return result
+
+
+def rows(result: dict[str, Any]) -> list[tuple[str, str]]:
+    """What `perf_step` found, as lines of a table."""
+    lines = []
+    for name in ("ours", "reference"):
+        if name in result:
+            found = result[name]
+            lines.append((f"{name}: pairs/s", str(Spread(**found["pairs_per_second"]))))
+            lines += [(f"{name}: {part}", f"{100 * share:.1f} %") for part, share in found["shares"].items()]
+            lines.append((f"{name}: MFU", f"{100 * found['mfu']:.1f} %"))
+    lines.append(("FLOPs a pair", f"{result['gflop_per_pair']:.3g} G"))
+    lines.append((f"ceiling ({result['precision']} product)", f"{result['ceiling_tflops']:.3g} TFLOP/s"))
+    if "peak_memory_bytes" in result:
+        lines.append(("peak memory", f"{result['peak_memory_bytes'] / 1e9:.2f} GB"))
+    if "counted_memory" in result:
+        lines += [
+            (f"counted memory: {name}", f"{size / 1e9:.2f} GB") for name, size in result["counted_memory"].items()
+        ]
+    if "ratio" in result:
+        lines.append(("ours / reference", result["ratio_text"]))
+    return lines
+
+
+# ---- Counting without computing ----------------------------------------------------------------------------------
+
+
+def _pretended(config: RunConfig) -> tuple[FakeTensorMode, Dino]:
+    """A method whose tensors have shapes and no values, so that a step of any size takes no memory."""
+    mode, real = FakeTensorMode(), build(config, torch.device("cpu"))
+    with FakeCopyMode(mode):
+        method: Dino = copy.deepcopy(real)
+    method.modules().train()
+    return mode, method
+
+
+def _pretended_step(config: RunConfig, method: Method, batch: int) -> None:
+    """Forward and backward of a step; to be called within the method's FakeTensorMode."""
+    sizes = config.views
+
+    def views(globals_: int) -> Views:
+        return Views(
+            torch.empty(globals_ * batch, 3, sizes.global_size, sizes.global_size),
+            torch.empty(sizes.local_views * batch, 3, sizes.local_size, sizes.local_size),
+        )
+
+    kinds = variant(config.variant).negatives if config.negatives.weight else ()
+    data = Batch(views(2), tuple(views(1) for _ in kinds))
+    epochs = config.train.epochs
+
+    def backward(part: Tensor) -> None:
+        with torch.autocast("cpu", enabled=False):
+            part.backward()  # type: ignore[no-untyped-call]
+
+    with torch.autocast("cpu", torch.bfloat16, enabled=config.train.precision == "bf16"):
+        method.losses(data, Moment(epochs // 2, epochs, epochs // 2, epochs), backward)
+
+
+def step_flops(config: RunConfig) -> float:
+    """Floating-point operations of the networks' matrix products a pair (an image and its negatives), counted."""
+    mode, method = _pretended(config)
+    images = 2
+    # Attention written out as products, which the counter knows on every device.
+    with mode, FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        _pretended_step(config, method, images)
+    return counter.get_total_flops() / images
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes of the tensors made within it that are alive, and the most that ever were (`peak`)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live = self.peak = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, Tensor):
+                self._count(tensor)
+        return made
+
+    def _count(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._known:
+            return
+
+        def freed() -> None:
+            self._known.discard(key)
+            self.live -= size
+
+        self._known.add(key)
+        self.live += size
+        self.peak = max(self.peak, self.live)
+        weakref.finalize(storage, freed)
+
+
+def step_memory(config: RunConfig) -> dict[str, int]:
+    """Bytes that a step needs in eager mode at the config's batch size and precision, counted tensor by tensor.
+
+    weights: student and teacher; optimiser: its two moments; step: the most that a forward and backward pass holds
+    beside those (views, activations, gradients). A device's allocator and libraries add to the sum.
+    """
+    mode, method = _pretended(config)
+    with mode, LiveBytes() as bytes_:
+        _pretended_step(config, method, config.train.batch)
+    student = sum(p.numel() * p.element_size() for p in method.trainable())
+    teacher = sum(p.numel() * p.element_size() for p in method.teacher.parameters())
+    parts = {"weights": student + teacher, "optimiser": 2 * student, "step": bytes_.peak}
+    return {**parts, "all": sum(parts.values())}

@@ -1,0 +1,64 @@
+"""The speed of the views alone, on one CPU thread, against torchvision and Pillow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from PIL import Image
+
+from benchmark.batches import generator, view_recipes
+from benchmark.config import RunConfig
+from benchmark.perf.measure import Spread, alternate, ratio_text, seconds
+from benchmark.perf.reference import pipeline
+from benchmark.perf.step import Tell, noise_images
+from benchmark.views import draw, render
+
+CPU = torch.device("cpu")
+
+
+def perf_views(config: RunConfig, *, images: int = 32, rounds: int = 5, tell: Tell = print) -> dict[str, Any]:
+    """Images a second, each in two global and the config's local views, on one thread of the CPU."""
+    sizes, some = config.views, noise_images(config)[:images]
+    all_recipes = view_recipes(sizes)
+    counts = (1, 1, sizes.local_views)
+    tensors = torch.from_numpy(some).permute(0, 3, 1, 2).contiguous()
+    pictures = [Image.fromarray(image) for image in some]
+    pipelines = [pipeline(recipe) for recipe in all_recipes]
+    rng = generator("perf")
+
+    def ours() -> None:
+        for recipe, count in zip(all_recipes, counts, strict=True):
+            batch = tensors.repeat(count, 1, 1, 1)
+            render(batch, draw(recipe, len(batch), config.data.image_size, config.data.image_size, rng), recipe.size)
+
+    def reference() -> None:
+        for picture in pictures:
+            for make, count in zip(pipelines, counts, strict=True):
+                for _ in range(count):
+                    make(picture)
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        ours()
+        reference()
+        spreads = alternate(
+            {"ours": lambda: images / seconds(ours, CPU), "reference": lambda: images / seconds(reference, CPU)},
+            rounds,
+            lambda line: tell(f"{line} images/s"),
+        )
+    finally:
+        torch.set_num_threads(threads)
+    return {
+        "views": f"2 x {sizes.global_size} + {sizes.local_views} x {sizes.local_size} px",
+        "images_per_second": {name: spread.as_dict() for name, spread in spreads.items()},
+        "ratio": spreads["ours"].median / spreads["reference"].median,
+        "ratio_text": ratio_text(spreads["ours"], spreads["reference"]),
+    }
+
+
+def rows(result: dict[str, Any]) -> list[tuple[str, str]]:
+    """What `perf_views` found, as lines of a table."""
+    found = [(f"{name}: images/s", str(Spread(**spread))) for name, spread in result["images_per_second"].items()]
+    return [("views of an image", result["views"]), *found, ("ours / reference", result["ratio_text"])]
