@@ -5,7 +5,8 @@ torchvision and Pillow, without Pillow's rounding to 8 bits after each step: who
 of exact references, and on CIFAR10 1.2 levels of 255 from Pillow's on average, 99.9% within 7 (tests/test_views.py).
 
 Drawing and applying are apart: every random number is drawn on the CPU, so that CPU and GPU runs see the same views,
-and applying them on a GPU never waits for it (which images an operation touches is known on the CPU beforehand).
+and applying them on a GPU never waits for it. Colours and blur are applied in one of two forms made of the same
+operations: step by step on a CPU, in one function that torch.compile fuses on a GPU.
 
 Shapes: B images or views, H x W the source, S the side of a view. Images are [B, 3, H, W], values 0..255 as uint8 or
 0..1 as float32.
@@ -208,10 +209,12 @@ def resize_matrix(start: Tensor, length: Tensor, source: int, out: int) -> Tenso
     # A pixel outside the box is moved out of every filter's reach.
     position = ((pixel + 0.5) / widen).where((pixel >= 0) & (pixel < length), -4)
     centre = (torch.arange(out, device=start.device)[:, None] + 0.5) * scale / widen
-    # Of the distance x, with u = max(2 - x, 0) and v = max(1 - x, 0), the filter is u^2 (u - 1) / 2 + v^2 (1 - 2 v).
-    u = torch.rsub((centre - position).abs_(), 2).relu_()
-    v = (u - 1).relu_()
-    weights = ((u - 1) * 0.5).mul_(u).mul_(u).addcmul_(v * v, 1 - 2 * v)
+    # Of the distance x, with u = max(2 - x, 0) and v = max(u - 1, 0), twice the filter is u^2 (u - 1) + v^2 (2 - 4 v):
+    # no choice between its two pieces, as torch.where takes ten times as long as a product on CPUs.
+    u = (centre - position).abs_().neg_().add_(2).relu_()
+    weights = u - 1
+    v = weights.relu()
+    weights.mul_(u).mul_(u).addcmul_(v.square(), v.mul_(-4).add_(2))
     return weights.div_(weights.sum(dim=2, keepdim=True))
 
 
@@ -221,16 +224,16 @@ def _resize(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     Bicubic overshoots at edges; Pillow, too, resizes rows first and clips after each of the two passes.
     """
     # The division is done on the matrix, which is the smaller.
-    wide = torch.bmm(images.flatten(1, 2).float(), (columns / 255).expand(len(images), -1, -1).transpose(1, 2)).clamp_(
-        0, 1
-    )
+    columns = (columns / 255).expand(len(images), -1, -1)
+    wide = torch.bmm(images.flatten(1, 2).float(), columns.transpose(1, 2)).clamp_(0, 1)
     wide = wide.view(*images.shape[:3], -1)
     return torch.matmul(rows[:, None], wide).clamp_(0, 1)
 
 
 # ---- Colours and blur step by step: the form for CPUs ------------------------------------------------------------
 
-_CACHED_VALUES = 2**20
+_CACHED_VALUES = 2**20  # float32 values: 4 MiB, at 256 to 16 pixels the quickest, or nearly, of 2**17 to 2**21
+_COPIED_VALUES = 2**18  # are copied in about the time that one more run costs
 
 
 def _render_in_chunks(images: Tensor, cropped: Tensor | None, params: ViewParams, size: int) -> Tensor:
@@ -255,48 +258,44 @@ def _render_in_chunks(images: Tensor, cropped: Tensor | None, params: ViewParams
 def _change_colours_and_blur(views: Tensor, params: ViewParams, out: Tensor) -> None:
     """All that follows the flip, from `views`, which are overwritten, to `out`.
 
-    Before each step the views are sorted by what it does to them, so that it works in place on runs of neighbours:
-    index_select copies whole views, while writing to scattered views (index_copy_) takes several times as long on CPUs.
+    Before a step the views are sorted by what it does to them, so that it works in place on runs of neighbours: views
+    are read in any order (index_select) several times as fast as they are written in any order (index_copy_).
     """
     nothing = -1
 
     def jitter(some: Tensor, rows: Tensor, number: int) -> None:
         JITTER[number](some, params.factors[rows, number], out=some)
 
+    def blur(some: Tensor, rows: Tensor, _: int) -> None:
+        gaussian_blur(some, params.sigma[rows], out=some)
+
     steps: list[tuple[Tensor, Callable[[Tensor, Tensor, int], object]]]
     steps = [(params.order[:, position].where(params.jitter, nothing), jitter) for position in range(4)]
-    steps += [
-        (params.grayscale.int() - 1, lambda some, *_: some.copy_(_grey(some))),
-        (
-            torch.ceil(4 * params.sigma).int().where(params.blur, nothing),  # by radius
-            lambda some, rows, _: gaussian_blur(some, params.sigma[rows], out=some),
-        ),
-        (params.solarize.int() - 1, lambda some, *_: torch.minimum(some, 1 - some, out=some)),
-    ]
+    steps.append((params.grayscale.int() - 1, lambda some, *_: some.copy_(_grey(some))))
+    steps.append((torch.ceil(4 * params.sigma).int().where(params.blur, nothing), blur))  # by radius
+    steps.append((params.solarize.int() - 1, lambda some, *_: torch.minimum(some, 1 - some, out=some)))
     rows, spare = torch.arange(len(views)), torch.empty_like(views)
     for key, operation in steps:
-        sorting = key[rows].argsort(stable=True)
-        rows = rows[sorting]
-        if (sorting[1:] < sorting[:-1]).any():
+        key = key[rows]
+        runs = 1 + int((key[1:] != key[:-1]).sum())
+        if runs - len(key.unique()) > views.numel() // _COPIED_VALUES:
+            sorting = key.argsort(stable=True)
+            key, rows = key[sorting], rows[sorting]
             torch.index_select(views, 0, sorting.to(views.device, non_blocking=True), out=spare)
             views, spare = spare, views
         stop = 0
-        for value, run in groupby(key[rows].tolist()):
+        for value, run in groupby(key.tolist()):
             start, stop = stop, stop + len(list(run))
             if value != nothing:
                 operation(views[start:stop], rows[start:stop], value)
     torch.index_select(_normalise_(views), 0, rows.argsort().to(views.device, non_blocking=True), out=out)
 
 
-def _update(images: Tensor, chosen: Tensor, operation: Callable[..., Tensor], *numbers: Tensor) -> None:
-    """Replace the chosen images (bool [B] on the CPU) by operation(those images, their numbers)."""
-    index = chosen.nonzero().squeeze(1)
-    if len(index) == len(images):
-        images.copy_(operation(images, *numbers))
-    elif len(index):
-        numbers = tuple(number[index] for number in numbers)
-        index = index.to(images.device, non_blocking=True)
-        images.index_copy_(0, index, operation(images.index_select(0, index), *numbers))
+def _update(images: Tensor, chosen: Tensor, operation: Callable[..., Tensor]) -> None:
+    """Replace the chosen images (bool [B] on the CPU) by operation(those images)."""
+    index = chosen.nonzero().squeeze(1).to(images.device, non_blocking=True)
+    if len(index):
+        images.index_copy_(0, index, operation(images.index_select(0, index)))
 
 
 def _per_image(numbers: Tensor, images: Tensor) -> Tensor:
@@ -410,7 +409,7 @@ def _tabulate(params: ViewParams) -> Tensor:
 def _fused_colours_and_blur(views: Tensor, table: Tensor, radius: int) -> Tensor:
     """All that follows the crop, of all views alike, for a compiler to fuse into few passes over memory.
 
-    Nothing depends on the values but the values: no indices, no shapes, no waiting for the device.
+    Neither indices nor shapes depend on what was drawn, so nothing waits for the device.
     """
     flip, grayscale, solarize, sigma, contrast, *jitter = table.unbind(1)
 
@@ -437,10 +436,9 @@ def _compiled_colours_and_blur() -> Callable[[Tensor, Tensor, int], Tensor]:
 def _render_compiled(images: Tensor, cropped: Tensor | None, params: ViewParams, size: int) -> Tensor | None:
     """None, and once a note on stderr, where compiling fails; then _render_in_chunks does the same in more passes."""
     global _compiles
-    # A fused step turns the hue by a sixth at most. Radii are rounded up: each one is compiled anew.
-    if not _compiles or params.factors[:, 3].abs().max() > 1 / 6:
+    if not _compiles or params.factors[:, 3].abs().max() > 1 / 6:  # turns of which _turn_hue is not capable
         return None
-    radius = 4 * math.ceil(float(params.sigma.max()))
+    radius = 4 * math.ceil(float(params.sigma.max()))  # few different ones, as each is compiled anew
     table = _tabulate(params).to(images.device, non_blocking=True)
     views = _crop_and_resize(images, params, size) if cropped is None else cropped
     try:
@@ -448,9 +446,9 @@ def _render_compiled(images: Tensor, cropped: Tensor | None, params: ViewParams,
         # Each shape of views and each radius is compiled once; by default that ends in silence after eight.
         with torch._dynamo.config.patch(recompile_limit=64):
             return compiled(views, table, radius)
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:  # no C compiler, no Triton, ...: each has its own class
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
         _compiles = False
         reason = first_line(getattr(error, "inner_exception", error))
         print(f"Views are made without torch.compile, more slowly: {reason}", file=sys.stderr)
