@@ -8,6 +8,7 @@ drawn and on real images, with a margin.
 
 from __future__ import annotations
 
+import colorsys
 import math
 import os
 import shutil
@@ -264,6 +265,17 @@ def test_colour_operations_are_torchvisions(operation: str, mean: float, p999: f
     assert (ours - images / 255).abs().max() > 0.01
     rounded = from_pil([adjust(pil(image), float(f)) for image, f in zip(images, factors, strict=True)])
     assert_levels(ours, rounded, mean, p999, name=operation)
+
+
+@pytest.mark.parametrize("largest", [1 / 6, 0.3, 0.5])
+def test_hue_turns_by_up_to_half_a_turn(largest: float) -> None:
+    """Against Python's colorsys, pixel by pixel; more than a sixth of a turn is made of several."""
+    images, turns = hard_images()[-2:, :, ::2, ::2] / 255, torch.tensor([largest, -largest])
+    ours = views.adjust_hue(images, turns)
+    for image, turn, turned in zip(images, turns.tolist(), ours, strict=True):
+        for pixel, result in zip(image.flatten(1).T.tolist(), turned.flatten(1).T.tolist(), strict=True):
+            hue, saturation, value = colorsys.rgb_to_hsv(*pixel)
+            assert result == pytest.approx(colorsys.hsv_to_rgb((hue + turn) % 1, saturation, value), abs=1e-6)
 
 
 @pytest.mark.parametrize("operation", ["flip", "grayscale", "solarize"])
