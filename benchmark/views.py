@@ -5,7 +5,8 @@ torchvision and Pillow, without Pillow's rounding to 8 bits after each step: who
 of exact references, and on CIFAR10 1.2 levels of 255 from Pillow's on average, 99.9% within 7 (tests/test_views.py).
 
 Drawing and applying are apart: every random number is drawn on the CPU, so that CPU and GPU runs see the same views,
-and applying them on a GPU never waits for it (which images an operation touches is known on the CPU beforehand).
+and applying them on a GPU never waits for it. Colours and blur are applied in one of two forms made of the same
+operations: step by step on a CPU, in one function that torch.compile fuses on a GPU.
 
 Shapes: B images or views, H x W the source, S the side of a view. Images are [B, 3, H, W], values 0..255 as uint8 or
 0..1 as float32.
@@ -14,14 +15,17 @@ Shapes: B images or views, H x W the source, S the side of a view. Images are [B
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from functools import cache
+from itertools import groupby
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmark.errors import BenchError, unknown
+from benchmark.errors import BenchError, first_line, unknown
 from benchmark.negatives import patch_grid, perm_count
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -163,17 +167,11 @@ def render(
     `after_normalise`. The two operations are given and return the whole batch (see `draw_negative`).
     """
     with torch.autocast(images.device.type, enabled=False):  # half precision is too coarse for resampling
-        views = _crop_and_resize(images, params, size)
-        if after_crop is not None:
-            views = after_crop(views)
-        # On a CPU, a few views at a time, so that the many passes over them stay in the cache.
-        step = max(1, _CACHED_VALUES // views[0].numel()) if images.device.type == "cpu" else len(views)
-        for start in range(0, len(views), step):
-            _change_colours_and_blur(views[start : start + step], params[start : start + step])
+        cropped = None if after_crop is None else after_crop(_crop_and_resize(images, params, size))
+        views = _render_compiled(images, cropped, params, size) if images.device.type == "cuda" else None
+        if views is None:
+            views = _render_in_chunks(images, cropped, params, size)
         return views if after_normalise is None else after_normalise(views)
-
-
-_CACHED_VALUES = 2**19  # float32 values: 2 MiB, the quickest of 2**14 to 2**20 at 256 pixels, no slower at 16
 
 
 @torch.no_grad()
@@ -189,11 +187,13 @@ def evaluation_view(images: Tensor, size: int) -> Tensor:
         return _normalise_(_resize(images, rows, columns))
 
 
-def _crop_and_resize(images: Tensor, params: ViewParams, size: int) -> Tensor:
+def _crop_and_resize(images: Tensor, params: ViewParams, size: int, flip: bool = False) -> Tensor:
     box = torch.stack([params.top, params.left, params.height, params.width]).float()
     top, left, height, width = box.to(images.device, non_blocking=True)
     rows = resize_matrix(top, height, images.shape[2], size)
     columns = resize_matrix(left, width, images.shape[3], size)
+    if flip:
+        _update(columns, params.flip, lambda some: some.flip(1))
     return _resize(images, rows, columns)
 
 
@@ -204,12 +204,18 @@ def resize_matrix(start: Tensor, length: Tensor, source: int, out: int) -> Tenso
     """
     scale = (length / out)[:, None, None]
     start, length = start[:, None, None], length[:, None, None]
-    centre = (torch.arange(out, device=start.device)[:, None] + 0.5) * scale
     pixel = torch.arange(source, device=start.device) - start
-    x = ((pixel + 0.5 - centre) / scale.clamp(min=1)).abs().clamp(max=2)
-    weights = torch.where(x < 1, (1.5 * x - 2.5) * x * x + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2)
-    weights = weights * ((pixel >= 0) & (pixel < length))
-    return weights / weights.sum(dim=2, keepdim=True)
+    widen = scale.clamp(min=1)
+    # A pixel outside the box is moved out of every filter's reach.
+    position = ((pixel + 0.5) / widen).where((pixel >= 0) & (pixel < length), -4)
+    centre = (torch.arange(out, device=start.device)[:, None] + 0.5) * scale / widen
+    # Of the distance x, with u = max(2 - x, 0) and v = max(u - 1, 0), twice the filter is u^2 (u - 1) + v^2 (2 - 4 v):
+    # no choice between its two pieces, as torch.where takes ten times as long as a product on CPUs.
+    u = (centre - position).abs_().neg_().add_(2).relu_()
+    weights = u - 1
+    v = weights.relu()
+    weights.mul_(u).mul_(u).addcmul_(v.square(), v.mul_(-4).add_(2))
+    return weights.div_(weights.sum(dim=2, keepdim=True))
 
 
 def _resize(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -217,31 +223,79 @@ def _resize(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
     Bicubic overshoots at edges; Pillow, too, resizes rows first and clips after each of the two passes.
     """
-    wide = torch.matmul(images.float() / 255, columns.transpose(1, 2)[:, None]).clamp_(0, 1)
+    # The division is done on the matrix, which is the smaller.
+    columns = (columns / 255).expand(len(images), -1, -1)
+    wide = torch.bmm(images.flatten(1, 2).float(), columns.transpose(1, 2)).clamp_(0, 1)
+    wide = wide.view(*images.shape[:3], -1)
     return torch.matmul(rows[:, None], wide).clamp_(0, 1)
 
 
-def _change_colours_and_blur(views: Tensor, params: ViewParams) -> None:
-    """All that follows the crop, in place: float32 [B, 3, S, S] in 0..1, normalised at the end."""
-    _update(views, params.flip, lambda some: some.flip(3))
-    for position in range(4):
-        for number, operation in enumerate((adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)):
-            chosen = params.jitter & (params.order[:, position] == number)
-            _update(views, chosen, operation, params.factors[:, number])
-    _update(views, params.grayscale, lambda some: _grey(some).expand_as(some))
-    _update(views, params.blur, gaussian_blur, params.sigma)
-    _update(views, params.solarize, lambda some: torch.minimum(some, 1 - some))
-    _normalise_(views)
+# ---- Colours and blur step by step: the form for CPUs ------------------------------------------------------------
+
+_CACHED_VALUES = 2**20  # float32 values: 4 MiB, at 256 to 16 pixels the quickest, or nearly, of 2**17 to 2**21
+_COPIED_VALUES = 2**18  # are copied in about the time that one more run costs
 
 
-def _update(images: Tensor, chosen: Tensor, operation: Callable[..., Tensor], *numbers: Tensor) -> None:
-    """Replace the chosen images (bool [B] on the CPU) by operation(those images, their numbers)."""
-    index = chosen.nonzero().squeeze(1)
-    if len(index) == 0:
-        return
-    numbers = tuple(number[index] for number in numbers)
-    index = index.to(images.device, non_blocking=True)
-    images.index_copy_(0, index, operation(images.index_select(0, index), *numbers))
+def _render_in_chunks(images: Tensor, cropped: Tensor | None, params: ViewParams, size: int) -> Tensor:
+    """A few views at a time on a CPU, so that the many passes over them stay in the cache.
+
+    `cropped` is what after_crop has made of the crops, None where there is no such operation.
+    """
+    count = len(images)
+    step = max(1, _CACHED_VALUES // (3 * size * size)) if images.device.type == "cpu" else count
+    views = torch.empty(count, 3, size, size, device=images.device)
+    for start in range(0, count, step):
+        chunk = slice(start, start + step)
+        if cropped is None:
+            some = _crop_and_resize(images[chunk], params[chunk], size, flip=True)
+        else:
+            some = cropped[chunk].clone()
+            _update(some, params.flip[chunk], lambda some: some.flip(3))
+        _change_colours_and_blur(some, params[chunk], out=views[chunk])
+    return views
+
+
+def _change_colours_and_blur(views: Tensor, params: ViewParams, out: Tensor) -> None:
+    """All that follows the flip, from `views`, which are overwritten, to `out`.
+
+    Before a step the views are sorted by what it does to them, so that it works in place on runs of neighbours: views
+    are read in any order (index_select) several times as fast as they are written in any order (index_copy_).
+    """
+    nothing = -1
+
+    def jitter(some: Tensor, rows: Tensor, number: int) -> None:
+        JITTER[number](some, params.factors[rows, number], out=some)
+
+    def blur(some: Tensor, rows: Tensor, _: int) -> None:
+        gaussian_blur(some, params.sigma[rows], out=some)
+
+    steps: list[tuple[Tensor, Callable[[Tensor, Tensor, int], object]]]
+    steps = [(params.order[:, position].where(params.jitter, nothing), jitter) for position in range(4)]
+    steps.append((params.grayscale.int() - 1, lambda some, *_: some.copy_(_grey(some))))
+    steps.append((torch.ceil(4 * params.sigma).int().where(params.blur, nothing), blur))  # by radius
+    steps.append((params.solarize.int() - 1, lambda some, *_: torch.minimum(some, 1 - some, out=some)))
+    rows, spare = torch.arange(len(views)), torch.empty_like(views)
+    for key, operation in steps:
+        key = key[rows]
+        runs = 1 + int((key[1:] != key[:-1]).sum())
+        if runs - len(key.unique()) > views.numel() // _COPIED_VALUES:
+            sorting = key.argsort(stable=True)
+            key, rows = key[sorting], rows[sorting]
+            torch.index_select(views, 0, sorting.to(views.device, non_blocking=True), out=spare)
+            views, spare = spare, views
+        stop = 0
+        for value, run in groupby(key.tolist()):
+            start, stop = stop, stop + len(list(run))
+            if value != nothing:
+                operation(views[start:stop], rows[start:stop], value)
+    torch.index_select(_normalise_(views), 0, rows.argsort().to(views.device, non_blocking=True), out=out)
+
+
+def _update(images: Tensor, chosen: Tensor, operation: Callable[..., Tensor]) -> None:
+    """Replace the chosen images (bool [B] on the CPU) by operation(those images)."""
+    index = chosen.nonzero().squeeze(1).to(images.device, non_blocking=True)
+    if len(index):
+        images.index_copy_(0, index, operation(images.index_select(0, index)))
 
 
 def _per_image(numbers: Tensor, images: Tensor) -> Tensor:
@@ -254,79 +308,151 @@ def _grey(images: Tensor) -> Tensor:
     return (0.299 * red).add_(green, alpha=0.587).add_(blue, alpha=0.114)
 
 
-def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
+def adjust_brightness(images: Tensor, factor: Tensor, out: Tensor | None = None) -> Tensor:
     """Blend with black; factor is [B], 1 leaves the image as it is."""
-    return (images * _per_image(factor, images)).clamp_(0, 1)
+    return torch.mul(images, _per_image(factor, images), out=out).clamp_(0, 1)
 
 
-def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
+def adjust_contrast(images: Tensor, factor: Tensor, out: Tensor | None = None) -> Tensor:
     """Blend with the mean of the grey image (Pillow rounds that mean to 8 bits); factor is [B]."""
     factor = _per_image(factor, images)
     mean = _grey(images.mean(dim=(2, 3), keepdim=True))
-    return torch.addcmul((1 - factor) * mean, images, factor).clamp_(0, 1)
+    return torch.mul(images, factor, out=out).add_((1 - factor) * mean).clamp_(0, 1)
 
 
-def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
+def adjust_saturation(images: Tensor, factor: Tensor, out: Tensor | None = None) -> Tensor:
     """Blend with the grey image; factor is [B]."""
     factor = _per_image(factor, images)
-    return torch.addcmul((1 - factor) * _grey(images), images, factor).clamp_(0, 1)
+    return torch.addcmul(_grey(images).mul_(1 - factor), images, factor, out=out).clamp_(0, 1)
 
 
-def adjust_hue(images: Tensor, turns: Tensor) -> Tensor:
-    """Turn the hue of HSV, value and saturation kept; turns is [B], in -0.5..0.5."""
-    red, green, blue = images.split(1, dim=1)
-    yellow = torch.maximum(red, green)
-    value = torch.maximum(yellow, blue)
-    chroma = value - torch.minimum(torch.minimum(red, green), blue)
-    # Hue in sixths of a turn; grey pixels have none, and as their chroma is zero any will do. lerp with a weight of
-    # 0 or 1 picks, as torch.where does, which is several times slower on a CPU.
-    not_red, is_blue = (red < value).float(), (yellow < value).float()
-    edge = torch.lerp(torch.lerp(green - blue, blue - red, not_red), red - green, is_blue)
-    hue = edge / chroma.clamp(min=torch.finfo(chroma.dtype).tiny) + 2 * (not_red + is_blue)
-    hue += 6 * _per_image(turns, images)
-    hue -= 6 * torch.floor(hue / 6)
-    # Each channel falls short of the value by a share of the chroma.
-    short = torch.cat([2 - (hue - 3).abs_(), (hue - 2).abs_() - 1, (hue - 4).abs_() - 1], dim=1).clamp_(0, 1)
-    return torch.addcmul(value, short, chroma, value=-1)
+def adjust_hue(images: Tensor, turns: Tensor, out: Tensor | None = None) -> Tensor:
+    """Turn the hue of HSV, value and saturation kept; turns is [B] on the CPU, in -0.5..0.5."""
+    steps = max(1, math.ceil(6 * float(turns.abs().max())))
+    for _ in range(steps):
+        images = _turn_hue(images, turns / steps, out)
+    return images
 
 
-def gaussian_blur(images: Tensor, sigma: Tensor) -> Tensor:
-    """Gaussian blur with edges replicated; sigma is [B] on the CPU, in pixels, and the kernel cut at 4 sigma.
+def _turn_hue(images: Tensor, turns: Tensor, out: Tensor | None = None) -> Tensor:
+    """A turn by at most a sixth: in such a turn each channel moves at a constant rate, by the chroma in a sixth.
 
-    Each image has its own kernel, so each pass is a batched product of one banded matrix per image with windows of a
-    block of pixels and its surroundings; short blocks keep the band from being mostly zeros.
+    In sixths of a turn from its own hue, h, red falls short of the value by clamp(2 - |h - 3|, 0, 1) of the chroma, so
+    it moves by the sign of h - 3, which is that of blue - green; before clamping, (2 - |h - 3|) * chroma is
+    green + blue - red - least, whichever channel is the largest. Likewise for the others, cyclically.
     """
-    count, channels, height, width = images.shape
-    radius = math.ceil(4 * float(sigma.max()))
-    padded = F.pad(images, (radius, radius, radius, radius), mode="replicate")
-
-    kernel = _blur_matrix(sigma.to(images.device, non_blocking=True), radius, _block(height))
-    windows = padded.unfold(2, kernel.shape[1], kernel.shape[2])  # [B, C, blocks, W + 2 radius, window]
-    tall = torch.matmul(kernel.transpose(1, 2)[:, None, None], windows.transpose(3, 4))
-    tall = tall.reshape(count, channels, height, width + 2 * radius)
-
-    kernel = _blur_matrix(sigma.to(images.device, non_blocking=True), radius, _block(width))
-    windows = tall.unfold(3, kernel.shape[1], kernel.shape[2])  # [B, C, H, blocks, window]
-    return torch.bmm(windows.reshape(count, -1, kernel.shape[1]), kernel).view(images.shape)
+    red, green, blue = images.unbind(1)
+    value = torch.maximum(torch.maximum(red, green), blue)
+    least = torch.minimum(torch.minimum(red, green), blue)
+    rate = (value - least).mul_(6 * _per_image(turns, images)[:, 0])
+    rest = (value + least).sub_(red).sub_(green).sub_(blue)
+    direction = torch.stack([blue - green, red - blue, green - red], dim=1).sign_()
+    moved = torch.add(rest[:, None], images, alpha=2, out=out).addcmul_(direction, rate[:, None])
+    return torch.clamp(moved, least[:, None], value[:, None], out=out)
 
 
-def _block(size: int) -> int:
-    return 32 if size % 32 == 0 else size
+JITTER = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)  # as the factors of ViewParams
 
 
-def _blur_matrix(sigma: Tensor, radius: int, block: int) -> Tensor:
-    """Matrices [B, block + 2 radius, block] whose columns are the Gaussian around each pixel of a block."""
-    offset = torch.arange(block + 2 * radius, device=sigma.device)[:, None] - radius
-    offset = offset - torch.arange(block, device=sigma.device)
-    sigma = sigma[:, None, None]
-    kernel = torch.exp(-0.5 * (offset / sigma) ** 2) * (offset.abs() <= torch.ceil(4 * sigma))
-    return kernel / kernel.sum(dim=1, keepdim=True)
+def gaussian_blur(images: Tensor, sigma: Tensor, out: Tensor | None = None) -> Tensor:
+    """Gaussian blur with edges replicated; sigma is [B] on the CPU, in pixels, and the kernel cut at 4 sigma."""
+    return _blur(images, sigma, math.ceil(4 * float(sigma.max())), out)
+
+
+def _blur(images: Tensor, sigma: Tensor, radius: int, out: Tensor | None = None) -> Tensor:
+    """As gaussian_blur, with no sigma above radius / 4; a sum of shifted images, as each image has its own kernel."""
+    sigma = _per_image(sigma, images)
+    offset = torch.arange(-radius, radius + 1, device=images.device)
+    taps = torch.exp(-0.5 * (offset / sigma) ** 2) * (offset.abs() <= torch.ceil(4 * sigma))
+    taps = (taps / taps.sum(dim=3, keepdim=True)).split(1, dim=3)
+    for dim, margins in ((2, (0, 0, radius, radius)), (3, (radius, radius, 0, 0))):
+        padded = F.pad(images, margins, mode="replicate")
+        shifted = padded.unfold(dim, images.shape[dim], 1).movedim(-1, dim + 1).unbind(dim)
+        images = torch.mul(shifted[0], taps[0], out=out)
+        for shift, tap in zip(shifted[1:], taps[1:], strict=True):
+            images = images.addcmul_(shift, tap)
+    return images
 
 
 def _normalise_(images: Tensor) -> Tensor:
     for channel, mean, std in zip(images.unbind(1), IMAGENET_MEAN, IMAGENET_STD, strict=True):
         channel.sub_(mean).div_(std)
     return images
+
+
+# ---- Colours and blur in one function: the form for GPUs ---------------------------------------------------------
+
+_NEUTRAL = (1.0, 1.0, 1.0, 0.0)  # factors that leave an image as it is
+
+
+def _tabulate(params: ViewParams) -> Tensor:
+    """What _fused_colours_and_blur is to do: [B, 19] on the CPU, neutral where an operation was not drawn.
+
+    Flip, grayscale and solarise as 0 or 1, sigma, the factor of contrast; then, before contrast and again after it,
+    the factors of brightness, saturation, brightness, hue, brightness, saturation, brightness: in these seven places
+    brightness, saturation and hue can come in any order.
+    """
+    columns = [params.flip, params.grayscale, params.solarize, params.sigma.where(params.blur, 1e-3)]
+    columns.append(params.factors[:, 1].where(params.jitter, 1.0))
+    places = params.order.argsort(dim=1)  # of the four operations
+    brightness, contrast, saturation, hue = places.unbind(1)
+    leads = brightness < saturation
+    for part in (places < contrast[:, None], places > contrast[:, None]):
+        for side in (places < hue[:, None], places > hue[:, None]):
+            for number, here in ((0, side[:, 0] & leads), (2, side[:, 2]), (0, side[:, 0] & ~leads)):
+                chosen = params.jitter & part[:, number] & here
+                columns.append(params.factors[:, number].where(chosen, _NEUTRAL[number]))
+        columns.insert(-3, params.factors[:, 3].where(params.jitter & part[:, 3], _NEUTRAL[3]))
+    return torch.stack([column.float() for column in columns], dim=1)
+
+
+def _fused_colours_and_blur(views: Tensor, table: Tensor, radius: int) -> Tensor:
+    """All that follows the crop, of all views alike, for a compiler to fuse into few passes over memory.
+
+    Neither indices nor shapes depend on what was drawn, so nothing waits for the device.
+    """
+    flip, grayscale, solarize, sigma, contrast, *jitter = table.unbind(1)
+
+    def jittered(views: Tensor, factors: list[Tensor]) -> Tensor:
+        for number, factor in zip((0, 2, 0, 3, 0, 2, 0), factors, strict=True):
+            views = (_turn_hue if number == 3 else JITTER[number])(views, factor)
+        return views
+
+    views = torch.where(_per_image(flip, views) > 0, views.flip(3), views)
+    views = jittered(adjust_contrast(jittered(views, jitter[:7]), contrast), jitter[7:])
+    views = torch.where(_per_image(grayscale, views) > 0, _grey(views), views)
+    views = _blur(views, sigma, radius)
+    return _normalise_(torch.where(_per_image(solarize, views) > 0, torch.minimum(views, 1 - views), views))
+
+
+_compiles = True  # until it has failed
+
+
+@cache
+def _compiled_colours_and_blur() -> Callable[[Tensor, Tensor, int], Tensor]:
+    return torch.compile(_fused_colours_and_blur, dynamic=False)
+
+
+def _render_compiled(images: Tensor, cropped: Tensor | None, params: ViewParams, size: int) -> Tensor | None:
+    """None, and once a note on stderr, where compiling fails; then _render_in_chunks does the same in more passes."""
+    global _compiles
+    if not _compiles or params.factors[:, 3].abs().max() > 1 / 6:  # turns of which _turn_hue is not capable
+        return None
+    radius = 4 * math.ceil(float(params.sigma.max()))  # few different ones, as each is compiled anew
+    table = _tabulate(params).to(images.device, non_blocking=True)
+    views = _crop_and_resize(images, params, size) if cropped is None else cropped
+    try:
+        compiled = _compiled_colours_and_blur()
+        # Each shape of views and each radius is compiled once; by default that ends in silence after eight.
+        with torch._dynamo.config.patch(recompile_limit=64):
+            return compiled(views, table, radius)
+    except Exception as error:  # no C compiler, no Triton, ...: each has its own class
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        _compiles = False
+        reason = first_line(getattr(error, "inner_exception", error))
+        print(f"Views are made without torch.compile, more slowly: {reason}", file=sys.stderr)
+        return None
 
 
 # ---- What is done to negatives ----------------------------------------------------------------------------------

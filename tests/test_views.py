@@ -8,8 +8,11 @@ drawn and on real images, with a margin.
 
 from __future__ import annotations
 
+import colorsys
 import math
 import os
+import shutil
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -264,6 +267,17 @@ def test_colour_operations_are_torchvisions(operation: str, mean: float, p999: f
     assert_levels(ours, rounded, mean, p999, name=operation)
 
 
+@pytest.mark.parametrize("largest", [1 / 6, 0.3, 0.5])
+def test_hue_turns_by_up_to_half_a_turn(largest: float) -> None:
+    """Against Python's colorsys, pixel by pixel; more than a sixth of a turn is made of several."""
+    images, turns = hard_images()[-2:, :, ::2, ::2] / 255, torch.tensor([largest, -largest])
+    ours = views.adjust_hue(images, turns)
+    for image, turn, turned in zip(images, turns.tolist(), ours, strict=True):
+        for pixel, result in zip(image.flatten(1).T.tolist(), turned.flatten(1).T.tolist(), strict=True):
+            hue, saturation, value = colorsys.rgb_to_hsv(*pixel)
+            assert result == pytest.approx(colorsys.hsv_to_rgb((hue + turn) % 1, saturation, value), abs=1e-6)
+
+
 @pytest.mark.parametrize("operation", ["flip", "grayscale", "solarize"])
 def test_switches_are_pillows(operation: str) -> None:
     images = hard_images()
@@ -407,8 +421,67 @@ def test_rendering_never_waits_for_the_device(monkeypatch: pytest.MonkeyPatch) -
             operation = views.draw_negative(name, 6, generator())
             view = views.render(images, params, recipe.size, after_crop=operation, after_normalise=operation)
             assert view.shape == (6, 3, recipe.size, recipe.size) and view.device.type == "meta"
+        crops = torch.empty(6, 3, recipe.size, recipe.size, device="meta")
+        assert views._fused_colours_and_blur(crops, views._tabulate(params).to("meta"), 4).device.type == "meta"
     views.rotate_degrees(images, torch.rand(6))
     assert views.evaluation_view(images, 64).shape == (6, 3, 64, 64)
+
+
+def test_an_idle_operation_after_the_crop_changes_nothing() -> None:
+    """With such an operation flips are made by themselves, without one they are part of the crop."""
+    images, params = drawn_images(40), views.draw(LOCAL, 40, 32, 32, generator())
+    idle = views.render(images, params, 16, after_crop=lambda batch: batch)
+    torch.testing.assert_close(views.render(images, params, 16), idle, atol=1e-5, rtol=0)
+
+
+def fused(images: Tensor, params: ViewParams, size: int, radius: int) -> Tensor:
+    crops = views._crop_and_resize(images, params, size)
+    before = crops.clone()
+    result = views._fused_colours_and_blur(crops, views._tabulate(params), radius)
+    assert torch.equal(crops, before)
+    return result
+
+
+@pytest.mark.parametrize("size, radius", [(64, 4), (32, 4), (16, 8)])
+def test_the_fused_form_for_gpus_agrees(size: int, radius: int) -> None:
+    images = drawn_images(300)
+    for seed, recipe in enumerate(views.recipes(size, size)):
+        params = views.draw(recipe, 300, 32, 32, generator(seed))
+        assert len(params.order[params.jitter].unique(dim=0)) == 24
+        expected = views.render(images, params, size)
+        torch.testing.assert_close(fused(images, params, size, radius), expected, atol=1e-5, rtol=0)
+
+
+def test_the_fused_form_compiled_agrees() -> None:
+    """With inductor for CPUs, as that for GPUs needs one; the recipes share what is compiled."""
+    compilers = [os.environ.get("CXX", ""), "g++", "clang++", "c++"]
+    if not any(shutil.which(name) for name in compilers):
+        pytest.skip(f"no C++ compiler, so nothing can be compiled: looked for {compilers}")
+    images = drawn_images(24)
+    for seed, recipe in enumerate(views.recipes(32, 32)):
+        params = views.draw(recipe, 24, 32, 32, generator(seed))
+        compiled = views._render_compiled(images, None, params, 32)
+        assert compiled is not None and views._compiles
+        torch.testing.assert_close(compiled, views.render(images, params, 32), atol=1e-5, rtol=0)
+
+
+def test_where_nothing_compiles_one_note_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def compile_views() -> Callable[..., Tensor]:
+        def broken(*_: object) -> Tensor:
+            raise RuntimeError("no compiler\nat all")
+
+        return broken
+
+    monkeypatch.setattr(views, "_compiled_colours_and_blur", compile_views)
+    monkeypatch.setattr(views, "_compiles", True)
+    images, params = drawn_images(4), views.draw(GLOBAL_ONE, 4, 32, 32, generator())
+    far = replace(params, factors=torch.full((4, 4), 0.4))  # such turns of hue are not for the fused form
+    assert views._render_compiled(images, None, far, 32) is None and capsys.readouterr().err == ""
+    for _ in range(3):
+        assert views._render_compiled(images, None, params, 32) is None
+    assert capsys.readouterr().err == "Views are made without torch.compile, more slowly: no compiler\n"
 
 
 def test_autocast_does_not_coarsen_views() -> None:
