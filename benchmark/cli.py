@@ -191,9 +191,9 @@ def _start(
     from benchmark.launch.local import Job
 
     planned = sweeps.plan(plan, results, root)
-    queued = {}
-    if use_slurm:
-        queued = slurm.queued_jobs(item.folder for item in planned if item.folder is not None)
+    queued: dict[str, QueuedJob] | None = {}
+    if use_slurm and (submitted := _submitted(planned)):
+        queued = slurm.queued_jobs(submitted)
         planned = sweeps.plan(plan, results, root)  # once more: what has left the queue meanwhile has its record
     rows = status.rows_of_plan(planned, queued)
     _print_rows(rows, f"{plan.title}  ({plan.path})")
@@ -522,11 +522,19 @@ def _rows_of_sweep(plan: Sweep, results: Path, root: Path) -> list[Row]:
     from benchmark import sweep as sweeps
     from benchmark.launch import status as states
 
-    queued = _queued(item.folder for item in sweeps.plan(plan, results, root, need_data=False) if item.folder)
     planned = sweeps.plan(plan, results, root, need_data=False)
+    queued: dict[str, QueuedJob] | None = {}
+    if submitted := _submitted(planned):
+        queued = _queued(submitted)
+        planned = sweeps.plan(plan, results, root, need_data=False)
     rows = states.rows_of_plan(planned, queued)
     lost = [item.folder for item, row in zip(planned, rows, strict=True) if row.state == "lost" and item.folder]
     return states.rows_of_plan(planned, queued, _last_words(lost)) if lost else rows
+
+
+def _submitted(planned: Iterable[PlannedRun]) -> list[RunFolder]:
+    """The runs that SLURM may know of."""
+    return [item.folder for item in planned if item.begun and item.folder is not None and item.folder.job.exists()]
 
 
 def _queued(folders: Iterable[RunFolder]) -> dict[str, QueuedJob] | None:

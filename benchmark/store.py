@@ -100,23 +100,34 @@ class Status(BaseModel):
     error: str = ""  # traceback or message of a failure
 
 
+class _File:
+    """The path of a file of a run, made when asked for: a plan names thousands of folders and looks into few."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, folder: RunFolder, owner: type[RunFolder]) -> Path:
+        return folder.path / self.name
+
+
 class RunFolder:
     """The files of one run."""
 
+    config = _File("config.yaml")
+    record = _File("record.json")
+    scores = _File("scores.npz")
+    features = _File("features.npz")
+    metrics = _File("metrics.jsonl")
+    log = _File("log.txt")
+    status = _File("status.json")
+    checkpoint = _File("checkpoint.pt")
+    weights = _File("weights.safetensors")
+    lease = _File("lease.json")
+    attempts = _File("attempts.jsonl")
+    job = _File("job.json")
+
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.config = path / "config.yaml"
-        self.record = path / "record.json"
-        self.scores = path / "scores.npz"
-        self.features = path / "features.npz"
-        self.metrics = path / "metrics.jsonl"
-        self.log = path / "log.txt"
-        self.status = path / "status.json"
-        self.checkpoint = path / "checkpoint.pt"
-        self.weights = path / "weights.safetensors"
-        self.lease = path / "lease.json"
-        self.attempts = path / "attempts.jsonl"
-        self.job = path / "job.json"
 
     @property
     def name(self) -> str:
@@ -311,10 +322,12 @@ def all_runs(results: Path) -> list[RunFolder]:
     return [RunFolder(path) for path in sorted(results.iterdir()) if (path / "config.yaml").exists()]
 
 
-def find_runs(results: Path, recipe_id: str) -> list[RunFolder]:
-    """The run folders with this recipe, whatever images they were made with; oldest first."""
-    found = [folder for folder in all_runs(results) if folder.read_config().recipe_id() == recipe_id]
-    return sorted(found, key=lambda folder: folder.config.stat().st_mtime)
+def runs_by_recipe(results: Path) -> dict[str, list[RunFolder]]:
+    """Recipe id -> the run folders with this recipe, whatever images they were made with; oldest first."""
+    found: dict[str, list[RunFolder]] = {}
+    for folder in sorted(all_runs(results), key=lambda folder: folder.config.stat().st_mtime):
+        found.setdefault(folder.read_config().recipe_id(), []).append(folder)
+    return found
 
 
 def load_records(results: Path) -> list[Record]:

@@ -57,9 +57,9 @@ def rows_of_plan(
     ended: run name -> how its last job ended, as from `slurm.last_words`.
     """
     return [
-        Row(item.run.short_name, item.state, item.detail)
-        if item.folder is None
-        else _row(item.folder, item.state, item.detail, queued, ended)
+        _row(item.folder, item.state, item.detail, queued, ended)
+        if item.folder is not None and item.begun
+        else Row(item.folder.name if item.folder is not None else item.run.short_name, item.state, item.detail)
         for item in planned
     ]
 
