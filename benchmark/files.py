@@ -8,12 +8,15 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from benchmark.errors import BenchError
+from benchmark.errors import BenchError, first_line
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @contextmanager
@@ -123,3 +126,19 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except (ValueError, UnicodeDecodeError) as error:
         raise BenchError(f"{path}: not readable as JSON ({error})") from error
+
+
+def read_npz(path: Path, keys: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """The arrays of an npz that a run kept; with `keys`, only those of them that it has, and nothing else is read.
+
+    Raises BenchError that names the file when it is missing or broken.
+    """
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files if keys is None or key in keys}
+    except FileNotFoundError as error:
+        raise BenchError(f"{path}: is missing") from error
+    except Exception as error:  # numpy and zipfile raise whatever a broken file leads them to
+        raise BenchError(f"{path}: not a readable npz ({first_line(error)}); delete it, or the run's folder") from error
