@@ -254,7 +254,7 @@ class Lease:
     def write(self) -> None:
         holder = {
             "host": socket.gethostname(),
-            "node": os.environ.get("SLURMD_NODENAME", socket.gethostname()),
+            "node": node_name(),
             "pid": os.getpid(),
             "token": self.token,
             "job": os.environ.get("SLURM_JOB_ID", ""),
@@ -288,6 +288,11 @@ class Lease:
                 return
             with suppress(OSError):
                 os.utime(self.folder.lease)
+
+
+def node_name() -> str:
+    """What people call this machine: SLURM's name of the node in a job, else the host's own."""
+    return os.environ.get("SLURMD_NODENAME", socket.gethostname())
 
 
 def describe(holder: dict[str, Any]) -> str:
