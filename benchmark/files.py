@@ -128,6 +128,14 @@ def read_json(path: Path) -> Any:
         raise BenchError(f"{path}: not readable as JSON ({error})") from error
 
 
+def read_names(path: Path, count: int, remedy: str) -> list[str]:
+    """The JSON list of `count` file names in `path`. Raises BenchError, which ends in `remedy`, where it is not one."""
+    names = read_json(path)
+    if not isinstance(names, list) or len(names) != count or not all(isinstance(name, str) for name in names):
+        raise BenchError(f"{path}: not a list of {count} file names; {remedy}")
+    return names
+
+
 def read_npz(path: Path, keys: Collection[str] | None = None) -> dict[str, np.ndarray]:
     """The arrays of an npz that a run kept; with `keys`, only those of them that it has, and nothing else is read.
 

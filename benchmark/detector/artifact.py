@@ -145,10 +145,3 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except Exception as error:  # whatever the parser finds wrong
         raise BenchError(f"{path}: not readable as safetensors ({first_line(error)})") from error
-
-
-def read_names(path: Path, count: int) -> list[str]:
-    names = read_json(path)
-    if not isinstance(names, list) or len(names) != count or not all(isinstance(name, str) for name in names):
-        raise BenchError(f"{path}: not a list of {count} file names; export the detector again")
-    return names
