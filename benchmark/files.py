@@ -128,6 +128,18 @@ def read_json(path: Path) -> Any:
         raise BenchError(f"{path}: not readable as JSON ({error})") from error
 
 
+def schema_version(path: Path, raw: Any, oldest: int, newest: int) -> int:
+    """The `schema_version` of the JSON `raw` read from `path`. Raises BenchError for none, or one not known here."""
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if not isinstance(version, int) or isinstance(version, bool) or version < oldest:
+        raise BenchError(f"{path}: schema_version: must be a whole number from {oldest}, given {str(version)[:40]}")
+    if version > newest:
+        raise BenchError(
+            f"{path}: schema_version: {version} was written by a newer release; this one reads up to {newest}"
+        )
+    return version
+
+
 def read_names(path: Path, count: int, remedy: str) -> list[str]:
     """The JSON list of `count` file names in `path`. Raises BenchError, which ends in `remedy`, where it is not one."""
     names = read_json(path)

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict
 from benchmark import yamlfile
 from benchmark.config import RunConfig, Strict, validate
 from benchmark.errors import BenchError
-from benchmark.files import atomic_write, clock_of, locked, read_json, write_json
+from benchmark.files import atomic_write, clock_of, locked, read_json, schema_version, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -138,14 +138,7 @@ class RunFolder:
         if not self.record.exists():
             return None
         raw = read_json(self.record)
-        version = raw.get("schema_version") if isinstance(raw, dict) else None
-        if not isinstance(version, int):
-            raise BenchError(f"{self.record}: schema_version: must be a whole number, given {version!r}")
-        if version > SCHEMA:
-            raise BenchError(
-                f"{self.record}: schema_version: {version} was written by a newer release; "
-                f"this one reads up to {SCHEMA}"
-            )
+        version = schema_version(self.record, raw, min([SCHEMA, *_UPGRADES]), SCHEMA)
         while version < SCHEMA:
             raw = _UPGRADES[version](raw)
             version += 1
