@@ -10,13 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from cluster import Cluster, unavailable
 from lab import Lab, Said
+from tiny_runs import write_mini_sets
 
 from benchmark import cli
-from benchmark.data.images import write_set
 
 WANTED = os.environ.get("BENCH_TEST_SLURM") == "1"
 SKIP = (
@@ -70,15 +69,7 @@ def make_lab(
         clusters.append(cluster)
         cluster.start()
         folder.mkdir()
-        random = np.random.default_rng(0)
-        for name, split, count in (
-            ("mini", "train", 40),
-            ("mini", "test", 24),
-            ("mini-aux", "aux", 32),
-            ("mini-ood", "test", 20),
-        ):
-            images = random.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
-            write_set(folder / "data", name, split, images, np.arange(count) % 4, recipe="random numbers")
+        write_mini_sets(folder / "data")
         for key, value in {**cluster.environment, "BENCH_DATA": str(folder / "data")}.items():
             monkeypatch.setenv(key, value)
         monkeypatch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
