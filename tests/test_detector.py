@@ -20,11 +20,12 @@ import pytest
 import safetensors.torch
 import timm
 import torch
+from command import Said, run_bench
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 from tiny_runs import TINY, tiny
 
-from benchmark import Detector, cli
+from benchmark import Detector
 from benchmark.config import RunConfig, validate
 from benchmark.data.images import load
 from benchmark.data.prepare import import_dir
@@ -486,17 +487,6 @@ def test_import_benchmark_is_light() -> None:
 # --- the commands ----------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class Said:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def rows(self) -> list[dict[str, str]]:
-        return list(csv.DictReader(io.StringIO(self.out)))
-
-
 @pytest.fixture
 def bench(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
@@ -504,12 +494,8 @@ def bench(
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments: object, stdin: bytes = b"") -> Said:
-        monkeypatch.setattr(sys, "argv", ["bench", *map(str, arguments)])
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-        captured = capfd.readouterr()
-        return Said(int(exit_.value.code or 0), captured.out, captured.err)
+        return run_bench(monkeypatch, capfd, *arguments)
 
     yield call
 

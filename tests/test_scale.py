@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from command import run_bench
 from report_fakes import record_of, write_sweep
 from tiny_runs import TINY
 
-from benchmark import cli, yamlfile
 from benchmark import sweep as sweeps
+from benchmark import yamlfile
 from benchmark.report.build import report
 from benchmark.store import all_runs
 
@@ -64,12 +65,10 @@ def test_plan_of_10000_runs(
     fill(results, path, done, mini_data)
     name, *options = command.split()
     where = ["--results", str(results), "--data", str(mini_data)]
-    monkeypatch.setattr("sys.argv", ["bench", name, str(path), *options, *where])
-    with bounded(), pytest.raises(SystemExit) as exit_:
-        cli.main()
-    said = capsys.readouterr().out
-    counted = re.search(r"^10002 runs: (.*)$", said, re.MULTILINE)
-    assert exit_.value.code == 0 and counted
+    with bounded():
+        said = run_bench(monkeypatch, capsys, name, path, *options, *where)
+    counted = re.search(r"^10002 runs: (.*)$", said.out, re.MULTILINE)
+    assert said.code == 0 and counted
     # The fakes have seen other images than `mini_data` has.
     assert counted[1] == (f"{done} to score, " if done else "") + f"{10002 - done} to do"
 

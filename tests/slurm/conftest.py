@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import Any
 
 import pytest
 from cluster import Cluster, unavailable
-from lab import Lab, Said
+from command import Said, run_bench
+from lab import Lab
 from tiny_runs import write_mini_sets
 
 from benchmark import cli
@@ -55,13 +55,7 @@ def make_lab(
     clusters: list[Cluster] = []
 
     def call(*arguments: str) -> Said:
-        monkeypatch.setattr(sys, "argv", ["bench", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-        captured = capsys.readouterr()
-        code = exit_.value.code
-        return Said(code if isinstance(code, int) else 0, captured.out, captured.err)
+        return run_bench(monkeypatch, capsys, *arguments)
 
     def make(**settings: Any) -> Lab:
         folder = root / f"w{len(clusters)}"
