@@ -197,9 +197,9 @@ def _start(
     from benchmark.launch.local import Job
 
     planned = sweeps.plan(plan, results, root)
-    queued = {}
-    if use_slurm:
-        queued = slurm.queued_jobs(item.folder for item in planned if item.folder is not None)
+    queued: dict[str, QueuedJob] | None = {}
+    if use_slurm and (submitted := _submitted(planned)):
+        queued = slurm.queued_jobs(submitted)
         planned = sweeps.plan(plan, results, root)  # once more: what has left the queue meanwhile has its record
     rows = status.rows_of_plan(planned, queued)
     _print_rows(rows, f"{plan.title}  ({plan.path})")
@@ -596,8 +596,9 @@ def _show_status(
                 f"{results}: holds no runs{f' that match {only}' if only else ''}; start some: bench sweep SWEEP.yaml"
             )
         queued = _queued(folders)
-        lost = [folder for folder in folders if states.rows_of_folders([folder], queued)[0].state == "lost"]
-        rows = states.rows_of_folders(folders, queued, _last_words(lost))
+        rows = states.rows_of_folders(folders, queued)
+        lost = [folder for folder, row in zip(folders, rows, strict=True) if row.state == "lost"]
+        rows = _replaced(rows, states.rows_of_folders(lost, queued, _last_words(lost)))
     _print_rows(rows, str(file or results), with_logs=True)
     _say(f"{len(rows)} runs: {states.counts(row.state for row in rows)}")
 
@@ -607,11 +608,25 @@ def _rows_of_sweep(plan: Sweep, results: Path, root: Path) -> list[Row]:
     from benchmark import sweep as sweeps
     from benchmark.launch import status as states
 
-    queued = _queued(item.folder for item in sweeps.plan(plan, results, root, need_data=False) if item.folder)
     planned = sweeps.plan(plan, results, root, need_data=False)
+    queued: dict[str, QueuedJob] | None = {}
+    if submitted := _submitted(planned):
+        queued = _queued(submitted)
+        planned = sweeps.plan(plan, results, root, need_data=False)
     rows = states.rows_of_plan(planned, queued)
-    lost = [item.folder for item, row in zip(planned, rows, strict=True) if row.state == "lost" and item.folder]
-    return states.rows_of_plan(planned, queued, _last_words(lost)) if lost else rows
+    lost = [item for item, row in zip(planned, rows, strict=True) if row.state == "lost"]
+    ended = _last_words(item.folder for item in lost if item.folder is not None)
+    return _replaced(rows, states.rows_of_plan(lost, queued, ended))
+
+
+def _replaced(rows: Iterable[Row], better: Iterable[Row]) -> list[Row]:
+    by_name = {row.name: row for row in better}
+    return [by_name.get(row.name, row) for row in rows]
+
+
+def _submitted(planned: Iterable[PlannedRun]) -> list[RunFolder]:
+    """The runs that SLURM may know of."""
+    return [item.folder for item in planned if item.begun and item.folder is not None and item.folder.job.exists()]
 
 
 def _queued(folders: Iterable[RunFolder]) -> dict[str, QueuedJob] | None:

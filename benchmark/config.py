@@ -155,13 +155,14 @@ class RunConfig(Strict):
     variant: str = "none"
     seed: Annotated[int, Field(ge=0)] = 0
     protocol: Literal["paper", "authors"] = "paper"
-    data: DataConfig = DataConfig()
-    model: ModelConfig = ModelConfig()
-    views: ViewsConfig = ViewsConfig()
-    negatives: NegativesConfig = NegativesConfig()
-    method: MethodConfig = DinoConfig()
-    train: TrainConfig = TrainConfig()
-    eval: EvalConfig = EvalConfig()
+    # Factories: pydantic copies a default deeply for each run, which is slow by the thousand.
+    data: DataConfig = Field(default_factory=DataConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    views: ViewsConfig = Field(default_factory=ViewsConfig)
+    negatives: NegativesConfig = Field(default_factory=NegativesConfig)
+    method: MethodConfig = Field(default_factory=DinoConfig)
+    train: TrainConfig = Field(default_factory=TrainConfig)
+    eval: EvalConfig = Field(default_factory=EvalConfig)
 
     @model_validator(mode="before")
     @classmethod
@@ -300,9 +301,13 @@ class RunConfig(Strict):
         """Hash of `identity()`: the same settings give the same recipe, on any machine, with or without data."""
         return digest(self.identity())
 
-    def run_id(self, fingerprints: dict[str, str]) -> str:
-        """Hash of the recipe and of the images it reads; `fingerprints` maps "set/split" to a sha256 of the content."""
-        return digest({"recipe": self.identity(), "data": fingerprints})
+    def run_id(self, fingerprints: dict[str, str], identity: str | None = None) -> str:
+        """Hash of the recipe and of the images it reads; `fingerprints` maps "set/split" to a sha256 of the content.
+
+        identity: `canonical(self.identity())` where it is known already.
+        """
+        identity = identity or canonical(self.identity())
+        return sha256(f'{{"data":{canonical(fingerprints)},"recipe":{identity}}}')
 
     def run_name(self, run_id: str) -> str:
         """Folder of the run: a readable prefix and the first eight digits of its id."""
@@ -317,9 +322,19 @@ class RunConfig(Strict):
         return full
 
 
+def canonical(value: Any) -> str:
+    """`value` as JSON in its one canonical form: sorted keys, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def sha256(text: str) -> str:
+    """sha256 in hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def digest(value: Any) -> str:
-    """sha256 of the canonical JSON of `value` (sorted keys, no spaces), in hexadecimal digits."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    """sha256 of the canonical JSON of `value`."""
+    return sha256(canonical(value))
 
 
 def _without_legacy(full: dict[str, Any]) -> dict[str, Any]:

@@ -8,12 +8,15 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from benchmark.errors import BenchError
+from benchmark.errors import BenchError, first_line
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @contextmanager
@@ -123,3 +126,39 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except (ValueError, UnicodeDecodeError) as error:
         raise BenchError(f"{path}: not readable as JSON ({error})") from error
+
+
+def schema_version(path: Path, raw: Any, oldest: int, newest: int) -> int:
+    """The `schema_version` of the JSON `raw` read from `path`. Raises BenchError for none, or one not known here."""
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if not isinstance(version, int) or isinstance(version, bool) or version < oldest:
+        raise BenchError(f"{path}: schema_version: must be a whole number from {oldest}, given {str(version)[:40]}")
+    if version > newest:
+        raise BenchError(
+            f"{path}: schema_version: {version} was written by a newer release; this one reads up to {newest}"
+        )
+    return version
+
+
+def read_names(path: Path, count: int, remedy: str) -> list[str]:
+    """The JSON list of `count` file names in `path`. Raises BenchError, which ends in `remedy`, where it is not one."""
+    names = read_json(path)
+    if not isinstance(names, list) or len(names) != count or not all(isinstance(name, str) for name in names):
+        raise BenchError(f"{path}: not a list of {count} file names; {remedy}")
+    return names
+
+
+def read_npz(path: Path, keys: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """The arrays of an npz that a run kept; with `keys`, only those of them that it has, and nothing else is read.
+
+    Raises BenchError that names the file when it is missing or broken.
+    """
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files if keys is None or key in keys}
+    except FileNotFoundError as error:
+        raise BenchError(f"{path}: is missing") from error
+    except Exception as error:  # numpy and zipfile raise whatever a broken file leads them to
+        raise BenchError(f"{path}: not a readable npz ({first_line(error)}); delete it, or the run's folder") from error

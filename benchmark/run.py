@@ -7,7 +7,6 @@ import os
 import platform
 import resource
 import signal
-import socket
 import sys
 import threading
 import time
@@ -38,7 +37,17 @@ from benchmark.errors import BenchError, first_line
 from benchmark.files import atomic_write
 from benchmark.methods.base import Method
 from benchmark.provenance import source_commit
-from benchmark.store import Lease, OODMetrics, Record, RunFolder, RunIsHeld, SetInRecord, Status, run_folder
+from benchmark.store import (
+    Lease,
+    OODMetrics,
+    Record,
+    RunFolder,
+    RunIsHeld,
+    SetInRecord,
+    Status,
+    node_name,
+    run_folder,
+)
 from benchmark.training import Progress, Stopped, train
 
 EMBED_BATCH = 256  # images a forward pass in evaluation
@@ -126,7 +135,7 @@ def _is_done(folder: RunFolder, config: RunConfig, fingerprints: dict[str, str])
 
 def _note_attempt(folder: RunFolder) -> None:
     before, commit, status = folder.read_attempts(), source_commit(), folder.read_status()
-    node = os.environ.get("SLURMD_NODENAME", socket.gethostname())
+    node = node_name()
     print(f"{time.strftime('%H:%M:%S')} start {len(before) + 1} on {node}, code {commit[:12]}", flush=True)
     if before and before[-1].get("commit") != commit:
         print(f"note: this run was begun with other code: {before[-1].get('commit')}, now {commit}", flush=True)
@@ -357,7 +366,7 @@ class Reporter:
             epochs=config.train.epochs,
             started=now,
             updated=now,
-            host=f"{os.environ.get('SLURMD_NODENAME', socket.gethostname())}:{os.getpid()}",
+            host=f"{node_name()}:{os.getpid()}",
         )
         self._said = self._written = 0.0
 

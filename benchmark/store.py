@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict
 from benchmark import yamlfile
 from benchmark.config import RunConfig, Strict, validate
 from benchmark.errors import BenchError
-from benchmark.files import atomic_write, clock_of, locked, read_json, write_json
+from benchmark.files import atomic_write, clock_of, locked, read_json, schema_version, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,23 +100,34 @@ class Status(BaseModel):
     error: str = ""  # traceback or message of a failure
 
 
+class _File:
+    """The path of a file of a run, made when asked for: a plan names thousands of folders and looks into few."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, folder: RunFolder, owner: type[RunFolder]) -> Path:
+        return folder.path / self.name
+
+
 class RunFolder:
     """The files of one run."""
 
+    config = _File("config.yaml")
+    record = _File("record.json")
+    scores = _File("scores.npz")
+    features = _File("features.npz")
+    metrics = _File("metrics.jsonl")
+    log = _File("log.txt")
+    status = _File("status.json")
+    checkpoint = _File("checkpoint.pt")
+    weights = _File("weights.safetensors")
+    lease = _File("lease.json")
+    attempts = _File("attempts.jsonl")
+    job = _File("job.json")
+
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.config = path / "config.yaml"
-        self.record = path / "record.json"
-        self.scores = path / "scores.npz"
-        self.features = path / "features.npz"
-        self.metrics = path / "metrics.jsonl"
-        self.log = path / "log.txt"
-        self.status = path / "status.json"
-        self.checkpoint = path / "checkpoint.pt"
-        self.weights = path / "weights.safetensors"
-        self.lease = path / "lease.json"
-        self.attempts = path / "attempts.jsonl"
-        self.job = path / "job.json"
 
     @property
     def name(self) -> str:
@@ -127,14 +138,7 @@ class RunFolder:
         if not self.record.exists():
             return None
         raw = read_json(self.record)
-        version = raw.get("schema_version") if isinstance(raw, dict) else None
-        if not isinstance(version, int):
-            raise BenchError(f"{self.record}: schema_version: must be a whole number, given {version!r}")
-        if version > SCHEMA:
-            raise BenchError(
-                f"{self.record}: schema_version: {version} was written by a newer release; "
-                f"this one reads up to {SCHEMA}"
-            )
+        version = schema_version(self.record, raw, min([SCHEMA, *_UPGRADES]), SCHEMA)
         while version < SCHEMA:
             raw = _UPGRADES[version](raw)
             version += 1
@@ -243,7 +247,7 @@ class Lease:
     def write(self) -> None:
         holder = {
             "host": socket.gethostname(),
-            "node": os.environ.get("SLURMD_NODENAME", socket.gethostname()),
+            "node": node_name(),
             "pid": os.getpid(),
             "token": self.token,
             "job": os.environ.get("SLURM_JOB_ID", ""),
@@ -279,6 +283,11 @@ class Lease:
                 os.utime(self.folder.lease)
 
 
+def node_name() -> str:
+    """What people call this machine: SLURM's name of the node in a job, else the host's own."""
+    return os.environ.get("SLURMD_NODENAME", socket.gethostname())
+
+
 def describe(holder: dict[str, Any]) -> str:
     """A lease's holder in words: "node7, process 123, job 71_3"."""
     job = f", job {holder['job']}" if holder.get("job") else ""
@@ -311,10 +320,12 @@ def all_runs(results: Path) -> list[RunFolder]:
     return [RunFolder(path) for path in sorted(results.iterdir()) if (path / "config.yaml").exists()]
 
 
-def find_runs(results: Path, recipe_id: str) -> list[RunFolder]:
-    """The run folders with this recipe, whatever images they were made with; oldest first."""
-    found = [folder for folder in all_runs(results) if folder.read_config().recipe_id() == recipe_id]
-    return sorted(found, key=lambda folder: folder.config.stat().st_mtime)
+def runs_by_recipe(results: Path) -> dict[str, list[RunFolder]]:
+    """Recipe id -> the run folders with this recipe, whatever images they were made with; oldest first."""
+    found: dict[str, list[RunFolder]] = {}
+    for folder in sorted(all_runs(results), key=lambda folder: folder.config.stat().st_mtime):
+        found.setdefault(folder.read_config().recipe_id(), []).append(folder)
+    return found
 
 
 def load_records(results: Path) -> list[Record]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,12 +13,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from benchmark import yamlfile
-from benchmark.config import RunConfig, Strict, validate
+from benchmark.config import RunConfig, Strict, canonical, sha256, validate
 from benchmark.data.catalog import CATALOG
 from benchmark.data.images import fingerprint
 from benchmark.errors import BenchError, unknown
 from benchmark.resources import Resources, SiteFile, load_site, resolve
-from benchmark.store import Record, RunFolder, find_runs, run_folder
+from benchmark.store import Record, RunFolder, runs_by_recipe
 
 
 class Override(Strict):
@@ -48,6 +50,11 @@ class SweepRun:
 
     config: RunConfig
     resources: Resources
+    identity: str  # of `config`, as canonical JSON: both ids are hashes of it
+
+    @property
+    def recipe(self) -> str:
+        return sha256(self.identity)
 
     @property
     def short_name(self) -> str:
@@ -79,12 +86,21 @@ def load(path: Path, sets: list[str] | None = None, only: str | None = None, sit
     sweep: SweepFile = validate(SweepFile, raw, str(path))
     given = dict(parse_set(text) for text in sets or [])
     site = site or load_site(None)
+
+    @functools.cache  # thousands of runs ask for a handful of things
+    def resources(overrides: tuple[int, ...]) -> Resources:
+        layers = [sweep.resources, *(sweep.overrides[index].resources for index in overrides)]
+        return resolve(site, sweep.profiles, layers, str(path))
+
     runs: dict[str, SweepRun] = {}
     for point in _grid_points(sweep, path):
-        run = _build(sweep, path, point, given, site)
-        runs.setdefault(run.config.recipe_id(), run)
-    for run in [_reference(run, name, path) for run in runs.values() for name in sweep.references]:
-        runs.setdefault(run.config.recipe_id(), run)
+        run = _build(sweep, path, point, given, resources)
+        runs.setdefault(run.identity, run)
+    trained: dict[str, SweepRun] = {}  # one of those that differ only in what a reference does not have
+    for run in runs.values():
+        trained.setdefault(run.config.model_dump_json(exclude={"variant", "seed", "method"}), run)
+    for run in [_reference(run, name, path) for run in trained.values() for name in sweep.references]:
+        runs.setdefault(run.identity, run)
     chosen = [run for run in runs.values() if only is None or fnmatch.fnmatch(run.short_name, only)]
     if not chosen:
         raise BenchError(
@@ -123,8 +139,14 @@ def _grid_points(sweep: SweepFile, path: Path) -> list[dict[str, Any]]:
     return [dict(zip(sweep.grid, values, strict=True)) for values in itertools.product(*sweep.grid.values())]
 
 
-def _build(sweep: SweepFile, path: Path, point: dict[str, Any], given: dict[str, Any], site: SiteFile) -> SweepRun:
-    raw, layers = _merge({}, sweep.base), [sweep.resources]
+def _build(
+    sweep: SweepFile,
+    path: Path,
+    point: dict[str, Any],
+    given: dict[str, Any],
+    resources: Callable[[tuple[int, ...]], Resources],
+) -> SweepRun:
+    raw, applied = _merge({}, sweep.base), []
     for key, value in point.items():
         put(raw, key, value)
     for index, override in enumerate(sweep.overrides):
@@ -134,16 +156,17 @@ def _build(sweep: SweepFile, path: Path, point: dict[str, Any], given: dict[str,
         if all(fnmatch.fnmatch(str(raw.get(key, "")), pattern) for key, pattern in override.when.items()):
             for key, value in override.set.items():
                 put(raw, key, value)
-            layers.append(override.resources)
+            applied.append(index)
     for key, value in given.items():
         put(raw, key, value)
     config = validate(RunConfig, raw, str(path), "base")
-    return SweepRun(config, resolve(site, sweep.profiles, layers, str(path)))
+    return SweepRun(config, resources(tuple(applied)), canonical(config.identity()))
 
 
 def _reference(run: SweepRun, name: str, path: Path) -> SweepRun:
     raw = run.config.model_dump() | {"method": {"name": name}, "variant": "none", "seed": 0}
-    return SweepRun(validate(RunConfig, raw, str(path)), run.resources)
+    config: RunConfig = validate(RunConfig, raw, str(path))
+    return SweepRun(config, run.resources, canonical(config.identity()))
 
 
 def put(raw: dict[str, Any], dotted: str, value: Any) -> None:
@@ -164,6 +187,7 @@ def parse_set(text: str) -> tuple[str, Any]:
     return key, yamlfile.parse(value, f"--set {text}")
 
 
+Fingerprint = Callable[[str, str], str | None]  # set, split -> sha256 of its images, None where it is missing
 State = Literal["done", "running", "failed", "interrupted", "lost", "to score", "to do", "no data"]
 
 
@@ -175,6 +199,7 @@ class PlannedRun:
     state: State
     folder: RunFolder | None  # None while data is missing: the run's id depends on it
     detail: str = ""  # the error's last line, the missing set, ...
+    begun: bool = False  # the folder is on disk
 
 
 def plan(sweep: Sweep, results: Path, data_root: Path, need_data: bool = True) -> list[PlannedRun]:
@@ -182,52 +207,72 @@ def plan(sweep: Sweep, results: Path, data_root: Path, need_data: bool = True) -
 
     need_data False (status, report): a run whose images are not on this machine is found by its recipe instead.
     """
+    there = _Disk(results, data_root)
     if need_data:
         for run in sweep.runs:
-            _check_set_names(run.config, sweep.path, data_root)
-    return [_plan_one(run, results, data_root, need_data) for run in sweep.runs]
+            _check_set_names(run.config, sweep.path, there.fingerprint)
+    return [_plan_one(run, there, need_data) for run in sweep.runs]
 
 
-def _check_set_names(config: RunConfig, path: Path, data_root: Path) -> None:
+class _Disk:
+    """What a plan reads of a disk for all its runs together, each thing once: a sweep may have thousands of runs."""
+
+    def __init__(self, results: Path, data_root: Path) -> None:
+        self.results = results
+        self.folders = {path.name for path in results.iterdir()} if results.is_dir() else set()
+        self.fingerprint: Fingerprint = functools.cache(functools.partial(fingerprint, data_root))
+
+    @functools.cached_property
+    def by_recipe(self) -> dict[str, list[RunFolder]]:
+        return runs_by_recipe(self.results)
+
+
+def _check_set_names(config: RunConfig, path: Path, fingerprint: Fingerprint) -> None:
     """Raise BenchError for a set that is neither in the catalogue nor in the data folder: a misspelt name."""
     sources = {config.data.sources[s]: f"data.sources.{s}" for s in config.auxiliary_sources()}
     wanted = [("in_dist", *key) for key in config.training_sets() if key[0] == config.in_dist]
     wanted += [(sources[name], name, split) for name, split in config.training_sets() if name in sources]
     wanted += [("eval.ood", name, "test") for name in config.ood_sets()]
     for key, name, split in wanted:
-        if name.split("@")[0] not in CATALOG and fingerprint(data_root, name, split) is None:
+        if name.split("@")[0] not in CATALOG and fingerprint(name, split) is None:
             raise BenchError(
                 f"{path}: {key}: {unknown('image set', name, CATALOG)}; or import it: bench data import DIR"
             )
 
 
-def _plan_one(run: SweepRun, results: Path, data_root: Path, need_data: bool) -> PlannedRun:
+def _plan_one(run: SweepRun, there: _Disk, need_data: bool) -> PlannedRun:
     config = run.config
-    prints = {f"{name}/{split}": fingerprint(data_root, name, split) for name, split in config.training_sets()}
+    prints = {f"{name}/{split}": there.fingerprint(name, split) for name, split in config.training_sets()}
     missing = [key for key, value in prints.items() if value is None]
     tests: dict[str, str | None] = {}
     if need_data:
-        tests = {
-            f"{name}/test": fingerprint(data_root, name, "test") for name in map(config.stored_name, config.ood_sets())
-        }
+        tests = {f"{name}/test": there.fingerprint(name, "test") for name in map(config.stored_name, config.ood_sets())}
         missing += [key for key, value in tests.items() if value is None]
     if missing:
-        known = [] if need_data else find_runs(results, config.recipe_id())
+        known = [] if need_data else there.by_recipe.get(run.recipe, [])
         if not known:
             return PlannedRun(run, "no data", None, f"missing {', '.join(missing)}")
         folder = known[-1]
     else:
-        folder = run_folder(results, config, {key: value for key, value in prints.items() if value is not None})
-    planned = PlannedRun(run, *state_of(config, folder))
-    record = folder.read_record() if need_data and planned.state == "done" else None
-    seen = record.data if record else {}
+        run_id = config.run_id({key: value for key, value in prints.items() if value is not None}, run.identity)
+        folder = RunFolder(there.results / config.run_name(run_id))
+    if folder.name not in there.folders:
+        return PlannedRun(run, "to do", folder)
+    record = folder.read_record()
+    state, _, detail = _judge(config, folder, record)
+    seen = record.data if record and state == "done" else {}
     changed = [key for key, image_set in seen.items() if tests.get(key, image_set.fingerprint) != image_set.fingerprint]
-    return PlannedRun(run, "to score", folder, f"other images now: {', '.join(changed)}") if changed else planned
+    if changed:
+        state, detail = "to score", f"other images now: {', '.join(changed)}"
+    return PlannedRun(run, state, folder, detail, begun=True)
 
 
 def state_of(config: RunConfig, folder: RunFolder) -> tuple[State, RunFolder, str]:
     """The state of one run from its folder: the record decides, then the lease, then the last state it wrote."""
-    record: Record | None = folder.read_record()
+    return _judge(config, folder, folder.read_record())
+
+
+def _judge(config: RunConfig, folder: RunFolder, record: Record | None) -> tuple[State, RunFolder, str]:
     if folder.lease_is_live():
         return "running", folder, ""
     if record is not None:

@@ -5,28 +5,18 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from benchmark.data.images import write_set
+from tiny_runs import write_mini_sets
 
 
 @pytest.fixture(scope="session")
 def mini_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with a few dozen random images a set."""
     root = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    for name, split, count in (
-        ("mini", "train", 40),
-        ("mini", "test", 24),
-        ("mini-aux", "aux", 32),
-        ("mini-ood", "test", 20),
-        ("mini-ood2", "test", 20),
-    ):
-        images = rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
-        write_set(root, name, split, images, np.arange(count) % 4, recipe="random numbers")
+    write_mini_sets(root)
     return root
 
 

@@ -10,12 +10,12 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from command import Said, run_bench
 
 from benchmark import cli
 from benchmark.data.images import write_set
@@ -37,13 +37,6 @@ references: [image-statistics]
 MEASURES = {"auroc": 1.0, "aupr_ood": 1.0, "aupr_id": 1.0, "fpr95_id": 1.0, "fpr95_ood": 1.0, "n_id": 1, "n_ood": 1}
 
 
-@dataclass
-class Said:
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
     """Run the command through its entry point, in `tmp_path`, with its results and data there and no SLURM about."""
@@ -58,11 +51,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         write_set(tmp_path / "data", name, split, images, np.arange(30) % 3, "random")
 
     def call(*arguments: str) -> Said:
-        monkeypatch.setattr(sys, "argv", ["bench", *arguments])
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-        captured = capsys.readouterr()
-        return Said(int(exit_.value.code or 0), captured.out, captured.err)
+        return run_bench(monkeypatch, capsys, *arguments)
 
     return call
 

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
+import yaml
 from tiny_runs import TINY, tiny
 
 from benchmark import config as config_module
@@ -199,3 +202,39 @@ def test_broken_yaml_names_file_and_line(text: str, words: list[str]) -> None:
     with pytest.raises(BenchError) as caught:
         yamlfile.parse(text, "x.yaml")
     assert all(word in str(caught.value) for word in words) and "\n" not in str(caught.value)
+
+
+def test_both_yaml_parsers_read_the_same() -> None:
+    """Random damage to YAML of all kinds: a text is the same value, or an error, with and without libyaml."""
+
+    def outcome(loader: Any, text: str) -> str:
+        try:
+            return repr(yaml.load(text, Loader=loader))
+        except yaml.YAMLError:
+            return "error"
+
+    plain = (
+        "a: 1e-4\nb: on\nc: 010\nd: [1, 2.5, .5, 1., +3, ~, null, true]\n",
+        "a: {b: 1, c: [x, 'y z', \"q\\n\"]}\nd:\n  e: 3:30:00\n  f: 2026-01-01\n",
+        "a: &x {k: v}\nb: *x\n# note\n- 1\n- - 2\n  - 3\n",
+        yamlfile.write(tiny().model_dump(mode="json")),
+    )
+    pieces = [*" \n:-#[]{}&*'\"@`,~\\=<0123456789.eE+atn", "\n  ", ": ", "- ", "<<: ", "---\n", "...\n"]
+    random = Random(0)
+    compared = 0
+    for _ in range(600):
+        text = random.choice(plain)
+        for _ in range(random.choice((1, 2, 5))):
+            place = random.randrange(len(text))
+            text = text[:place] + random.choice(pieces) + text[place + random.choice((0, 1, 3)) :]
+        slow = outcome(yamlfile._Loader, text)
+        fast = "error" if yamlfile._READ_DIFFERENTLY.search(text) else outcome(yamlfile._FastLoader, text)
+        assert fast in (slow, "error"), text  # after an error the Python parser decides
+        compared += fast != "error"
+    assert compared > 100
+
+
+@pytest.mark.parametrize("text", ["a:\tb", "a: |#\n  b", "a: [1?e5]", "a: [!, b]", "? a\n: b\ufeff\t"])
+def test_texts_that_libyaml_alone_would_take(text: str) -> None:
+    with pytest.raises(BenchError, match=r"x\.yaml:"):
+        yamlfile.parse(text, "x.yaml")

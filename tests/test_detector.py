@@ -10,7 +10,6 @@ import pickle
 import shutil
 import subprocess
 import sys
-import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +20,12 @@ import pytest
 import safetensors.torch
 import timm
 import torch
+from command import Said, run_bench
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 from tiny_runs import TINY, tiny
 
-from benchmark import Detector, cli
+from benchmark import Detector
 from benchmark.config import RunConfig, validate
 from benchmark.data.images import load
 from benchmark.data.prepare import import_dir
@@ -487,17 +487,6 @@ def test_import_benchmark_is_light() -> None:
 # --- the commands ----------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class Said:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def rows(self) -> list[dict[str, str]]:
-        return list(csv.DictReader(io.StringIO(self.out)))
-
-
 @pytest.fixture
 def bench(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
@@ -505,12 +494,8 @@ def bench(
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments: object, stdin: bytes = b"") -> Said:
-        monkeypatch.setattr(sys, "argv", ["bench", *map(str, arguments)])
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-        captured = capfd.readouterr()
-        return Said(int(exit_.value.code or 0), captured.out, captured.err)
+        return run_bench(monkeypatch, capfd, *arguments)
 
     yield call
 
@@ -662,20 +647,11 @@ def test_images_are_read_a_bounded_number_ahead() -> None:
 def test_the_page_gets_the_highest_scores(
     bench: Callable[..., Said], made: Made, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    @dataclass(frozen=True)
-    class GalleryItem:
-        path: str
-        score: float
-        ood: bool
-        p_value: float
-        neighbours: tuple[str, ...]
-        thumbnail: bytes
-
     called: list[Any] = []
-    gallery = types.ModuleType("benchmark.report.gallery")
-    gallery.GalleryItem = GalleryItem  # type: ignore[attr-defined]
-    gallery.write_gallery = lambda out, items, title, about: called.append((out, list(items), title, about))  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "benchmark.report.gallery", gallery)
+    monkeypatch.setattr(
+        "benchmark.report.gallery.write_gallery",
+        lambda out, items, title, about: called.append((out, list(items), title, about)),
+    )
     said = bench("score", made.whole, "photos", "--page", "worst.html", "--page-size", "2")
     [(out, items, _, about)] = called
     best = sorted((float(row["score"]) for row in said.rows if row["score"]), reverse=True)[:2]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command import run_bench
 from PIL import Image
 from test_data_duplicates import pictures
 from test_data_own import save
 
-from benchmark import cli, sweep, yamlfile
 from benchmark import init as starting
+from benchmark import sweep, yamlfile
 from benchmark.data import images, own
 from benchmark.data.orientation import Upright
 from benchmark.errors import BenchError
@@ -141,11 +141,8 @@ def test_from_a_folder_without_labels_or_ood_to_report_and_recommend(
     save(tmp_path / "pets", pictures(60))
 
     def bench(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["bench", *arguments])
-        with pytest.raises(SystemExit) as leaving:
-            cli.main()
-        said = capsys.readouterr()
-        return int(leaving.value.code or 0), said.out, said.err
+        said = run_bench(monkeypatch, capsys, *arguments)
+        return said.code, said.out, said.err
 
     code, out, _ = bench("init", "pets", "--cpu")
     assert code == 0 and "bench sweep pets.yaml" in out and "bench recommend pets.yaml" in out

@@ -46,7 +46,7 @@ def test_record_round_trip_and_frame(tmp_path: Path) -> None:
     chosen = frame[(frame.metric == "auroc") & (frame.seed == 1)]
     assert chosen["value"].tolist() == [90.0] and chosen["ood"].tolist() == ["mini-ood"]
     assert set(frame.metric) >= {"sensitivity", "knn_accuracy_5", "occupied_paper", "fpr95_id", "n_ood"}
-    assert [found.name for found in store.find_runs(tmp_path, tiny(seed=1).recipe_id())] == [record(1).name]
+    assert [found.name for found in store.runs_by_recipe(tmp_path)[tiny(seed=1).recipe_id()]] == [record(1).name]
 
 
 @pytest.mark.parametrize(

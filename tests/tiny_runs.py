@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmark.config import RunConfig, validate
+from benchmark.data.images import write_set
 
 TINY: dict[str, Any] = {
     "in_dist": "mini",
@@ -28,3 +32,17 @@ def tiny(**changes: Any) -> RunConfig:
         raw[key] = {**raw[key], **value} if isinstance(value, dict) and isinstance(raw.get(key), dict) else value
     config: RunConfig = validate(RunConfig, raw, "test")
     return config
+
+
+def write_mini_sets(root: Path) -> None:
+    """The images of the tiny run, a few dozen random ones a set, in the data folder `root`."""
+    rng = np.random.default_rng(0)
+    for name, split, count in (
+        ("mini", "train", 40),
+        ("mini", "test", 24),
+        ("mini-aux", "aux", 32),
+        ("mini-ood", "test", 20),
+        ("mini-ood2", "test", 20),
+    ):
+        images = rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+        write_set(root, name, split, images, np.arange(count) % 4, recipe="random numbers")

@@ -117,10 +117,7 @@ def file_names(images: ImageSet, root: Path) -> list[str] | None:
     path = folder(root, images.name, images.split) / "names.json"
     if not path.is_file():
         return None
-    names = files.read_json(path)
-    if not isinstance(names, list) or len(names) != images.count or not all(isinstance(name, str) for name in names):
-        raise BenchError(f"{path}: not a list of {images.count} file names; delete it or import {images.name} again")
-    return names
+    return files.read_names(path, images.count, f"delete it or import {images.name} again")
 
 
 def write_set(

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from benchmark.config import ModelConfig, Positive, PositiveInt, Strict, validate
 from benchmark.errors import BenchError, first_line
-from benchmark.files import read_json
+from benchmark.files import read_json, schema_version
 from benchmark.store import SetInRecord
 
 if TYPE_CHECKING:
@@ -112,13 +112,7 @@ def read_settings(folder: Path) -> Settings:
         raw = read_json(path)
     except RecursionError as error:
         raise BenchError(f"{path}: not readable as JSON (nested too deeply)") from error
-    version = raw.get("schema_version") if isinstance(raw, dict) else None
-    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise BenchError(f"{path}: schema_version: must be a whole number from 1, given {str(version)[:40]}")
-    if version > SCHEMA:
-        raise BenchError(
-            f"{path}: schema_version: {version} was written by a newer release; this one reads up to {SCHEMA}"
-        )
+    schema_version(path, raw, 1, SCHEMA)
     settings: Settings = validate(Settings, raw, str(path))
     for name in (BACKBONE, BANK, *([NAMES] if NAMES in settings.files else [])):
         _check_file(folder / name, settings.files.get(name))
@@ -145,10 +139,3 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except Exception as error:  # whatever the parser finds wrong
         raise BenchError(f"{path}: not readable as safetensors ({first_line(error)})") from error
-
-
-def read_names(path: Path, count: int) -> list[str]:
-    names = read_json(path)
-    if not isinstance(names, list) or len(names) != count or not all(isinstance(name, str) for name in names):
-        raise BenchError(f"{path}: not a list of {count} file names; export the detector again")
-    return names

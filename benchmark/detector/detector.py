@@ -24,8 +24,9 @@ from benchmark.data.prepare import read_picture, to_square
 from benchmark.detection.knn import nearest
 from benchmark.detection.scores import ood_scores
 from benchmark.detection.threshold import p_values
-from benchmark.detector.artifact import BACKBONE, BANK, NAMES, Settings, read_names, read_settings, read_tensors
+from benchmark.detector.artifact import BACKBONE, BANK, NAMES, Settings, read_settings, read_tensors
 from benchmark.errors import BenchError, first_line
+from benchmark.files import read_names
 from benchmark.models import build_backbone
 from benchmark.run import EMBED_BATCH, Runtime, find_device
 from benchmark.views import evaluation_view
@@ -82,7 +83,9 @@ class Detector:
             raise BenchError(f"{folder / BACKBONE}: does not fit {settings.backbone.backbone} ({reason})") from error
         bank = read_tensors(folder / BANK)
         _check_bank(folder / BANK, bank, settings, width)
-        names = read_names(folder / NAMES, settings.bank.count) if NAMES in settings.files else None
+        names = None
+        if NAMES in settings.files:
+            names = read_names(folder / NAMES, settings.bank.count, "export the detector again")
         return cls(settings, backbone, bank, names, place)
 
     def score(self, images: Images, batch: int = EMBED_BATCH) -> NDArray[np.float32]:

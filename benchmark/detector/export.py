@@ -34,7 +34,7 @@ from benchmark.detector.artifact import BACKBONE, BANK, CARD, NAMES, SETTINGS, S
 from benchmark.detector.card import model_card
 from benchmark.detector.detector import Detector
 from benchmark.errors import BenchError, first_line, unknown
-from benchmark.files import atomic_write, write_json
+from benchmark.files import atomic_write, read_npz, write_json
 from benchmark.methods.base import Method
 from benchmark.store import Record, RunFolder, all_runs
 
@@ -283,10 +283,9 @@ def _kept(path: Path) -> dict[str, Tensor]:
     if not path.exists():
         raise BenchError(f"{path}: is missing; a detector needs the features and scores that the run kept")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {key: torch.from_numpy(archive[key]) for key in archive.files}
-    except Exception as error:  # numpy and zipfile raise whatever a broken file leads them to
-        raise BenchError(f"{path}: not a readable npz ({first_line(error)})") from error
+        return {key: torch.from_numpy(array) for key, array in read_npz(path).items()}
+    except TypeError as error:  # text
+        raise BenchError(f"{path}: not what a run keeps ({first_line(error)})") from error
 
 
 def _timm_arguments(config: RunConfig, weights: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ by the submission's name, never by job id: ids are used again after a while.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import math
@@ -243,6 +244,7 @@ def _package_files() -> list[Path]:
     ]
 
 
+@functools.cache  # what this process runs does not change under it
 def _code_hash() -> str:
     package, digest = Path(benchmark.__file__).parent, hashlib.sha256()
     for path in _package_files():

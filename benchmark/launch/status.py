@@ -57,9 +57,9 @@ def rows_of_plan(
     ended: run name -> how its last job ended, as from `slurm.last_words`.
     """
     return [
-        Row(item.run.short_name, item.state, item.detail)
-        if item.folder is None
-        else _row(item.folder, item.state, item.detail, queued, ended)
+        _row(item.folder, item.state, item.detail, queued, ended)
+        if item.folder is not None and item.begun
+        else Row(item.folder.name if item.folder is not None else item.run.short_name, item.state, item.detail)
         for item in planned
     ]
 
@@ -79,11 +79,12 @@ def _row(
     folder: RunFolder, state: str, detail: str, queued: Mapping[str, QueuedJob] | None, ended: Mapping[str, str]
 ) -> Row:
     """The record decides, then who holds the run, then the queue, then what the run last said of itself."""
-    job, note = (queued or {}).get(folder.name), folder.read_job()
+    job = (queued or {}).get(folder.name)
+    note = {} if state == "done" else folder.read_job()  # of a run that is done its record has said all
     if state in ("to do", "lost") and note.get("job") and job is None and not note.get("cancelled"):
         state = "lost" if queued is not None else "unknown"  # submitted, and neither in the queue nor with a word
         detail = f"its job {note['job']} is gone" if queued is not None else f"job {note['job']}"
-    status = folder.read_status()
+    status = None if state == "done" else folder.read_status()
     progress = progress_text(status, with_time_left=state == "running") if status is not None else ""
     parts = [detail]
     if state == "running":

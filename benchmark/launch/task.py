@@ -34,7 +34,7 @@ class RunTask:
         self, config: Path, results: Path, data_root: Path, resources: Resources, checkpoint_seconds: float
     ) -> None:
         self.config, self.results, self.data_root = str(config), str(results), str(data_root)
-        self.threads, self.hours, self.gpus = resources.cpus, resources.hours, resources.gpus
+        self.threads, self.hours = resources.cpus, resources.hours
         self.device = "cuda" if resources.device == "auto" and resources.gpus else resources.device
         self.checkpoint_seconds = checkpoint_seconds
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from benchmark.config import REFERENCES, RunConfig, digest
@@ -52,11 +53,16 @@ class Group:
 
     def records(self, in_dist: str, label: str) -> dict[int, Record]:
         """Seed -> record of what is done."""
-        return {
-            run.config.seed: run.record
-            for run in self.runs
-            if run.record and run.config.in_dist == in_dist and run.config.label == label
-        }
+        return dict(self._records.get((in_dist, label), {}))
+
+    @cached_property
+    def _records(self) -> dict[tuple[str, str], dict[int, Record]]:
+        """(in-distribution set, label) -> seed -> record: asked for hundreds of times, of thousands of runs."""
+        found: dict[tuple[str, str], dict[int, Record]] = {}
+        for run in self.runs:
+            if run.record:
+                found.setdefault((run.config.in_dist, run.config.label), {})[run.config.seed] = run.record
+        return found
 
     def data(self) -> dict[str, SetInRecord]:
         """ "set/split" -> what the runs read, the same for all of them."""

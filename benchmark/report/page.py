@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,7 +21,7 @@ from PIL import Image
 from benchmark.config import REFERENCES, DinoConfig, RunConfig
 from benchmark.data.catalog import info
 from benchmark.data.images import ImageSet, load, read_manifest
-from benchmark.errors import BenchError
+from benchmark.files import read_npz
 from benchmark.report import charts, tables
 from benchmark.report import claims as paper_claims
 from benchmark.report.figures import Points, measures, near_and_far, near_average, variant_points
@@ -433,9 +432,9 @@ def _scores(group: Group, in_dist: str, results: Path, thumbnails: _Thumbnails) 
         done = sorted(group.records(in_dist, label))
         run = next((r for r in group.runs if r.record and r.config.in_dist == in_dist and r.config.label == label
                     and r.config.seed == done[0]), None) if done else None  # fmt: skip
-        scores = _read_scores(RunFolder(results / run.record.name).scores) if run and run.record else None
-        if run and scores is not None:
-            runs[label] = (run, scores)
+        kept = RunFolder(results / run.record.name).scores if run and run.record else None
+        if run and kept is not None and kept.exists():
+            runs[label] = (run, read_npz(kept))
     if not runs:
         return tag("p", f"{title}: no scores.npz beside these records, so no histograms.", class_="note")
     # The best first: it is shown first, and gets its thumbnails while there is room.
@@ -455,19 +454,6 @@ def _scores(group: Group, in_dist: str, results: Path, thumbnails: _Thumbnails) 
 def _average(record: Record | None, group: Group, in_dist: str) -> float:
     values = [record.ood[ood].auroc for ood in group.ood_sets(in_dist) if record and ood in record.ood]
     return math.fsum(values) / len(values) if values else 0.0
-
-
-def _read_scores(path: Path) -> dict[str, np.ndarray] | None:
-    """Scores by "set/split", None where the run has no such file."""
-    if not path.exists():
-        return None
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise BenchError(
-            f"{path}: not readable as scores ({error}); remove the run's folder and run it again"
-        ) from error
 
 
 def _score_block(run: Run, scores: dict[str, np.ndarray], thumbnails: _Thumbnails) -> Html:

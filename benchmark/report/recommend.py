@@ -8,7 +8,6 @@ the choice would have cost on OOD sets, and how well the rule did on the benchma
 from __future__ import annotations
 
 import math
-import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from benchmark import sweep as sweeps
 from benchmark.config import REFERENCES
 from benchmark.data.catalog import CATALOG, info, is_near, split_size
 from benchmark.errors import BenchError
+from benchmark.files import read_npz
 from benchmark.report.groups import Group, group_runs, title_of
 from benchmark.report.intervals import delong, estimate, hanley_mcneil, holm, placements
 from benchmark.report.tables import auroc, average_over, describe, md
@@ -227,11 +227,8 @@ def _scores(folder: RunFolder, keys: list[str]) -> list[NDArray[np.floating]] | 
     """The scores of these sets and of no other; None where one is not kept."""
     if not folder.scores.is_file():
         return None
-    try:
-        with np.load(folder.scores, allow_pickle=False) as archive:
-            return [archive[key] for key in keys] if all(key in archive.files for key in keys) else None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise BenchError(f"{folder.scores}: not readable ({error}); delete it, or the run's folder") from error
+    kept = read_npz(folder.scores, keys)
+    return [kept[key] for key in keys] if all(key in kept for key in keys) else None
 
 
 # --- what OOD sets say afterwards ---------------------------------------------------------------------------------

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from cluster import Cluster, unavailable
-from lab import Lab, Said
+from command import Said, run_bench
+from lab import Lab
+from tiny_runs import write_mini_sets
 
 from benchmark import cli
-from benchmark.data.images import write_set
 
 WANTED = os.environ.get("BENCH_TEST_SLURM") == "1"
 SKIP = (
@@ -56,13 +55,7 @@ def make_lab(
     clusters: list[Cluster] = []
 
     def call(*arguments: str) -> Said:
-        monkeypatch.setattr(sys, "argv", ["bench", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-        captured = capsys.readouterr()
-        code = exit_.value.code
-        return Said(code if isinstance(code, int) else 0, captured.out, captured.err)
+        return run_bench(monkeypatch, capsys, *arguments)
 
     def make(**settings: Any) -> Lab:
         folder = root / f"w{len(clusters)}"
@@ -70,15 +63,7 @@ def make_lab(
         clusters.append(cluster)
         cluster.start()
         folder.mkdir()
-        random = np.random.default_rng(0)
-        for name, split, count in (
-            ("mini", "train", 40),
-            ("mini", "test", 24),
-            ("mini-aux", "aux", 32),
-            ("mini-ood", "test", 20),
-        ):
-            images = random.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
-            write_set(folder / "data", name, split, images, np.arange(count) % 4, recipe="random numbers")
+        write_mini_sets(folder / "data")
         for key, value in {**cluster.environment, "BENCH_DATA": str(folder / "data")}.items():
             monkeypatch.setenv(key, value)
         monkeypatch.setenv("XDG_CONFIG_HOME", str(folder / "config"))

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import yaml
 from cluster import Cluster
+from command import Said
 from safetensors.numpy import load_file
 from tiny_runs import TINY
 
@@ -24,13 +25,6 @@ from benchmark.store import Record, RunFolder, all_runs
 MEDIUM = 20  # epochs of five steps: several seconds of training on a core, long enough to be disturbed
 # `bench` in a process of its own, without the imports for a check that says nothing here.
 BENCH = [sys.executable, "-c", "from benchmark import cli; cli._check_backbones = lambda *_: None; cli.main()"]
-
-
-@dataclass
-class Said:
-    code: int
-    out: str
-    err: str
 
 
 @dataclass
