@@ -247,7 +247,7 @@ def make_optimiser(method: Method) -> torch.optim.AdamW:
     """AdamW with weight decay on everything but 1-D parameters (biases, norms)."""
     parameters = [parameter for parameter in method.trainable() if parameter.requires_grad]
     groups = [{"params": [p for p in parameters if p.ndim > 1]}, {"params": [p for p in parameters if p.ndim <= 1]}]
-    return torch.optim.AdamW(groups, lr=0.0, weight_decay=0.0, fused=True if method.device.type == "cuda" else None)
+    return torch.optim.AdamW(groups, lr=0.0, weight_decay=0.0, fused=True)
 
 
 def schedule(optimiser: torch.optim.AdamW, config: TrainConfig, batch: int, steps_per_epoch: int, at: Moment) -> None:

@@ -64,7 +64,7 @@ def parse(text: str, origin: str) -> Any:
             return yaml.load(text, Loader=_FastLoader)
     try:
         return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a tag that its text does not fit, as in "!!int x"
         mark = getattr(error, "problem_mark", None)
         where = f"{origin}:{mark.line + 1}:{mark.column + 1}" if mark else origin
         problem = getattr(error, "problem", None) or first_line(error)
