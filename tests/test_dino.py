@@ -10,6 +10,7 @@ from tiny_runs import tiny
 
 from benchmark import methods, schedules
 from benchmark.config import DinoConfig
+from benchmark.methods import dino
 from benchmark.methods.base import Batch, Moment, Views
 from benchmark.methods.dino import Dino, centre_rows, negative_loss, positive_loss
 from benchmark.models import DinoHead, TextHead
@@ -77,8 +78,12 @@ def build(**changes: object) -> Dino:
     return method
 
 
-def test_losses_of_a_batch_follow_the_definition_view_by_view() -> None:
+@pytest.mark.parametrize(("together", "passes"), [(dino.PASS_VALUES, 2), (1, 6), (4 * 3 * 32 * 32 * 3, 3)])
+def test_losses_of_a_batch_follow_the_definition_view_by_view(
+    together: int, passes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each view goes through the networks alone here, and the terms are put together as METHOD has them."""
+    monkeypatch.setattr(dino, "PASS_VALUES", together)
     method, batch, moment = build(negatives={"weight": 0.7}), random_batch(2), Moment(1, 2, 6, 10)
     method.centre.copy_(torch.randn(16))
     got = method.losses(batch, moment)
@@ -101,7 +106,7 @@ def test_losses_of_a_batch_follow_the_definition_view_by_view() -> None:
     assert got["negative"].item() == pytest.approx(float(negative.detach()), rel=1e-4)
     assert got["loss"].item() == pytest.approx(float(positive.detach()) + 0.7 * float(negative.detach()), rel=1e-4)
 
-    # The gradients too, when each resolution's part is sent back before the next one is computed.
+    # The gradients too, when each pass is sent back before the next one is computed.
     wanted = torch.autograd.grad(positive + 0.7 * negative, method.trainable())
     parts: list[torch.Tensor] = []
 
@@ -110,7 +115,7 @@ def test_losses_of_a_batch_follow_the_definition_view_by_view() -> None:
         parts.append(part.detach())
 
     in_parts = method.losses(batch, moment, backward)
-    assert len(parts) == 2 and float(sum(parts)) == pytest.approx(got["loss"].item(), rel=1e-5)
+    assert len(parts) == passes and float(sum(parts)) == pytest.approx(got["loss"].item(), rel=1e-5)
     assert in_parts["loss"].item() == pytest.approx(got["loss"].item(), rel=1e-6)
     for parameter, gradient in zip(method.trainable(), wanted, strict=True):
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-5)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,11 @@ from benchmark.detection.occupancy import occupancy
 from benchmark.methods.base import Batch, Method, Moment, ignore
 from benchmark.models import HEADS, build_backbone
 from benchmark.views import evaluation_view
+
+# How many pixel values go through the student together, beyond those of one kind of image in one size. Small passes in
+# one spare a GPU launches; large ones are bound by arithmetic anyway, and their activations fill its memory. This is
+# what the paper's 128 images in 8 views of 128 pixels have.
+PASS_VALUES = 3 * 2**24
 
 
 def positive_loss(
@@ -84,43 +90,40 @@ class Dino(Method):
 
     def losses(self, batch: Batch, moment: Moment, backward: Callable[[Tensor], None] = ignore) -> dict[str, Tensor]:
         """ "loss" = L_pos + lambda L_neg; "positive"; "negative" and KL(U || p_s) where there are negatives."""
-        positives, kinds = batch.positives, batch.negatives
+        positives, kinds = batch.positives, batch.negatives if self.config.negatives.weight else ()
         with torch.no_grad():
             teacher_logits = _logits(self.teacher, positives.globals).float()
             if self.settings.teacher_sees_negatives:
-                for kind in kinds:
-                    _logits(self.teacher, kind.globals)
+                for views in batch.negatives:
+                    _logits(self.teacher, views.globals)
             teacher = torch.softmax((teacher_logits - self.centre) / self.teacher_temperature(moment), dim=-1)
             teacher = teacher.unflatten(0, (2, -1))  # two global views an image
         self._last_teacher_rows = teacher_logits
         self.lap("teacher")
-        count, weight = teacher.shape[1], self.config.negatives.weight
-        tau, first = self.settings.student_temperature, 0
-        sums: dict[str, Tensor] = {}
-        # One pass a resolution, whatever the images are, and its gradients before the next.
+        count, tau = teacher.shape[1], self.settings.student_temperature
+        terms: dict[str, list[Tensor]] = defaultdict(list)
         for size in ("globals", "locals"):
-            images = [getattr(kind, size) for kind in (positives, *kinds)]
-            if not len(images[0]):
-                continue
-            positive, *negatives = _logits(self.student, torch.cat(images)).split([len(part) for part in images])
-            positive = positive.unflatten(0, (-1, count))
-            part = {"positive": positive_loss(positive, teacher, tau, first, positives.rows() // count)}
-            part["loss"] = part["positive"]
-            if kinds and weight:
-                # The mean over all views of a kind; Combined: both kinds, half weight each.
-                each = [
-                    negative_loss(logits, tau) * (len(logits) / kind.rows())
-                    for logits, kind in zip(negatives, kinds, strict=True)
-                ]
-                part["negative"] = torch.stack(each).mean()
-                part["loss"] = part["positive"] + weight * part["negative"]
-            self.lap("student forward")
-            backward(part["loss"])
-            sums = {name: sums[name] + value if sums else value for name, value in part.items()}
-            first += len(positive)
-        if "negative" in sums:
-            sums["kl_from_uniform"] = sums["negative"].detach() - math.log(self.settings.classes)
-        return sums
+            first = 0 if size == "globals" else len(teacher)
+            for group in _passes([getattr(views, size) for views in (positives, *kinds)]):
+                answers = _logits(self.student, torch.cat(list(group.values()))).split([len(x) for x in group.values()])
+                parts = []
+                for number, logits in zip(group, answers, strict=True):
+                    if number == 0:
+                        logits = logits.unflatten(0, (-1, count))
+                        share = positive_loss(logits, teacher, tau, first, positives.rows() // count)
+                        parts.append(share)
+                    else:
+                        # The mean over all views of a kind; Combined: both kinds, half weight each.
+                        share = negative_loss(logits, tau) * (len(logits) / kinds[number - 1].rows() / len(kinds))
+                        parts.append(self.config.negatives.weight * share)
+                    terms["positive" if number == 0 else "negative"].append(share)
+                terms["loss"].append(torch.stack(parts).sum())
+                self.lap("student forward")
+                backward(terms["loss"][-1])
+        result = {name: torch.stack(shares).sum() for name, shares in terms.items()}
+        if kinds:
+            result["kl_from_uniform"] = result["negative"].detach() - math.log(self.settings.classes)
+        return result
 
     def teacher_temperature(self, moment: Moment) -> float:
         """tau_t, linear from epoch to epoch."""
@@ -178,6 +181,19 @@ class Dino(Method):
 def _logits(network: nn.ModuleDict, images: Tensor) -> Tensor:
     logits: Tensor = network["head"](network["backbone"](images))
     return logits
+
+
+def _passes(images: list[Tensor]) -> Iterator[dict[int, Tensor]]:
+    """Images of several kinds, by their number, in groups that go through the student together."""
+    group: dict[int, Tensor] = {}
+    for number, some in enumerate(images):
+        if group and sum(x.numel() for x in (*group.values(), some)) > PASS_VALUES:
+            yield group
+            group = {}
+        if len(some):
+            group[number] = some
+    if group:
+        yield group
 
 
 def centre_rows(teacher_logits: Tensor, settings: DinoConfig) -> Tensor:
