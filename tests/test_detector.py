@@ -180,7 +180,8 @@ def test_other_sizes_go_the_way_of_an_import(made: Made, tmp_path: Path) -> None
     detector = Detector.load(made.whole)
     scores = detector.score(sorted(folder.iterdir()))
     assert np.array_equal(scores, detector.score(stored.images)) and len(set(scores.tolist())) == 3
-    assert detector.score(np.asarray(wide)[None]) == scores[0]
+    # A batch of one is multiplied in another order than one of three.
+    assert detector.score(np.asarray(wide)[None]) == pytest.approx(scores[0], rel=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,10 @@ from benchmark.errors import BenchError
 CHUNK_BYTES = 16 * 2**20
 BANK_ROWS = 2048  # bank features a block, at most
 
+# Logits up to this size need no log-sum-exp with a running peak: exp and its sums over a block, e^60 x 2048, stay far
+# from float32's 3e38, and e^-60 far from its smallest number. The paper's, at a temperature of 0.04, are within 25.
+PLAIN_LOGIT = 60.0
+
 Block = tuple[slice, Tensor]
 
 
@@ -64,12 +68,14 @@ def ood_scores(
 
     log_weights = None if weights is None else weights.to(features.device).float().log()
     total_weight = seen if weights is None else float(weights.double().sum())
+    largest = 1 / temperature + (0.0 if log_weights is None else max(0.0, float(log_weights.max())))
+    plain = largest <= PLAIN_LOGIT
     scores = torch.empty(len(features), dtype=torch.float64)
     with full_float32():
         for rows, blocks in cosine_blocks(features, bank, chunk_bytes, scale=1 / temperature):
             # A running log-sum-exp: `peak` is the largest logit so far, `total` the sum of exp(logit - peak).
             # No logit is below -1 / temperature, so this first peak is harmless and, unlike -inf, finite.
-            peak = torch.full((rows.stop - rows.start,), -1 / temperature, device=features.device)
+            peak = torch.full((rows.stop - rows.start,), 0.0 if plain else -1 / temperature, device=features.device)
             total = torch.zeros_like(peak, dtype=torch.float64)
             for columns, logits in blocks:
                 if self_index is not None:
@@ -78,6 +84,9 @@ def ood_scores(
                     logits[hit, own[hit]] = -math.inf
                 if log_weights is not None:
                     logits += log_weights[columns]
+                if plain:
+                    total += logits.exp_().sum(1)
+                    continue
                 new_peak = torch.maximum(peak, logits.amax(1))
                 block_total = logits.sub_(new_peak[:, None]).exp_().sum(1)
                 total = total * (peak.double() - new_peak).exp() + block_total
