@@ -49,7 +49,7 @@ class DeviceImages:
     def take(self, index: Tensor) -> Tensor:
         """Images (B, 3, H, W) at `index` (B,), a CPU tensor."""
         if self._resident is not None:
-            return self._resident[index.to(self.device)]
+            return self._resident[index.to(self.device, non_blocking=True)]  # else the host waits for all earlier steps
         rows = torch.from_numpy(np.ascontiguousarray(self._disk[index.numpy()])).permute(0, 3, 1, 2)
         return rows.contiguous().to(self.device, non_blocking=True)
 

@@ -262,8 +262,9 @@ def schedule(optimiser: torch.optim.AdamW, config: TrainConfig, batch: int, step
 def clip_each(parameters: list[torch.nn.Parameter], limit: float) -> None:
     """Scale each parameter's gradient to a norm of at most `limit`, tensor by tensor as in DINO, without a GPU sync."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    factors = [(limit / (norm + 1e-6)).clamp(max=1.0) for norm in torch._foreach_norm(gradients)]
-    torch._foreach_mul_(gradients, factors)
+    norms = torch.stack(torch._foreach_norm(gradients))
+    factors = (limit / (norms + 1e-6)).clamp_(max=1.0)
+    torch._foreach_mul_(gradients, list(factors.unbind()))
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
