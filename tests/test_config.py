@@ -195,6 +195,7 @@ def test_yaml_reads_numbers_and_words_as_people_mean_them() -> None:
         ("a: 1\nb:\n  c: 1\n  c: 2\n", ["x.yaml:4:3", "duplicate key 'c'"]),
         ("a: [1", ["x.yaml:1"]),
         ("a: !!python/object/apply:os.system [ls]", ["x.yaml:1:4"]),
+        ("a: !!int x", ["x.yaml", "'x'"]),
         ("1: 2", ["'1' is not text"]),
     ],
 )
