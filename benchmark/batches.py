@@ -19,7 +19,7 @@ from benchmark.distributed import ALONE, Ranks
 from benchmark.errors import BenchError
 from benchmark.methods.base import Batch, Views
 from benchmark.negatives import IN_DIST, Negative, variant
-from benchmark.views import ViewRecipe, choose, draw, draw_negative, recipes, render
+from benchmark.views import ViewRecipe, choose, draw, draw_negative, recipes, render, to_device
 
 RESIDENT_BYTES = 8 << 30  # larger sets stay on disk and are read image by image from the memory map
 
@@ -49,9 +49,9 @@ class DeviceImages:
     def take(self, index: Tensor) -> Tensor:
         """Images (B, 3, H, W) at `index` (B,), a CPU tensor."""
         if self._resident is not None:
-            return self._resident[index.to(self.device, non_blocking=True)]  # else the host waits for all earlier steps
+            return self._resident[to_device(index, self.device)]
         rows = torch.from_numpy(np.ascontiguousarray(self._disk[index.numpy()])).permute(0, 3, 1, 2)
-        return rows.contiguous().to(self.device, non_blocking=True)
+        return to_device(rows.contiguous(), self.device)
 
 
 def limited(images: ImageSet, limit: int | None) -> np.ndarray:

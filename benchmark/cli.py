@@ -460,7 +460,7 @@ def run(
 
 
 def _check_device(device: str) -> None:
-    if device not in ("auto", "cpu", "cuda") and not (device.startswith("cuda:") and device[5:].isdigit()):
+    if device not in ("auto", "cpu", "cuda") and not (device.startswith("cuda:") and device[5:].isdecimal()):
         raise BenchError(f"--device {device}: must be auto, cpu, cuda or cuda:N")
 
 
@@ -470,7 +470,7 @@ def perf(
         Path | None, typer.Argument(metavar="SWEEP.yaml", help="A sweep file: its first run with negatives.")
     ] = None,
     only: Annotated[
-        str | None, typer.Option("--only", metavar="GLOB", help="The first run whose name matches.")
+        str | None, typer.Option("--only", metavar="GLOB", help="Of the runs whose names match, likewise.")
     ] = None,
     set_: SetOption = None,
     against: Annotated[
@@ -478,7 +478,7 @@ def perf(
         typer.Option("--against", help="Time the plain recipe too: Pillow, loader workers, eager fp32."),
     ] = None,
     views: Annotated[bool, typer.Option("--views", help="Time the views alone, on one CPU thread.")] = False,
-    scoring: Annotated[bool, typer.Option("--scoring", help="Time Eq. 6 and k-NN; needs no file.")] = False,
+    scoring: Annotated[bool, typer.Option("--scoring", help="Time Eq. 6 and k-NN, without a file.")] = False,
     size: Annotated[
         str, typer.Option("--size", metavar="NxMxD", help="For --scoring: queries, bank, features.")
     ] = "10000x50000x384",
@@ -507,8 +507,12 @@ def perf(
     from benchmark.perf import timings
 
     _check_device(device)
-    if file is None and not scoring:
-        raise BenchError("bench perf: name a sweep file, or --scoring")
+    if (file is None) != scoring:
+        raise BenchError("bench perf: name a sweep file, or else --scoring")
+    if (views or scoring) and (against or memory):
+        raise BenchError("bench perf: --against and --memory are for a step, without --views and --scoring")
+    if scoring and (views or set_ or only):
+        raise BenchError("bench perf: --scoring has its sizes from --size, and goes without --views, --set and --only")
     config = None
     if file is not None:
         runs = [run.config for run in sweeps.load(file, set_, only).runs]
@@ -518,6 +522,7 @@ def perf(
             raise BenchError(f"{file}: no run that trains" + (f" matches {only!r}" if only else ""))
     title, result, rows = timings(
         config,
+        origin=str(file),
         device=device,
         threads=threads,
         reference=against is not None,
@@ -537,9 +542,11 @@ def perf(
 
 def _sizes(text: str) -> tuple[int, int, int]:
     parts = text.split("x")
-    if len(parts) != 3 or not all(part.isdigit() and int(part) for part in parts):
+    if len(parts) != 3 or not all(part.isdecimal() and int(part) for part in parts):
         raise BenchError(f"--size {text}: must be three whole numbers above 0, as in 10000x50000x384")
     queries, bank, width = (int(part) for part in parts)
+    if bank < 20:
+        raise BenchError(f"--size {text}: the bank must have the 20 neighbours that k-NN asks for, or more")
     return queries, bank, width
 
 

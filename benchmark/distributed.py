@@ -160,7 +160,7 @@ class Ranks:
 
     def own_rows(self, views: int, count: int) -> Tensor:
         """Positions of this rank's images among `views` views, view after view, of a batch of `count` images."""
-        return torch.arange(views * count).view(views, self.world, -1)[:, self.rank].flatten()
+        return torch.arange(views * count).view(views, self.world, count // self.world)[:, self.rank].flatten()
 
     def any_of(self, *flags: bool) -> tuple[bool, ...]:
         """Each flag as soon as one rank raises it, on all ranks alike. No GPU is waited for."""

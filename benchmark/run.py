@@ -32,6 +32,7 @@ from benchmark.data.catalog import info
 from benchmark.data.images import ImageSet, load
 from benchmark.detection.knn import knn_accuracy
 from benchmark.detection.metrics import ood_metrics, sensitivity
+from benchmark.detection.scores import full_float32
 from benchmark.distributed import ALONE, Ranks
 from benchmark.errors import BenchError, first_line
 from benchmark.files import atomic_write
@@ -325,7 +326,8 @@ def extract_features(
         parts = []
         for start in range(0, len(rows), EMBED_BATCH):
             block = np.ascontiguousarray(sets[key].images[rows[start : start + EMBED_BATCH]])
-            raw = method.embed(torch.from_numpy(block).permute(0, 3, 1, 2).contiguous().to(method.device))
+            with full_float32():
+                raw = method.embed(torch.from_numpy(block).permute(0, 3, 1, 2).contiguous().to(method.device))
             parts.append(method.stored(raw))
             if key == f"{config.in_dist}/test":
                 soft = method.soft_logits(raw)

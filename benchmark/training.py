@@ -21,6 +21,7 @@ from benchmark.distributed import ALONE, Ranks
 from benchmark.errors import BenchError, first_line
 from benchmark.files import atomic_write
 from benchmark.methods.base import Batch, Method, Moment
+from benchmark.models import normalises_over_images
 
 
 class NonFiniteLoss(BenchError):
@@ -150,17 +151,17 @@ def train(
 
     def save() -> None:
         nonlocal last_save
-        before_write()
         flush()
-        content = {
-            "identity": identity,
-            "step": step,
-            "modules": modules.state_dict(),
-            "optimiser": optimiser.state_dict(),
-            "summary": json.dumps(vars(summary)),
-            "epoch_sums": epoch_sums,
-        }
         if ranks.is_main:
+            before_write()
+            content = {
+                "identity": identity,
+                "step": step,
+                "modules": modules.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "summary": json.dumps(vars(summary)),
+                "epoch_sums": epoch_sums,
+            }
             save_checkpoint(checkpoint, content)
         last_save = time.monotonic()
 
@@ -226,7 +227,7 @@ def _check_shareable(method: Method, ranks: Ranks) -> None:
             f"method.name: {method.config.method.name} compares the images of a batch with one another; "
             f"it trains in one process, not in {ranks.world}"
         )
-    if any(isinstance(module, torch.nn.modules.batchnorm._BatchNorm) for module in method.modules().modules()):
+    if normalises_over_images(method.modules()):
         raise BenchError(
             f"model.backbone: {method.config.model.backbone} normalises over the images of a batch; "
             f"it trains in one process, not in {ranks.world}"

@@ -189,7 +189,7 @@ def evaluation_view(images: Tensor, size: int) -> Tensor:
 
 def _crop_and_resize(images: Tensor, params: ViewParams, size: int, flip: bool = False) -> Tensor:
     box = torch.stack([params.top, params.left, params.height, params.width]).float()
-    top, left, height, width = box.to(images.device, non_blocking=True)
+    top, left, height, width = to_device(box, images.device)
     rows = resize_matrix(top, height, images.shape[2], size)
     columns = resize_matrix(left, width, images.shape[3], size)
     if flip:
@@ -281,25 +281,31 @@ def _change_colours_and_blur(views: Tensor, params: ViewParams, out: Tensor) -> 
         if runs - len(key.unique()) > views.numel() // _COPIED_VALUES:
             sorting = key.argsort(stable=True)
             key, rows = key[sorting], rows[sorting]
-            torch.index_select(views, 0, sorting.to(views.device, non_blocking=True), out=spare)
+            torch.index_select(views, 0, to_device(sorting, views.device), out=spare)
             views, spare = spare, views
         stop = 0
         for value, run in groupby(key.tolist()):
             start, stop = stop, stop + len(list(run))
             if value != nothing:
                 operation(views[start:stop], rows[start:stop], value)
-    torch.index_select(_normalise_(views), 0, rows.argsort().to(views.device, non_blocking=True), out=out)
+    torch.index_select(_normalise_(views), 0, to_device(rows.argsort(), views.device), out=out)
 
 
 def _update(images: Tensor, chosen: Tensor, operation: Callable[..., Tensor]) -> None:
     """Replace the chosen images (bool [B] on the CPU) by operation(those images)."""
-    index = chosen.nonzero().squeeze(1).to(images.device, non_blocking=True)
+    index = to_device(chosen.nonzero().squeeze(1), images.device)
     if len(index):
         images.index_copy_(0, index, operation(images.index_select(0, index)))
 
 
+def to_device(numbers: Tensor, device: torch.device) -> Tensor:
+    """A CPU tensor on `device`, without a wait: a GPU takes more than 64 kB at its leisure from pinned memory alone."""
+    pinned = numbers.pin_memory() if device.type == "cuda" and numbers.device.type == "cpu" else numbers
+    return pinned.to(device, non_blocking=True)
+
+
 def _per_image(numbers: Tensor, images: Tensor) -> Tensor:
-    return numbers.to(images.device, images.dtype, non_blocking=True).view(-1, 1, 1, 1)
+    return to_device(numbers.to(images.dtype), images.device).view(-1, 1, 1, 1)
 
 
 def _grey(images: Tensor) -> Tensor:
@@ -436,10 +442,11 @@ def _compiled_colours_and_blur() -> Callable[[Tensor, Tensor, int], Tensor]:
 def _render_compiled(images: Tensor, cropped: Tensor | None, params: ViewParams, size: int) -> Tensor | None:
     """None, and once a note on stderr, where compiling fails; then _render_in_chunks does the same in more passes."""
     global _compiles
-    if not _compiles or params.factors[:, 3].abs().max() > 1 / 6:  # turns of which _turn_hue is not capable
+    # _turn_hue is not capable of larger turns.
+    if not _compiles or not len(params) or params.factors[:, 3].abs().max() > 1 / 6:
         return None
     radius = 4 * math.ceil(float(params.sigma.max()))  # few different ones, as each is compiled anew
-    table = _tabulate(params).to(images.device, non_blocking=True)
+    table = to_device(_tabulate(params), images.device)
     views = _crop_and_resize(images, params, size) if cropped is None else cropped
     try:
         compiled = _compiled_colours_and_blur()
@@ -474,7 +481,7 @@ def rotate_degrees(images: Tensor, degrees: Tensor) -> Tensor:
     zero = torch.zeros_like(cos)
     # From a pixel of the result back to its origin, in the -1..1 coordinates of grid_sample.
     back = torch.stack([cos, -sin * height / width, zero, sin * width / height, cos, zero], dim=1).view(-1, 2, 3)
-    grid = F.affine_grid(back.float().to(images.device, non_blocking=True), list(images.shape), align_corners=False)
+    grid = F.affine_grid(to_device(back.float(), images.device), list(images.shape), align_corners=False)
     return F.grid_sample(images.float(), grid, mode="nearest", align_corners=False).to(images.dtype)
 
 
@@ -488,7 +495,7 @@ def permute_patches(images: Tensor, order: Tensor, grid: tuple[int, int]) -> Ten
     patch_height, patch_width = height // rows, width // columns
     patches = images.view(count, channels, rows, patch_height, columns, patch_width).permute(0, 2, 4, 1, 3, 5)
     patches = patches.reshape(count, rows * columns, -1)
-    order = order.to(images.device, non_blocking=True)
+    order = to_device(order, images.device)
     patches = patches.gather(1, order[:, :, None].expand_as(patches))
     patches = patches.view(count, rows, columns, channels, patch_height, patch_width)
     return patches.permute(0, 3, 1, 4, 2, 5).reshape(images.shape)
@@ -500,7 +507,7 @@ def permute_pixels(images: Tensor, order: Tensor) -> Tensor:
     order: int64 [B, H * W].
     """
     pixels = images.flatten(2)
-    order = order.to(images.device, non_blocking=True)
+    order = to_device(order, images.device)
     return pixels.gather(2, order[:, None].expand_as(pixels)).view(images.shape)
 
 
@@ -567,4 +574,4 @@ def _shuffle_pixels(images: Tensor, seed: int, count: int, which: Tensor) -> Ten
     pixels = images.shape[2] * images.shape[3]
     keys = torch.rand(count, pixels, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)[which]
     # Sorted on the device, where it is quick; double precision keeps ties, which devices may break differently, away.
-    return permute_pixels(images, keys.to(images.device, non_blocking=True).argsort(dim=1))
+    return permute_pixels(images, to_device(keys, images.device).argsort(dim=1))

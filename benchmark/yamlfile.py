@@ -60,7 +60,7 @@ _READ_DIFFERENTLY = re.compile(r"[^\n -~]|[?!%|>]")  # where the two parsers tak
 def parse(text: str, origin: str) -> Any:
     """The value of one YAML document. Raises BenchError, one line that names `origin`, line and column."""
     if not _READ_DIFFERENTLY.search(text):
-        with suppress(yaml.YAMLError):  # the Python parser finds it too, and says it in its own words
+        with suppress(yaml.YAMLError, ValueError):  # the Python parser finds it too, and says it in its own words
             return yaml.load(text, Loader=_FastLoader)
     try:
         return yaml.load(text, Loader=_Loader)

@@ -196,6 +196,7 @@ def test_yaml_reads_numbers_and_words_as_people_mean_them() -> None:
         ("a: [1", ["x.yaml:1"]),
         ("a: !!python/object/apply:os.system [ls]", ["x.yaml:1:4"]),
         ("a: !!int x", ["x.yaml", "'x'"]),
+        ("a: " + 5000 * "1", ["x.yaml", "limit"]),
         ("1: 2", ["'1' is not text"]),
     ],
 )

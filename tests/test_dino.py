@@ -121,6 +121,55 @@ def test_losses_of_a_batch_follow_the_definition_view_by_view(
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-5)
 
 
+def test_in_bf16_the_passes_change_nothing_and_the_logits_stay_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several backward passes within one autocast, which keeps its copies of the weights from one to the next."""
+    method, batch, moment = build(), random_batch(2), Moment(1, 2, 6, 10)
+    gradients = []
+    for together in (dino.PASS_VALUES, 1):
+        monkeypatch.setattr(method, "_pass_values", together)
+
+        def backward(part: torch.Tensor) -> None:
+            with torch.autocast("cpu", enabled=False):
+                part.backward()
+
+        with torch.autocast("cpu", torch.bfloat16):
+            if together == 1:
+                method.losses(batch, moment, backward)
+                gradients.append([parameter.grad for parameter in method.trainable()])
+            else:
+                loss = method.losses(batch, moment)["loss"]
+        if together != 1:
+            gradients.append(torch.autograd.grad(loss, method.trainable()))
+    for one, two in zip(*gradients, strict=True):
+        assert one is not None and two is not None
+        assert float((one - two).norm()) <= 0.02 * float(one.norm()) + 1e-4
+
+    features, seen = torch.randn(4, 24), []
+    for kind in (DinoHead(24, method.settings), TextHead(24, method.settings)):
+        last = kind.mlp if isinstance(kind, DinoHead) else kind.first
+        handle = last.register_forward_hook(lambda module, given, made: seen.append(made))
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = kind(features)
+        handle.remove()
+        hidden = seen[-1].double()
+        if isinstance(kind, DinoHead):
+            unit = hidden / hidden.norm(dim=1, keepdim=True)
+            exact = unit @ (kind.scale * torch.nn.functional.normalize(kind.direction.double(), dim=1)).T
+        else:
+            exact = torch.nn.functional.gelu(seen[-1]).double() @ kind.last.weight.double().T + kind.last.bias.double()
+        assert seen[-1].dtype == torch.bfloat16, "the rest is to be fast"
+        torch.testing.assert_close(logits.double(), exact, rtol=1e-5, atol=1e-6)
+
+
+def test_who_is_normalised_together_is_no_matter_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dino, "PASS_VALUES", 1)
+    config = tiny(model={"backbone": "resnet18", "args": {}, "drop_path": 0.0})
+    method = methods.build(config, torch.device("cpu"))
+    passes: list[torch.Tensor] = []
+    method.losses(random_batch(2), Moment(1, 2, 6, 10), passes.append)
+    assert len(passes) == 2, "one a resolution"
+
+
 def test_gradients_reach_the_student_alone() -> None:
     method = build()
     method.losses(random_batch(2), Moment(0, 2, 0, 10))["loss"].backward()

@@ -210,8 +210,10 @@ def sweep_file(tmp_path: Path) -> Path:
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     monkeypatch.setattr("sys.argv", ["bench", "perf", *arguments])
+    threads = torch.get_num_threads()
     with pytest.raises(SystemExit) as ended:
         main()
+    torch.set_num_threads(threads)
     return int(ended.value.code or 0)
 
 
@@ -219,7 +221,7 @@ def test_perf_of_a_step_against_the_reference(
     sweep_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "perf.json"
-    few = ["--steps", "2", "--rounds", "2", "--warmup", "1", "--device", "cpu", "--threads", "1"]
+    few = ["--steps", "2", "--rounds", "2", "--warmup", "1", "--device", "cpu", "--threads", "2"]
     assert call(monkeypatch, str(sweep_file), "--against", "reference", "--memory", "--json", str(out), *few) == 0
     found = json.loads(out.read_text())
     assert found["config"]["variant"] == "rot-imgn", "the first run with negatives"
@@ -230,27 +232,34 @@ def test_perf_of_a_step_against_the_reference(
     for name in ("ours", "reference"):
         assert sum(found[name]["shares"].values()) == pytest.approx(1) and found[name]["pairs_per_second"]["n"] == 2
         assert 0 < found[name]["mfu"] < 1
-    assert found["environment"]["threads"] == 1 and "bench perf" in found["command"]
+    assert found["environment"]["threads"] == 2 and "bench perf" in found["command"]
     assert found["counted_memory"]["all"] > 0
     table = capsys.readouterr().out
     assert "ours / reference" in table and "MFU" in table
     assert max(len(line) for line in table.splitlines() if not line.startswith("written")) <= 80
 
 
-@pytest.mark.parametrize("arguments", [["--views", "--rounds", "1"], ["--scoring", "--size", "60x300x8"]])
+@pytest.mark.parametrize("arguments", [["SWEEP", "--views", "--rounds", "1"], ["--scoring", "--size", "60x300x8"]])
 def test_perf_of_the_views_and_of_the_scoring(
     sweep_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:
     out = tmp_path / "perf.json"
-    assert call(monkeypatch, str(sweep_file), "--device", "cpu", "--json", str(out), *arguments) == 0
+    arguments = [str(sweep_file) if argument == "SWEEP" else argument for argument in arguments]
+    assert call(monkeypatch, "--device", "cpu", "--json", str(out), *arguments) == 0
     assert json.loads(out.read_text())["ratio"] > 0
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "name a sweep file, or --scoring"),
+        ([], "name a sweep file, or else --scoring"),
+        (["SWEEP", "--scoring"], "name a sweep file, or else --scoring"),
+        (["SWEEP", "--views", "--memory"], "--memory"),
+        (["--scoring", "--set", "train.batch=2"], "--set"),
         (["--scoring", "--size", "10x0x5"], "--size 10x0x5"),
+        (["--scoring", "--size", "1²x200x3"], "--size 1²x200x3"),
+        (["--scoring", "--size", "10x5x8"], "--size 10x5x8"),
+        (["SWEEP", "--set", "model.backbone=nosuch"], "tiny.yaml: model.backbone"),
         (["SWEEP", "--only", "*nothing*"], "nothing"),
         (["SWEEP", "--device", "tpu"], "--device tpu"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 import signal
 import subprocess
@@ -150,6 +151,11 @@ def test_clipping_bounds_each_tensor_on_its_own() -> None:
     assert parameters[0].grad.tolist() == pytest.approx([6.0 * 3 / 10, 8.0 * 3 / 10, 0.0], rel=1e-5)
     assert parameters[1].grad.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3, 0.4])
     assert parameters[2].grad is None
+
+
+def test_global_views_alone_train_too(tmp_path: Path, mini_data: Path) -> None:
+    _, summary = fit(tiny(views={"local_views": 0}, train={"epochs": 1}), mini_data, tmp_path / "run")
+    assert math.isfinite(summary.losses["loss"]) and summary.losses["negative"] > 0
 
 
 def test_optimiser_decays_matrices_only_and_follows_the_schedules(tmp_path: Path, mini_data: Path) -> None:

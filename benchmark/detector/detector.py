@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from benchmark.data.prepare import read_picture, to_square
 from benchmark.detection.knn import nearest
-from benchmark.detection.scores import ood_scores
+from benchmark.detection.scores import full_float32, ood_scores
 from benchmark.detection.threshold import p_values
 from benchmark.detector.artifact import BACKBONE, BANK, NAMES, Settings, read_settings, read_tensors
 from benchmark.errors import BenchError, first_line
@@ -123,7 +123,8 @@ class Detector:
         parts = [torch.empty(0, self._bank.shape[1], device=self.device)]
         for squares in _batches(images, batch, self.settings.image_size):
             pixels = torch.from_numpy(squares).permute(0, 3, 1, 2).contiguous().to(self.device)
-            raw = self._backbone(evaluation_view(pixels, self.settings.view_size)).float()
+            with full_float32():
+                raw = self._backbone(evaluation_view(pixels, self.settings.view_size)).float()
             parts.append(nn.functional.normalize(raw, dim=1).half().float())  # as methods.base.Method.stored
         return torch.cat(parts)
 

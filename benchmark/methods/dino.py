@@ -17,7 +17,7 @@ from benchmark import schedules
 from benchmark.config import DinoConfig, RunConfig
 from benchmark.detection.occupancy import occupancy
 from benchmark.methods.base import Batch, Method, Moment, ignore
-from benchmark.models import HEADS, build_backbone
+from benchmark.models import HEADS, build_backbone, normalises_over_images
 from benchmark.views import evaluation_view
 
 # How many pixel values go through the student together, beyond those of one kind of image in one size. Small passes in
@@ -79,6 +79,8 @@ class Dino(Method):
         self.teacher.load_state_dict(self.student.state_dict())
         self.centre = torch.zeros(self.settings.classes, device=device)
         self._last_teacher_rows: Tensor | None = None
+        # Where images are normalised together, who goes with whom is part of the method and no matter of memory.
+        self._pass_values = math.inf if normalises_over_images(self.student) else PASS_VALUES
 
     def modules(self) -> nn.ModuleDict:
         modules = nn.ModuleDict({"student": self.student, "teacher": self.teacher})
@@ -104,7 +106,7 @@ class Dino(Method):
         terms: dict[str, list[Tensor]] = defaultdict(list)
         for size in ("globals", "locals"):
             first = 0 if size == "globals" else len(teacher)
-            for group in _passes([getattr(views, size) for views in (positives, *kinds)]):
+            for group in _passes([getattr(views, size) for views in (positives, *kinds)], self._pass_values):
                 answers = _logits(self.student, torch.cat(list(group.values()))).split([len(x) for x in group.values()])
                 parts = []
                 for number, logits in zip(group, answers, strict=True):
@@ -183,11 +185,11 @@ def _logits(network: nn.ModuleDict, images: Tensor) -> Tensor:
     return logits
 
 
-def _passes(images: list[Tensor]) -> Iterator[dict[int, Tensor]]:
+def _passes(images: list[Tensor], most: float) -> Iterator[dict[int, Tensor]]:
     """Images of several kinds, by their number, in groups that go through the student together."""
     group: dict[int, Tensor] = {}
     for number, some in enumerate(images):
-        if group and sum(x.numel() for x in (*group.values(), some)) > PASS_VALUES:
+        if group and sum(x.numel() for x in (*group.values(), some)) > most:
             yield group
             group = {}
         if len(some):

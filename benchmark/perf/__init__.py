@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmark.config import RunConfig
-from benchmark.errors import BenchError
+from benchmark.errors import BenchError, first_line
 
 Found = tuple[str, dict[str, Any], list[tuple[str, str]]]
 
@@ -15,6 +15,7 @@ Found = tuple[str, dict[str, Any], list[tuple[str, str]]]
 def timings(
     config: RunConfig | None,
     *,
+    origin: str,
     device: str,
     threads: int | None,
     reference: bool,
@@ -28,39 +29,52 @@ def timings(
 ) -> Found:
     """One measurement of `bench perf`: its title, its results as plain values, and the lines of its table.
 
-    scoring: queries, bank and feature width, to time that in place of the step. Raises BenchError for a device that
-    is not there, and for a config that trains nothing.
+    origin: the file that the config is from. scoring: queries, bank and feature width, to time that in place of the
+    step. Raises BenchError for a device that is not there, a model that cannot be built, and for lack of memory.
     """
+    import torch
+
     from benchmark.perf import scoring as scores
     from benchmark.perf import step
     from benchmark.perf import views as crops
     from benchmark.run import Runtime, environment, find_device
 
-    where = find_device(Runtime(device=device, threads=threads))
-    if scoring is not None:
-        title = "Scoring"
-        result = scores.perf_scoring(*scoring, where, rounds=rounds, tell=tell)
-        rows = scores.rows(result)
-    elif config is None:
-        raise BenchError("nothing to time: no config")
-    elif views:
-        title = "Views, one CPU thread"
-        result = crops.perf_views(config, rounds=rounds, tell=tell)
-        rows = crops.rows(result)
-    else:
-        title = f"A step of {config.in_dist}-{config.label}, batch {config.train.batch}"
-        counted = {"counted_memory": step.step_memory(config)} if memory else {}
-        result = counted | step.perf_step(
-            config,
-            where,
-            steps=steps,
-            rounds=rounds,
-            warmup=warmup,
-            against_reference=reference,
-            workers=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-            tell=tell,
-        )
-        rows = step.rows(result)
+    where = find_device(Runtime(device="cpu" if views else device, threads=1 if views else threads))
+    try:
+        if scoring is not None:
+            title = "Scoring"
+            result = scores.perf_scoring(*scoring, where, rounds=rounds, tell=tell)
+            rows = scores.rows(result)
+        elif config is None:
+            raise BenchError("nothing to time: no config")
+        elif views:
+            title = "Views, one CPU thread"
+            result = crops.perf_views(config, rounds=rounds, tell=tell)
+            rows = crops.rows(result)
+        else:
+            title = f"A step of {config.in_dist}-{config.label}, batch {config.train.batch}"
+            counted = {"counted_memory": step.step_memory(config)} if memory else {}
+            result = counted | step.perf_step(
+                config,
+                where,
+                steps=steps,
+                rounds=rounds,
+                warmup=warmup,
+                against_reference=reference,
+                workers=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+                tell=tell,
+            )
+            rows = step.rows(result)
+    except BenchError as error:
+        raise BenchError(f"{origin}: {error}") from error
+    except RuntimeError as error:
+        # torch.OutOfMemoryError is one; on a CPU it is a plain one, told by its text.
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        smaller = "--size" if scoring is not None else "--set train.batch=N"
+        raise BenchError(
+            f"{where.type}: not enough memory for this ({first_line(error)}); smaller: {smaller}"
+        ) from error
     seen = environment(where)
     machine = f"{seen['hardware']}, {seen['threads']} threads, torch {seen['packages']['torch']}"
     details = {"config": config.model_dump(mode="json")} if config is not None else {}

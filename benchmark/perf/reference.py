@@ -12,13 +12,14 @@ import copy
 import math
 import random
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageFilter, ImageOps
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision import transforms
 
 from benchmark import schedules
@@ -82,7 +83,8 @@ class PlainViews(Dataset[PlainBatch]):
 
     def __init__(self, config: RunConfig, images: np.ndarray) -> None:
         sizes = config.views
-        self.images, self.kinds, self.local_views = images, variant(config.variant).negatives, sizes.local_views
+        self.images, self.local_views = images, sizes.local_views
+        self.kinds = variant(config.variant).negatives if config.negatives.weight else ()
         self.first, self.second, self.local = (pipeline(recipe) for recipe in view_recipes(sizes))
 
     def __len__(self) -> int:
@@ -171,29 +173,35 @@ def _forward_by_size(network: nn.ModuleDict, views: list[Tensor]) -> list[Tensor
 
 
 class PlainRecipe:
-    """Loader and step together: an endless training on some images."""
+    """Loader and step together: an endless training on some images, from the moment on that ours is timed at."""
 
-    def __init__(self, config: RunConfig, method: Dino, images: np.ndarray, workers: int, device: torch.device) -> None:
-        self.step, self.device, self.batch = PlainStep(method), device, config.train.batch
-        loader: DataLoader[Any] = DataLoader(
-            PlainViews(config, images),
+    def __init__(self, method: Dino, images: np.ndarray, moment: Moment, workers: int) -> None:
+        self.step, self.device, self.workers = PlainStep(method), method.device, workers
+        self.moment, self.batch = moment, method.config.train.batch
+        self.steps_per_epoch = len(images) // self.batch
+        data = PlainViews(method.config, images)
+        self.loader: DataLoader[Any] = DataLoader(
+            data,
             batch_size=self.batch,
-            shuffle=True,
-            drop_last=True,
+            # No epoch ends, which would stop the flow.
+            sampler=RandomSampler(data, replacement=True, num_samples=2**40),
             num_workers=workers,
-            pin_memory=device.type == "cuda",
-            persistent_workers=workers > 0,
+            prefetch_factor=1 if workers else None,
+            pin_memory=self.device.type == "cuda",
         )
-        self.steps_per_epoch = len(loader)
-        self.moment = Moment(0, config.train.epochs, 0, config.train.epochs * self.steps_per_epoch)
-        self._batches = self._endless(loader)
+        self._batches: Iterator[PlainBatch] = iter(())
 
-    def _endless(self, loader: DataLoader[Any]) -> Iterator[PlainBatch]:
-        while True:
-            yield from loader
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """With workers that are there for this turn alone: they would fill their queues in the turns of others."""
+        self._batches = iter(self.loader)
+        try:
+            yield
+        finally:
+            self._batches = iter(())
 
     def run(self, steps: int, lap: Callable[[str], None]) -> None:
-        """Do some steps; `lap` is told when the wait for data and when the step ends."""
+        """Do some steps, within a turn; `lap` is told when the wait for data and when the step ends."""
         for _ in range(steps):
             positives, negatives = next(self._batches)
             lap("waiting for data")

@@ -1,4 +1,4 @@
-"""The speed and the memory of Eq. 6 and of k-NN, against the plain version that holds the whole matrix of cosines."""
+"""The speed of Eq. 6 and of k-NN, against the plain version that holds the whole matrix of cosines."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,9 @@ class OurSteps:
         self.moment = Moment(epochs // 2, epochs, epochs // 2 * inside, epochs * inside)
         method.modules().train()
 
+    def turn(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
     def run(self, steps: int, lap: Callable[[str], None]) -> None:
         self.method.lap = lap
         for number in range(steps):
@@ -84,29 +88,39 @@ def perf_step(
 ) -> dict[str, Any]:
     """Time `rounds` times `steps` steps, each time after `warmup` steps that are not counted.
 
-    The reference has float32 whatever the config's precision, and takes its turns with ours in this process.
-    Returns plain values, for JSON: see README, "How fast".
+    The reference has float32 whatever the config's precision, and takes its turns with ours in this process. MFU is
+    the share of the ceiling, at each one's own precision, that the networks' own FLOPs take; what the reference
+    computes in vain is no use of the hardware.
+    Returns plain values, for JSON.
     """
     images = noise_images(config)
     ours = OurSteps(build(config, device), images)
-    runners: dict[str, Callable[[int, Callable[[str], None]], None]] = {"ours": ours.run}
+    runners: dict[str, Any] = {"ours": ours}
+    counts = {"ours": (warmup, steps)}
     if against_reference:
         from benchmark.perf.reference import PlainRecipe
 
-        runners["reference"] = PlainRecipe(config, build(config, device), images, workers, device).run
+        runners["reference"] = PlainRecipe(build(config, device), images, ours.moment, workers)
+        # Each worker is given a batch at the start of a turn, and they are done at about the same time: timing begins
+        # when these are used up, and ends after as many batches of each.
+        each = max(1, workers)
+        counts["reference"] = (max(warmup, 2 * each), -(-steps // each) * each)
     laps = Laps(device)
     parts: dict[str, list[dict[str, float]]] = {name: [] for name in runners}
     flops = step_flops(config)
-    peak = ceiling(device, config.train.precision)
+    ceilings = {"ours": ceiling(device, config.train.precision)}
+    if against_reference:
+        ceilings["reference"] = ceiling(device, "fp32")
 
     def task(name: str) -> Callable[[], float]:
         def go() -> float:
-            # A loader has filled its queue while it waited its turn; the warm-up empties it.
-            runners[name](warmup, lambda part: None)
-            laps.start()
-            runners[name](steps, laps)
-            parts[name].append(laps.seconds())
-            return config.train.batch * steps / sum(parts[name][-1].values())
+            before, timed = counts[name]
+            with runners[name].turn():
+                runners[name].run(before, lambda part: None)
+                laps.start()
+                runners[name].run(timed, laps)
+                parts[name].append(laps.seconds())
+            return config.train.batch * timed / sum(parts[name][-1].values())
 
         return go
 
@@ -117,14 +131,14 @@ def perf_step(
         "batch": config.train.batch,
         "precision": config.train.precision,
         "gflop_per_pair": flops / 1e9,
-        "ceiling_tflops": peak / 1e12,
+        "ceiling_tflops": ceilings["ours"] / 1e12,
     }
     for name, spread in spreads.items():
         total = {part: sum(each[part] for each in parts[name]) for part in parts[name][0]}
         result[name] = {
             "pairs_per_second": spread.as_dict(),
             "shares": {part: seconds / sum(total.values()) for part, seconds in total.items()},
-            "mfu": flops * spread.median / peak,
+            "mfu": flops * spread.median / ceilings[name],
         }
     if device.type == "cuda" and not against_reference:
         result["peak_memory_bytes"] = torch.cuda.max_memory_allocated(device)
