@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -194,9 +193,10 @@ def split_size(name: str) -> tuple[str, int]:
     return (match[1], int(match[2])) if match else (name, 32)
 
 
-@functools.cache  # a report asks for the same few sets thousands of times
 def info(name: str) -> SetInfo:
     """Facts about the set NAME or NAME@SIZE; a set not in the catalogue is the user's own and titled by its name."""
+    if name in CATALOG:
+        return CATALOG[name]
     base, size = split_size(name)
     if base not in CATALOG:
         unknown: dict[str, int | None] = {}
