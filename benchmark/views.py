@@ -288,7 +288,10 @@ def _change_colours_and_blur(views: Tensor, params: ViewParams, out: Tensor) -> 
             start, stop = stop, stop + len(list(run))
             if value != nothing:
                 operation(views[start:stop], rows[start:stop], value)
-    torch.index_select(_normalise_(views), 0, to_device(rows.argsort(), views.device), out=out)
+    if bool((rows[1:] > rows[:-1]).all()):
+        _normalise(views, out)
+    else:
+        _normalise(torch.index_select(views, 0, to_device(rows.argsort(), views.device), out=out), out)
 
 
 def _update(images: Tensor, chosen: Tensor, operation: Callable[..., Tensor]) -> None:
@@ -381,9 +384,13 @@ def _blur(images: Tensor, sigma: Tensor, radius: int, out: Tensor | None = None)
 
 
 def _normalise_(images: Tensor) -> Tensor:
-    for channel, mean, std in zip(images.unbind(1), IMAGENET_MEAN, IMAGENET_STD, strict=True):
-        channel.sub_(mean).div_(std)
-    return images
+    return _normalise(images, images)
+
+
+def _normalise(images: Tensor, out: Tensor) -> Tensor:
+    for channel, mean, std, result in zip(images.unbind(1), IMAGENET_MEAN, IMAGENET_STD, out.unbind(1), strict=True):
+        torch.sub(channel, mean, out=result).div_(std)
+    return out
 
 
 # ---- Colours and blur in one function: the form for GPUs ---------------------------------------------------------
