@@ -176,7 +176,7 @@ class PlainRecipe:
     """Loader and step together: an endless training on some images, from the moment on that ours is timed at."""
 
     def __init__(self, method: Dino, images: np.ndarray, moment: Moment, workers: int) -> None:
-        self.step, self.device, self.workers = PlainStep(method), method.device, workers
+        self.step, self.device = PlainStep(method), method.device
         self.moment, self.batch = moment, method.config.train.batch
         self.steps_per_epoch = len(images) // self.batch
         data = PlainViews(method.config, images)

@@ -26,7 +26,7 @@ from benchmark.methods.base import Batch, Method, Moment, Views
 from benchmark.methods.dino import Dino
 from benchmark.negatives import variant
 from benchmark.perf.measure import Laps, Spread, alternate, ceiling, ratio_text
-from benchmark.training import make_optimiser, optimise, schedule
+from benchmark.training import find_gradients, make_optimiser, optimise, schedule
 
 IMAGES = 4096  # random images in memory: what they show changes no time
 Tell = Callable[[str], None]
@@ -196,13 +196,7 @@ def _pretended_step(config: RunConfig, method: Method, batch: int) -> None:
     kinds = variant(config.variant).negatives if config.negatives.weight else ()
     data = Batch(views(2), tuple(views(1) for _ in kinds))
     epochs = config.train.epochs
-
-    def backward(part: Tensor) -> None:
-        with torch.autocast("cpu", enabled=False):
-            part.backward()  # type: ignore[no-untyped-call]
-
-    with torch.autocast("cpu", torch.bfloat16, enabled=config.train.precision == "bf16"):
-        method.losses(data, Moment(epochs // 2, epochs, epochs // 2, epochs), backward)
+    find_gradients(method, data, config.train, Moment(epochs // 2, epochs, epochs // 2, epochs))
 
 
 def step_flops(config: RunConfig) -> float:
