@@ -186,7 +186,7 @@ def _scatter(axes: Axes, group: Group, in_dist: str, x: Of, y: Of, x_label: str,
     result = correlate([a.mean for a, _ in trained.values()], [b.mean for _, b in trained.values()])
     axes.set_title(f"{title}\n{result}", loc="left", fontsize=9)
     # Points far away would press the variants into a corner: they are named instead.
-    axes.set_xlabel(x_label + (f"\noff the axes: {', '.join(outside)}" if outside else ""))
+    axes.set_xlabel(x_label + ("\noff the axes: " + ",\n".join(outside) if outside else ""))
     axes.set_ylabel(y_label)
     if not trained:
         axes.text(0.5, 0.5, "not measured yet", transform=axes.transAxes, ha="center", va="center")
