@@ -26,11 +26,12 @@ import typer
 from benchmark.errors import BenchError
 
 if TYPE_CHECKING:
-    from benchmark.config import RunConfig
     from benchmark.launch.local import Outcome
     from benchmark.launch.status import QueuedJob, Row
-    from benchmark.store import RunFolder
-    from benchmark.sweep import PlannedRun, Sweep
+    from benchmark.plan.config import RunConfig
+    from benchmark.plan.sweep import Sweep
+    from benchmark.store.folders import RunFolder
+    from benchmark.store.states import PlannedRun
 
 FAILED, USER_ERROR, HELD_ELSEWHERE, INTERRUPTED = 1, 2, 75, 130
 
@@ -157,11 +158,11 @@ def sweep(
       bench sweep sweeps/small.yaml --only '*-rot-*' --set train.epochs=2
       bench sweep sweeps/table2.yaml --executor slurm --wait
     """
-    from benchmark import sweep as sweeps
     from benchmark.data.images import data_root as resolve_data
     from benchmark.files import locked
     from benchmark.launch import slurm
-    from benchmark.resources import load_site
+    from benchmark.plan import sweep as sweeps
+    from benchmark.plan.resources import load_site
 
     root = resolve_data(data_root)
     plan = sweeps.load(file, set_, only, load_site(site))
@@ -192,15 +193,15 @@ def _start(
     checkpoint_every: float,
 ) -> tuple[bool, bool]:
     """Show the plan; run here, or submit, what is to do. Returns: were jobs submitted, did a run fail."""
-    from benchmark import sweep as sweeps
     from benchmark.launch import local, slurm, status
     from benchmark.launch.local import Job
+    from benchmark.store import states
 
-    planned = sweeps.plan(plan, results, root)
+    planned = states.plan(plan, results, root)
     queued: dict[str, QueuedJob] | None = {}
     if use_slurm and (submitted := _submitted(planned)):
         queued = slurm.queued_jobs(submitted)
-        planned = sweeps.plan(plan, results, root)  # once more: what has left the queue meanwhile has its record
+        planned = states.plan(plan, results, root)  # once more: what has left the queue meanwhile has its record
     rows = status.rows_of_plan(planned, queued)
     _print_rows(rows, f"{plan.title}  ({plan.path})")
     _say(f"{len(rows)} runs: {status.counts(row.state for row in rows)}")
@@ -277,8 +278,8 @@ def _follow(plan: Sweep, results: Path, root: Path) -> bool:
 
 def _check_backbones(configs: Iterable[RunConfig], file: Path) -> None:
     """Build each backbone once before anything starts: better one line here than a hundred failed runs."""
-    from benchmark.config import DinoConfig
-    from benchmark.models import build_backbone
+    from benchmark.models.backbones import build_backbone
+    from benchmark.plan.methods import DinoConfig
 
     seen = {}
     for config in configs:
@@ -363,10 +364,10 @@ def init(
       bench init my-images/ --size 64 --to sweeps/mine.yaml
       bench init plants/ --in-dist healthy --auxiliary other --ood mildew --ood rust
     """
-    from benchmark import init as starting
-    from benchmark.data import own
     from benchmark.data.images import data_root as resolve_data
     from benchmark.launch.local import visible_gpus
+    from benchmark.own import images as own
+    from benchmark.own import starting
 
     called = name or own.free_name(folder)
     file = to or Path(f"{called}.yaml")
@@ -428,11 +429,12 @@ def run(
       bench run results/cifar10-rot-imgn-s0-3f9a1c2b/config.yaml --device cuda:1
       torchrun --nproc-per-node 4 -m benchmark run my-run.yaml
     """
-    from benchmark import sweep as sweeps
-    from benchmark import yamlfile
-    from benchmark.config import RunConfig, validate
     from benchmark.data.images import data_root as resolve_data
-    from benchmark.store import RunIsHeld
+    from benchmark.plan import sweep as sweeps
+    from benchmark.plan import yamlfile
+    from benchmark.plan.config import RunConfig
+    from benchmark.plan.validation import validate
+    from benchmark.store.leases import RunIsHeld
 
     raw = yamlfile.read(config_file)
     for text in set_ or []:
@@ -442,9 +444,9 @@ def run(
     # A shell that starts this in the background has SIGINT ignored, and ignoring is inherited.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    from benchmark.distributed import from_environment
-    from benchmark.run import Runtime
     from benchmark.run import run as run_one
+    from benchmark.running.device import Runtime
+    from benchmark.running.processes import from_environment
 
     ranks = from_environment()
     runtime = Runtime(device=device, threads=threads, checkpoint_seconds=checkpoint_every, ranks=ranks)
@@ -502,9 +504,9 @@ def perf(
       bench perf sweeps/table2.yaml --views
       bench perf --scoring
     """
-    from benchmark import sweep as sweeps
     from benchmark.files import write_json
     from benchmark.perf import timings
+    from benchmark.plan import sweep as sweeps
 
     _check_device(device)
     if (file is None) != scoring:
@@ -587,10 +589,10 @@ def _show_status(
 ) -> None:
     from fnmatch import fnmatch
 
-    from benchmark import store
-    from benchmark import sweep as sweeps
     from benchmark.data.images import data_root as resolve_data
-    from benchmark.launch import status as states
+    from benchmark.launch import status as standing
+    from benchmark.plan import sweep as sweeps
+    from benchmark.store import folders as store
 
     if file is not None:
         rows = _rows_of_sweep(sweeps.load(file, set_, only), results, resolve_data(data_root))
@@ -603,27 +605,27 @@ def _show_status(
                 f"{results}: holds no runs{f' that match {only}' if only else ''}; start some: bench sweep SWEEP.yaml"
             )
         queued = _queued(folders)
-        rows = states.rows_of_folders(folders, queued)
+        rows = standing.rows_of_folders(folders, queued)
         lost = [folder for folder, row in zip(folders, rows, strict=True) if row.state == "lost"]
-        rows = _replaced(rows, states.rows_of_folders(lost, queued, _last_words(lost)))
+        rows = _replaced(rows, standing.rows_of_folders(lost, queued, _last_words(lost)))
     _print_rows(rows, str(file or results), with_logs=True)
-    _say(f"{len(rows)} runs: {states.counts(row.state for row in rows)}")
+    _say(f"{len(rows)} runs: {standing.counts(row.state for row in rows)}")
 
 
 def _rows_of_sweep(plan: Sweep, results: Path, root: Path) -> list[Row]:
     """The runs of a sweep as they stand. SLURM's queue is asked first: what leaves it has a record."""
-    from benchmark import sweep as sweeps
-    from benchmark.launch import status as states
+    from benchmark.launch import status as standing
+    from benchmark.store import states
 
-    planned = sweeps.plan(plan, results, root, need_data=False)
+    planned = states.plan(plan, results, root, need_data=False)
     queued: dict[str, QueuedJob] | None = {}
     if submitted := _submitted(planned):
         queued = _queued(submitted)
-        planned = sweeps.plan(plan, results, root, need_data=False)
-    rows = states.rows_of_plan(planned, queued)
+        planned = states.plan(plan, results, root, need_data=False)
+    rows = standing.rows_of_plan(planned, queued)
     lost = [item for item, row in zip(planned, rows, strict=True) if row.state == "lost"]
     ended = _last_words(item.folder for item in lost if item.folder is not None)
-    return _replaced(rows, states.rows_of_plan(lost, queued, ended))
+    return _replaced(rows, standing.rows_of_plan(lost, queued, ended))
 
 
 def _replaced(rows: Iterable[Row], better: Iterable[Row]) -> list[Row]:
@@ -714,7 +716,7 @@ def cancel(
       bench cancel sweeps/table2.yaml
     """
     from benchmark.launch import slurm
-    from benchmark.store import describe
+    from benchmark.store.leases import describe
 
     chosen = {folder.name: folder for target in targets for folder in _runs_named(target, results, data_root)}
     ended = dict(slurm.cancel(chosen.values()))
@@ -738,12 +740,13 @@ def _runs_named(target: str, results: Path, data_root: Path | None) -> list[RunF
     """The run folders that a name, a folder, a glob or a sweep file stands for. Raises BenchError for none."""
     from fnmatch import fnmatch
 
-    from benchmark import sweep as sweeps
     from benchmark.data.images import data_root as resolve_data
-    from benchmark.store import RunFolder, all_runs
+    from benchmark.plan import sweep as sweeps
+    from benchmark.store import states
+    from benchmark.store.folders import RunFolder, all_runs
 
     if target.endswith((".yaml", ".yml")):
-        planned = sweeps.plan(sweeps.load(Path(target)), results, resolve_data(data_root), need_data=False)
+        planned = states.plan(sweeps.load(Path(target)), results, resolve_data(data_root), need_data=False)
         found = [item.folder for item in planned if item.folder is not None and item.folder.config.exists()]
     elif (Path(target) / "config.yaml").exists():
         found = [RunFolder(Path(target))]

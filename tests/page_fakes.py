@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 from report_fakes import paper_auroc, record_of, write_sweep
 
-from benchmark import sweep as sweeps
-from benchmark.config import REFERENCES, RunConfig
 from benchmark.data.images import write_set
+from benchmark.plan import sweep as sweeps
+from benchmark.plan.config import RunConfig
+from benchmark.plan.methods import REFERENCES
 from benchmark.report import build
-from benchmark.store import Record, RunFolder
+from benchmark.store.folders import RunFolder
+from benchmark.store.records import Record
 
 OODS = ["cifar100", "svhn", "texture"]
 HOSTILE = """</script><script>window.pwned = 1</script><img src=x onerror="pwned=2"> & 'quoted'"""

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmark import sweep as sweeps
-from benchmark.config import REFERENCES, RunConfig
 from benchmark.negatives import VARIANTS
+from benchmark.plan import sweep as sweeps
+from benchmark.plan.config import RunConfig
+from benchmark.plan.methods import REFERENCES
 from benchmark.report import published
-from benchmark.store import OODMetrics, Record, RunFolder, SetInRecord
+from benchmark.store.folders import RunFolder
+from benchmark.store.records import OODMetrics, Record, SetInRecord
 
 VARIANTS10 = [name for name in VARIANTS if name != "combined"]
 

@@ -9,11 +9,12 @@ import pytest
 import torch
 from tiny_runs import tiny
 
-from benchmark.batches import Batches, DeviceImages, limited
-from benchmark.config import RunConfig
 from benchmark.data.images import load
+from benchmark.data.subsets import limited
 from benchmark.errors import BenchError
 from benchmark.negatives import VARIANTS, patch_grid, variant
+from benchmark.plan.config import RunConfig
+from benchmark.training.batches import Batches, DeviceImages
 
 CPU = torch.device("cpu")
 

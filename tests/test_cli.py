@@ -20,7 +20,8 @@ from command import Said, run_bench
 from benchmark import cli
 from benchmark.data.images import write_set
 from benchmark.launch import local
-from benchmark.store import SCHEMA, RunFolder, Status
+from benchmark.store.folders import RunFolder, Status
+from benchmark.store.records import SCHEMA
 
 SWEEP = """
 title: Mine
@@ -260,9 +261,10 @@ def test_set_makes_other_runs(bench, fake_run) -> None:
 
 
 def test_status_tells_progress_and_interruption(bench, tmp_path: Path) -> None:
-    from benchmark import sweep as sweeps
+    from benchmark.plan import sweep as sweeps
+    from benchmark.store import states
 
-    item = sweeps.plan(sweeps.load(tmp_path / "mine.yaml"), tmp_path / "results", tmp_path / "data")[0]
+    item = states.plan(sweeps.load(tmp_path / "mine.yaml"), tmp_path / "results", tmp_path / "data")[0]
     folder, config = item.folder, item.run.config
     assert folder is not None
     folder.write_config(config)
@@ -356,9 +358,10 @@ def test_the_whole_way_with_the_real_run(bench, tmp_path: Path) -> None:
 
 
 def made_run(tmp_path: Path) -> RunFolder:
-    from benchmark import sweep as sweeps
+    from benchmark.plan import sweep as sweeps
+    from benchmark.store import states
 
-    item = sweeps.plan(sweeps.load(tmp_path / "mine.yaml"), tmp_path / "results", tmp_path / "data")[0]
+    item = states.plan(sweeps.load(tmp_path / "mine.yaml"), tmp_path / "results", tmp_path / "data")[0]
     assert item.folder is not None
     item.folder.write_config(item.run.config)
     return item.folder

@@ -9,10 +9,12 @@ import pytest
 import yaml
 from tiny_runs import TINY, tiny
 
-from benchmark import config as config_module
-from benchmark import yamlfile
-from benchmark.config import DinoConfig, RunConfig, validate
 from benchmark.errors import BenchError
+from benchmark.plan import config as config_module
+from benchmark.plan import yamlfile
+from benchmark.plan.config import RunConfig
+from benchmark.plan.methods import DinoConfig
+from benchmark.plan.validation import validate
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.data import duplicates
+from benchmark.own import duplicates
 
 
 def pictures(count: int, seed: int = 0, size: int = 32) -> np.ndarray:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.data.orientation import Upright, upright
+from benchmark.own.orientation import Upright, upright
 
 
 def skies(count: int) -> np.ndarray:

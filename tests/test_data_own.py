@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 from test_data_duplicates import pictures
 
-from benchmark.data import images, own
+from benchmark.data import images
 from benchmark.data.prepare import to_square
 from benchmark.errors import BenchError
+from benchmark.own import images as own
 
 
 def save(folder: Path, pixels: np.ndarray, start: int = 0, suffix: str = "png", **options: int) -> None:

@@ -26,14 +26,17 @@ from sklearn.metrics import roc_auc_score
 from tiny_runs import TINY, tiny
 
 from benchmark import Detector
-from benchmark.config import RunConfig, validate
 from benchmark.data.images import load
 from benchmark.data.prepare import import_dir
 from benchmark.detector import artifact, stream
 from benchmark.detector.export import bank_size, export, find_run, parse_rate, thin
 from benchmark.errors import BenchError
-from benchmark.run import Runtime, run
-from benchmark.store import Record, RunFolder
+from benchmark.plan.config import RunConfig
+from benchmark.plan.validation import validate
+from benchmark.run import run
+from benchmark.running.device import Runtime
+from benchmark.store.folders import RunFolder
+from benchmark.store.records import Record
 
 RUNTIME = Runtime(device="cpu", threads=1)
 

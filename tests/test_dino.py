@@ -8,12 +8,12 @@ import pytest
 import torch
 from tiny_runs import tiny
 
-from benchmark import methods, schedules
-from benchmark.config import DinoConfig
-from benchmark.methods import dino
+from benchmark import methods
+from benchmark.methods import dino, schedules
 from benchmark.methods.base import Batch, Moment, Views
 from benchmark.methods.dino import Dino, centre_rows, negative_loss, positive_loss
-from benchmark.models import DinoHead, TextHead
+from benchmark.models.heads import DinoHead, TextHead
+from benchmark.plan.methods import DinoConfig
 
 TAU = 0.1
 

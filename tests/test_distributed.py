@@ -21,16 +21,18 @@ from safetensors.torch import load_file
 from test_training import prepare
 from tiny_runs import TINY, tiny
 
-from benchmark import yamlfile
-from benchmark.batches import Batches, DeviceImages
 from benchmark.data.images import load
-from benchmark.distributed import ALONE, Ranks, first_host, from_environment
 from benchmark.errors import BenchError
 from benchmark.launch.local import Slot
 from benchmark.methods.base import Method
-from benchmark.run import Runtime, _own_gpu, run
-from benchmark.store import RunFolder
-from benchmark.training import Stopped, train
+from benchmark.plan import yamlfile
+from benchmark.run import run
+from benchmark.running.device import Runtime, _own_gpu
+from benchmark.running.processes import ALONE, Ranks, first_host, from_environment
+from benchmark.running.signals import Stopped
+from benchmark.store.folders import RunFolder
+from benchmark.training.batches import Batches, DeviceImages
+from benchmark.training.loop import train
 
 CPU = torch.device("cpu")
 # Measured: losses within 2e-6 of their value; weights within 9e-6 (the keys' biases, whose gradients are zero but for

@@ -11,11 +11,12 @@ from PIL import Image
 from test_data_duplicates import pictures
 from test_data_own import save
 
-from benchmark import init as starting
-from benchmark import sweep, yamlfile
-from benchmark.data import images, own
-from benchmark.data.orientation import Upright
+from benchmark.data import images
 from benchmark.errors import BenchError
+from benchmark.own import images as own
+from benchmark.own import starting
+from benchmark.own.orientation import Upright
+from benchmark.plan import sweep, yamlfile
 
 
 def grain(count: int, seed: int, scale: float = 40) -> np.ndarray:
@@ -154,7 +155,7 @@ def test_from_a_folder_without_labels_or_ood_to_report_and_recommend(
     assert code == 2 and "no trained runs of pets.yaml yet" in err
 
     from benchmark import run as main_path
-    from benchmark.run import Runtime
+    from benchmark.running.device import Runtime
 
     plan = sweep.load(Path("pets.yaml"), [text.removeprefix("--set=") for text in SHORT], "*-s0")
     for planned in (run for run in plan.runs if run.config.label in ("dino", "rot-in-dist", "untrained")):

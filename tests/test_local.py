@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.config import RunConfig
 from benchmark.launch import local
 from benchmark.launch.local import Job, Outcome, Slot, by_command, run_queue
 from benchmark.launch.status import counts, duration, progress_text
-from benchmark.store import Record, RunFolder, Status
+from benchmark.plan.config import RunConfig
+from benchmark.store.folders import RunFolder, Status
+from benchmark.store.records import Record
 
 # A stand-in for `bench run`: STUB FOLDER BEHAVIOUR. It notes when it started and ended.
 STUB = """
@@ -255,7 +256,8 @@ def test_two_queues_at_once_train_each_run_once(tmp_path: Path) -> None:
         textwrap.dedent("""
         import sys, time
         from pathlib import Path
-        from benchmark.store import RunFolder, RunIsHeld
+        from benchmark.store.folders import RunFolder
+        from benchmark.store.leases import RunIsHeld
         folder = RunFolder(Path(sys.argv[1]))
         try:
             with folder.hold():
@@ -278,7 +280,7 @@ def test_two_queues_at_once_train_each_run_once(tmp_path: Path) -> None:
         from pathlib import Path
         from test_local import CONFIG, Seen
         from benchmark.launch.local import Job, Slot, by_command, run_queue
-        from benchmark.store import RunFolder
+        from benchmark.store.folders import RunFolder
         jobs = [Job(CONFIG, RunFolder(Path({str(tmp_path)!r}) / name)) for name in "abc"]
         outcomes = run_queue(jobs, [Slot(None, 1)] * 2, by_command(lambda job, slot: [
             sys.executable, {str(child)!r}, str(job.folder.path), {str(example)!r}]), Seen())

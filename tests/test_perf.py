@@ -16,16 +16,17 @@ import yaml
 from PIL import Image
 from tiny_runs import TINY, tiny
 
-from benchmark.batches import view_recipes
 from benchmark.cli import main
-from benchmark.config import RunConfig
 from benchmark.detection.knn import knn_accuracy
 from benchmark.detection.scores import ood_scores
-from benchmark.distributed import ALONE
 from benchmark.errors import BenchError
 from benchmark.methods.base import Batch, Moment
 from benchmark.perf import measure, reference, scoring, step
-from benchmark.training import make_optimiser, optimise, schedule
+from benchmark.plan.config import RunConfig
+from benchmark.running.processes import ALONE
+from benchmark.training.batches import view_recipes
+from benchmark.training.optimiser import make_optimiser, schedule
+from benchmark.training.step import optimise
 from benchmark.views import IMAGENET_MEAN, IMAGENET_STD
 
 CPU = torch.device("cpu")

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from benchmark.errors import BenchError
 from benchmark.report import build
-from benchmark.store import RunFolder
+from benchmark.store.folders import RunFolder
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_sweeps_are_looked_up_here_and_then_beside_the_package(place):
 
 def test_2000_records_take_less_than_5_seconds(place):
     path = write_sweep(place, variant=VARIANTS10, seed=list(range(200)))
-    from benchmark import sweep as sweeps
+    from benchmark.plan import sweep as sweeps
 
     for run in sweeps.load(path).runs:  # without fsync, which 4,000 times over is the slow part
         record = record_of(run.config)

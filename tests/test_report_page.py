@@ -17,15 +17,16 @@ from page_fakes import HOSTILE, OODS, write_everything, write_images, write_page
 from PIL import Image
 from report_fakes import VARIANTS10, record_of, write_runs, write_sweep
 
-from benchmark import sweep as sweeps
 from benchmark.data.images import load
 from benchmark.errors import BenchError
+from benchmark.plan import sweep as sweeps
 from benchmark.report import charts, page
 from benchmark.report.gallery import GalleryItem, write_gallery
 from benchmark.report.groups import group_runs
 from benchmark.report.markup import embed, tag
 from benchmark.report.tables import tables
-from benchmark.store import RunFolder, load_records
+from benchmark.store.folders import RunFolder
+from benchmark.store.tables import load_records
 
 
 class Reader(HTMLParser):

@@ -10,7 +10,7 @@ import pytest
 from report_fakes import VARIANTS10, config, record_of, write_sweep
 from scipy import stats
 
-from benchmark import sweep as sweeps
+from benchmark.plan import sweep as sweeps
 from benchmark.report import published
 from benchmark.report.groups import group_runs, title_of
 from benchmark.report.intervals import correlate, estimate

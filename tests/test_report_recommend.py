@@ -13,14 +13,14 @@ from report_fakes import VARIANTS10, config, record_of, write_runs, write_sweep
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from benchmark import sweep as sweeps
-from benchmark.config import RunConfig
 from benchmark.errors import BenchError
 from benchmark.files import write_json
+from benchmark.plan import sweep as sweeps
+from benchmark.plan.config import RunConfig
 from benchmark.report import recommend as choosing
 from benchmark.report.intervals import delong, hanley_mcneil, holm, placements
 from benchmark.report.recommend import Candidate, rank
-from benchmark.store import RunFolder, all_runs
+from benchmark.store.folders import RunFolder, all_runs
 
 SHIPPED = Path(__file__).parents[1] / "results" / "reference"
 

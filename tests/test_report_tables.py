@@ -12,8 +12,8 @@ from report_fakes import VARIANTS10, paper_auroc, record_of, write_sweep
 from rich.console import Console
 from scipy import stats
 
-from benchmark import sweep as sweeps
 from benchmark.negatives import VARIANTS
+from benchmark.plan import sweep as sweeps
 from benchmark.report import published
 from benchmark.report.groups import Group, group_runs
 from benchmark.report.tables import Table, as_csv, fold, latex, lines, markdown, md, tables, terminal, tex

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import sweep as sweeps
 from benchmark.errors import BenchError
-from benchmark.resources import Resources, load_site
+from benchmark.plan import sweep as sweeps
+from benchmark.plan.resources import Resources, load_site
 
 SWEEP = """
 base: {in_dist: mini, eval: {ood: []}}

@@ -15,10 +15,11 @@ from command import run_bench
 from report_fakes import record_of, write_sweep
 from tiny_runs import TINY
 
-from benchmark import sweep as sweeps
-from benchmark import yamlfile
+from benchmark.plan import sweep as sweeps
+from benchmark.plan import yamlfile
 from benchmark.report.build import report
-from benchmark.store import all_runs
+from benchmark.store import states
+from benchmark.store.folders import all_runs
 
 VARIANTS = ["dino", "imgn", "rot-imgn", "rot360-imgn", "dti", "perm-16-imgn", "perm-4-imgn", "rot-dti", "pixperm-imgn",
             "rot-in-dist"]  # fmt: skip
@@ -42,7 +43,7 @@ def write(folder: Path, seeds: int) -> Path:
 def fill(results: Path, path: Path, count: int, data: Path | None = None) -> None:
     """Records of the first runs of a sweep, written without the fsync of each that makes thousands of them slow."""
     sweep = sweeps.load(path)
-    planned = sweeps.plan(sweep, results, data) if data else []
+    planned = states.plan(sweep, results, data) if data else []
     for index, run in enumerate(sweep.runs[:count]):
         record = record_of(run.config, lambda config, ood: 60.0 + config.seed % 30)
         item = planned[index].folder if planned else None
@@ -77,7 +78,7 @@ def test_status_of_many_runs_without_their_images(tmp_path: Path) -> None:
     path, results = write(tmp_path, 100), tmp_path / "results"
     fill(results, path, 200)
     with bounded():
-        planned = sweeps.plan(sweeps.load(path), results, tmp_path / "no-data", need_data=False)
+        planned = states.plan(sweeps.load(path), results, tmp_path / "no-data", need_data=False)
     assert [item.state for item in planned].count("done") == 200 == len(all_runs(results))
 
 

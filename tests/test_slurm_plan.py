@@ -17,14 +17,14 @@ from pathlib import Path
 import pytest
 
 from benchmark import provenance
-from benchmark.config import RunConfig
 from benchmark.errors import BenchError
 from benchmark.launch import slurm
 from benchmark.launch.local import Job
 from benchmark.launch.status import QueuedJob
 from benchmark.launch.task import RunTask, _stop_on_warning
-from benchmark.resources import Resources
-from benchmark.store import RunFolder
+from benchmark.plan.config import RunConfig
+from benchmark.plan.resources import Resources
+from benchmark.store.folders import RunFolder
 
 CONFIG = RunConfig.model_validate({"in_dist": "mine", "eval": {"ood": []}, "method": {"name": "image-statistics"}})
 
@@ -245,24 +245,18 @@ def _call_task(tmp_path: Path, body: str, **environment: str) -> tuple[int, RunF
     folder.write_config(CONFIG)
     script = textwrap.dedent("""
         import os, sys, types
-        from dataclasses import dataclass
         import benchmark.launch.task as task
-        from benchmark.resources import Resources
+        from benchmark.plan.resources import Resources
         from benchmark.errors import BenchError
-        from benchmark.store import RunFolder, RunIsHeld
+        from benchmark.store.folders import RunFolder
+        from benchmark.store.leases import RunIsHeld
         from pathlib import Path
         folder = RunFolder(Path(sys.argv[1]))
-        @dataclass
-        class Runtime:
-            device: str
-            threads: int
-            checkpoint_seconds: float
-            ranks: object
         calls = []
         def run(config, results, data_root, runtime):
             calls.append(runtime)
         BODY
-        sys.modules["benchmark.run"] = types.SimpleNamespace(Runtime=Runtime, run=run)
+        sys.modules["benchmark.run"] = types.SimpleNamespace(run=run)
         resources = Resources(gpus=0, cpus=2, hours=float(os.environ.get("BENCH_TEST_HOURS", "1")))
         print(task.RunTask(folder.config, folder.path.parent, Path("/data"), resources, 60.0)())
     """).replace("BODY", textwrap.indent(textwrap.dedent(body), "    "))
@@ -320,7 +314,7 @@ def stopped_task(
     """How a task ends that was stopped at step 7, begun at step `at_start`, its job in `state` for squeue."""
     client("squeue", f"echo {state}")
     client("scontrol", scontrol)
-    body = "from benchmark.store import Status\n" + textwrap.dedent(STOPPED.replace("AT_START", str(at_start)))
+    body = "from benchmark.store.folders import Status\n" + textwrap.dedent(STOPPED.replace("AT_START", str(at_start)))
     code, folder = _call_task(tmp_path, body, SLURM_JOB_ID="9", SLURM_ARRAY_JOB_ID="3", SLURM_ARRAY_TASK_ID="1")
     assert code == 0, folder.log.read_text()
     return folder.log.read_text().splitlines()[-1]

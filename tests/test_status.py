@@ -9,7 +9,7 @@ import pytest
 from tiny_runs import tiny
 
 from benchmark.launch.status import QueuedJob, Row, counts, rows_of_folders
-from benchmark.store import RunFolder, Status
+from benchmark.store.folders import RunFolder, Status
 
 JOB = {"name": "s-1", "index": 0, "job": "7_0"}
 

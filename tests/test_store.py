@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 from tiny_runs import tiny
 
-from benchmark import files, store
+from benchmark import files
 from benchmark.errors import BenchError
 from benchmark.files import atomic_write
-from benchmark.store import OODMetrics, Record, RunFolder, RunIsHeld, SetInRecord
+from benchmark.store import folders, leases, records, tables
+from benchmark.store.folders import RunFolder
+from benchmark.store.leases import RunIsHeld
+from benchmark.store.records import OODMetrics, Record, SetInRecord
 
 
 def record(seed: int = 0) -> Record:
@@ -41,12 +44,12 @@ def test_record_round_trip_and_frame(tmp_path: Path) -> None:
         folder.path.mkdir()
         folder.write_config(tiny(seed=seed))
         folder.write_record(record(seed))
-    assert store.load_records(tmp_path) == sorted([record(0), record(1)], key=lambda r: r.name)
-    frame = store.to_frame(store.load_records(tmp_path))
+    assert tables.load_records(tmp_path) == sorted([record(0), record(1)], key=lambda r: r.name)
+    frame = tables.to_frame(tables.load_records(tmp_path))
     chosen = frame[(frame.metric == "auroc") & (frame.seed == 1)]
     assert chosen["value"].tolist() == [90.0] and chosen["ood"].tolist() == ["mini-ood"]
     assert set(frame.metric) >= {"sensitivity", "knn_accuracy_5", "occupied_paper", "fpr95_id", "n_ood"}
-    assert [found.name for found in store.runs_by_recipe(tmp_path)[tiny(seed=1).recipe_id()]] == [record(1).name]
+    assert [found.name for found in folders.runs_by_recipe(tmp_path)[tiny(seed=1).recipe_id()]] == [record(1).name]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +74,7 @@ def test_older_records_are_upgraded(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     old["schema_version"] = 0
     (tmp_path / "record.json").write_text(json.dumps(old))
     monkeypatch.setitem(
-        store._UPGRADES,
+        records.UPGRADES,
         0,
         lambda raw: {
             **{k: v for k, v in raw.items() if k != "sensitivity_score"},
@@ -126,7 +129,7 @@ def test_a_lease_of_another_host_expires_without_heartbeat(tmp_path: Path) -> No
     folder.path.mkdir()
     folder.lease.write_text(json.dumps({"host": "elsewhere", "pid": 1, "token": "x"}))
     assert folder.lease_is_live()
-    old = time.time() - store.LEASE_EXPIRES_SECONDS - 1
+    old = time.time() - leases.LEASE_EXPIRES_SECONDS - 1
     os.utime(folder.lease, (old, old))
     assert not folder.lease_is_live()
 
@@ -178,14 +181,14 @@ def _silent_for_two_minutes(folder: RunFolder) -> None:
     """As if its holder were another host's, and had not been heard of since."""
     holder = json.loads(folder.lease.read_text())
     folder.lease.write_text(json.dumps(holder | {"host": "elsewhere"}))
-    old = time.time() - store.LEASE_EXPIRES_SECONDS - 1
+    old = time.time() - leases.LEASE_EXPIRES_SECONDS - 1
     os.utime(folder.lease, (old, old))
 
 
 def test_who_was_taken_over_learns_of_it_and_leaves_the_lease_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(leases, "HEARTBEAT_SECONDS", 0.05)
     folder = RunFolder(tmp_path / "run")
     with folder.hold() as first:
         first.check()
@@ -216,7 +219,7 @@ def test_a_lease_is_judged_by_the_file_servers_clock(tmp_path: Path, monkeypatch
     folder = RunFolder(tmp_path / "run")
     folder.path.mkdir()
     folder.lease.write_text(json.dumps({"host": "elsewhere", "pid": 1}))
-    monkeypatch.setattr(store.time, "time", lambda: 9e9)  # this host is far ahead
+    monkeypatch.setattr(files.time, "time", lambda: 9e9)  # this host is far ahead
     assert folder.lease_is_live()
 
 

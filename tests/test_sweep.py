@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 from tiny_runs import TINY
 
-from benchmark import sweep as sweeps
-from benchmark import yamlfile
 from benchmark.errors import BenchError
 from benchmark.negatives import VARIANTS
-from benchmark.store import Status
+from benchmark.plan import sweep as sweeps
+from benchmark.plan import yamlfile
+from benchmark.store import states
+from benchmark.store.folders import Status
 
 REPOSITORY = Path(__file__).parent.parent
 PAPER_COLUMNS = [
@@ -143,23 +144,23 @@ def test_circular_extends_and_bad_set(tmp_path: Path) -> None:
 
 def test_plan_tells_missing_and_unknown_images(tmp_path: Path, mini_data: Path) -> None:
     sweep = sweeps.load(write(tmp_path), only="mini-dino-s0")
-    [planned] = sweeps.plan(sweep, tmp_path / "results", mini_data)
+    [planned] = states.plan(sweep, tmp_path / "results", mini_data)
     assert planned.state == "to do" and planned.folder is not None
     with pytest.raises(BenchError, match="unknown image set 'mini'"):
-        sweeps.plan(sweep, tmp_path / "results", tmp_path / "empty")
+        states.plan(sweep, tmp_path / "results", tmp_path / "empty")
     paper = sweeps.load(REPOSITORY / "sweeps/table2.yaml", only="cifar10-dino-s0")
-    [planned] = sweeps.plan(paper, tmp_path / "results", tmp_path / "empty")
+    [planned] = states.plan(paper, tmp_path / "results", tmp_path / "empty")
     assert planned.state == "no data" and "cifar10/train" in planned.detail and "lsun/test" in planned.detail
 
 
 def test_plan_reads_failed_and_interrupted_from_the_status(tmp_path: Path, mini_data: Path) -> None:
     sweep = sweeps.load(write(tmp_path), only="mini-dino-*")
-    first, second = sweeps.plan(sweep, tmp_path / "results", mini_data)
+    first, second = states.plan(sweep, tmp_path / "results", mini_data)
     assert first.folder and second.folder
     first.folder.write_status(Status(state="failed", error="Traceback ...\nValueError: broken"))
     second.folder.write_status(Status(state="running"))  # says so, but nobody holds the lease: it was killed
-    first, second = sweeps.plan(sweep, tmp_path / "results", mini_data)
+    first, second = states.plan(sweep, tmp_path / "results", mini_data)
     assert (first.state, first.detail) == ("failed", "ValueError: broken")
     assert second.state == "lost"
     second.folder.write_status(Status(state="interrupted"))
-    assert sweeps.plan(sweep, tmp_path / "results", mini_data)[1].state == "interrupted"
+    assert states.plan(sweep, tmp_path / "results", mini_data)[1].state == "interrupted"

@@ -18,14 +18,18 @@ import pytest
 import torch
 from tiny_runs import tiny
 
-from benchmark import methods, training
-from benchmark.batches import Batches, DeviceImages
-from benchmark.config import RunConfig
+from benchmark import methods
 from benchmark.data.images import load
 from benchmark.errors import BenchError
 from benchmark.methods.base import Method
-from benchmark.store import RunIsHeld
-from benchmark.training import NonFiniteLoss, Stopped, load_checkpoint, save_checkpoint, train
+from benchmark.plan.config import RunConfig
+from benchmark.running.signals import Stopped
+from benchmark.store.leases import RunIsHeld
+from benchmark.training import loop
+from benchmark.training import optimiser as optimisers
+from benchmark.training.batches import Batches, DeviceImages
+from benchmark.training.checkpoint import load_checkpoint, save_checkpoint
+from benchmark.training.loop import NonFiniteLoss, train
 
 CPU = torch.device("cpu")
 
@@ -37,7 +41,7 @@ def prepare(config: RunConfig, data: Path) -> tuple[Method, Batches]:
     return methods.build(config, CPU), Batches(config, images, auxiliary)
 
 
-def fit(config: RunConfig, data: Path, folder: Path, **options: Any) -> tuple[Method, training.Summary]:
+def fit(config: RunConfig, data: Path, folder: Path, **options: Any) -> tuple[Method, loop.Summary]:
     folder.mkdir(exist_ok=True)
     method, batches = prepare(config, data)
     summary = train(method, batches, config.train, config.seed, folder, identity="me", say=lambda line: None, **options)
@@ -95,7 +99,8 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from tiny_runs import tiny
-from benchmark.run import Runtime, run
+from benchmark.run import run
+from benchmark.running.device import Runtime
 run(tiny(train={{"epochs": 6}}, model={{"drop_path": 0.2}}), Path(sys.argv[1]), Path(sys.argv[2]),
     Runtime(device="cpu", threads=1, checkpoint_seconds=0))
 """
@@ -146,7 +151,7 @@ def test_clipping_bounds_each_tensor_on_its_own() -> None:
     gradients = [[6.0, 8.0, 0.0], [[0.1, 0.2], [0.3, 0.4]], None]
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = None if gradient is None else torch.tensor(gradient)
-    training.clip_each(parameters, 3.0)
+    optimisers.clip_each(parameters, 3.0)
     assert parameters[0].grad is not None and parameters[1].grad is not None
     assert parameters[0].grad.tolist() == pytest.approx([6.0 * 3 / 10, 8.0 * 3 / 10, 0.0], rel=1e-5)
     assert parameters[1].grad.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3, 0.4])
@@ -161,7 +166,7 @@ def test_global_views_alone_train_too(tmp_path: Path, mini_data: Path) -> None:
 def test_optimiser_decays_matrices_only_and_follows_the_schedules(tmp_path: Path, mini_data: Path) -> None:
     config = tiny(train={"lr": 0.032, "epochs": 4, "warmup_epochs": 1.0, "weight_decay": [0.1, 0.5]})
     method, _ = prepare(config, mini_data)
-    optimiser = training.make_optimiser(method)
+    optimiser = optimisers.make_optimiser(method)
     decayed, plain = (group["params"] for group in optimiser.param_groups)
     assert all(p.ndim > 1 for p in decayed) and all(p.ndim == 1 for p in plain) and plain
     assert len(decayed) + len(plain) == len(method.trainable())

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.config import RunConfig, validate
 from benchmark.data.images import write_set
+from benchmark.plan.config import RunConfig
+from benchmark.plan.validation import validate
 
 TINY: dict[str, Any] = {
     "in_dist": "mini",

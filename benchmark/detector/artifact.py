@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from benchmark.config import ModelConfig, Positive, PositiveInt, Strict, validate
 from benchmark.errors import BenchError, first_line
 from benchmark.files import read_json, schema_version
-from benchmark.store import SetInRecord
+from benchmark.plan.config import ModelConfig
+from benchmark.plan.methods import Positive, PositiveInt
+from benchmark.plan.validation import Strict, validate
+from benchmark.store.records import SetInRecord
 
 if TYPE_CHECKING:
     from torch import Tensor

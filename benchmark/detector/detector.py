@@ -26,9 +26,10 @@ from benchmark.detection.scores import full_float32, ood_scores
 from benchmark.detection.threshold import p_values
 from benchmark.detector.artifact import BACKBONE, BANK, NAMES, Settings, read_settings, read_tensors
 from benchmark.errors import BenchError, first_line
+from benchmark.evaluation.features import EMBED_BATCH
 from benchmark.files import read_names
-from benchmark.models import build_backbone
-from benchmark.run import EMBED_BATCH, Runtime, find_device
+from benchmark.models.backbones import build_backbone
+from benchmark.running.device import Runtime, find_device
 from benchmark.views import evaluation_view
 
 Images = Sequence[str | Path | Image.Image] | NDArray[np.uint8] | Tensor

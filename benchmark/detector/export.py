@@ -21,10 +21,9 @@ import torch
 from torch import Tensor
 
 from benchmark import methods
-from benchmark.batches import derive_seed, limited
-from benchmark.config import ModelConfig, RunConfig
 from benchmark.data import images as stored_images
 from benchmark.data.images import ImageSet
+from benchmark.data.subsets import limited
 from benchmark.detection.knn import nearest
 from benchmark.detection.metrics import auroc
 from benchmark.detection.scores import ood_scores
@@ -36,7 +35,10 @@ from benchmark.detector.detector import Detector
 from benchmark.errors import BenchError, first_line, unknown
 from benchmark.files import atomic_write, read_npz, write_json
 from benchmark.methods.base import Method
-from benchmark.store import Record, RunFolder, all_runs
+from benchmark.plan.config import ModelConfig, RunConfig
+from benchmark.seeds import derive_seed
+from benchmark.store.folders import RunFolder, all_runs
+from benchmark.store.records import Record
 
 Counted = Literal["stored split", "images of the run"]
 CHECKED_IMAGES = 256  # of the ID test set, when the export is held against the run

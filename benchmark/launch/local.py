@@ -25,10 +25,10 @@ from types import FrameType
 from typing import Any, Literal, Protocol
 
 import benchmark
-from benchmark.config import RunConfig
 from benchmark.launch.status import duration, mark_failed, progress_text, share_done
-from benchmark.store import RunFolder
-from benchmark.sweep import state_of
+from benchmark.plan.config import RunConfig
+from benchmark.store.folders import RunFolder
+from benchmark.store.states import state_of
 
 HELD_ELSEWHERE = 75  # exit code of `bench run` (EX_TEMPFAIL): another process is on the run
 INTERRUPTED = 130  # exit code of `bench run` after SIGINT or SIGTERM, its checkpoint saved

@@ -27,9 +27,9 @@ from benchmark.errors import BenchError
 from benchmark.launch.local import Job
 from benchmark.launch.status import QueuedJob
 from benchmark.launch.task import RunTask, ask
+from benchmark.plan.resources import Resources
 from benchmark.provenance import source_commit
-from benchmark.resources import Resources
-from benchmark.store import RunFolder
+from benchmark.store.folders import RunFolder
 
 if TYPE_CHECKING:
     import submitit

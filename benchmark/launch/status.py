@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.store import RunFolder, Status
-from benchmark.sweep import PlannedRun, state_of
+from benchmark.store.folders import RunFolder, Status
+from benchmark.store.states import PlannedRun, state_of
 
 # The order in which a summary counts states.
 STATES = (

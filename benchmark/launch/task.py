@@ -19,9 +19,10 @@ from types import FrameType
 
 from benchmark.errors import BenchError
 from benchmark.launch.status import mark_failed
-from benchmark.resources import Resources
-from benchmark.store import RunFolder, RunIsHeld
-from benchmark.sweep import state_of
+from benchmark.plan.resources import Resources
+from benchmark.store.folders import RunFolder
+from benchmark.store.leases import RunIsHeld
+from benchmark.store.states import state_of
 
 FRUITLESS_STARTS = 3  # so many time limits in a row without one training step, and the run counts as failed
 ASK_TIMEOUT_SECONDS = 30
@@ -62,8 +63,9 @@ class RunTask:
         config, several = folder.read_config(), os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1"
         if not several and state_of(config, folder)[0] == "done":
             return "done"
-        from benchmark.distributed import from_environment
-        from benchmark.run import Runtime, run
+        from benchmark.run import run
+        from benchmark.running.device import Runtime
+        from benchmark.running.processes import from_environment
 
         runtime = Runtime(self.device, self.threads, self.checkpoint_seconds, from_environment())
         if several and runtime.ranks.is_main:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from benchmark.config import RunConfig
 from benchmark.methods.base import Method
 from benchmark.methods.dino import Dino
 from benchmark.methods.references import ImageStatistics, Untrained
+from benchmark.plan.config import RunConfig
 
 METHODS: dict[str, type[Method]] = {"dino": Dino, "untrained": Untrained, "image-statistics": ImageStatistics}
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from benchmark.config import RunConfig
 from benchmark.detection.scores import ood_scores
-from benchmark.distributed import ALONE
+from benchmark.plan.config import RunConfig
+from benchmark.running.processes import ALONE
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from benchmark import schedules
-from benchmark.config import DinoConfig, RunConfig
 from benchmark.detection.occupancy import occupancy
+from benchmark.methods import schedules
 from benchmark.methods.base import Batch, Method, Moment, ignore
-from benchmark.models import HEADS, build_backbone, normalises_over_images
+from benchmark.models.backbones import build_backbone, normalises_over_images
+from benchmark.models.heads import HEADS
+from benchmark.plan.config import RunConfig
+from benchmark.plan.methods import DinoConfig
 from benchmark.views import evaluation_view
 
 # How many pixel values go through the student together, beyond those of one kind of image in one size. Small passes in

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmark.config import RunConfig
 from benchmark.detection.statistics import StatisticsDetector, image_statistics, single_statistic_auroc
 from benchmark.methods.base import Method
-from benchmark.models import build_backbone
+from benchmark.models.backbones import build_backbone
+from benchmark.plan.config import RunConfig
 from benchmark.views import evaluation_view
 
 

@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from benchmark.config import RunConfig
 from benchmark.errors import BenchError, first_line
+from benchmark.plan.config import RunConfig
 
 Found = tuple[str, dict[str, Any], list[tuple[str, str]]]
 
@@ -37,7 +37,8 @@ def timings(
     from benchmark.perf import scoring as scores
     from benchmark.perf import step
     from benchmark.perf import views as crops
-    from benchmark.run import Runtime, environment, find_device
+    from benchmark.running.device import Runtime, find_device
+    from benchmark.running.environment import environment
 
     where = find_device(Runtime(device="cpu" if views else device, threads=1 if views else threads))
     try:

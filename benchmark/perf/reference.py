@@ -22,13 +22,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision import transforms
 
-from benchmark import schedules
-from benchmark.batches import view_recipes
-from benchmark.config import RunConfig
+from benchmark.methods import schedules
 from benchmark.methods.base import Moment
 from benchmark.methods.dino import Dino
 from benchmark.negatives import patch_grid, perm_count, variant
-from benchmark.training import make_optimiser, schedule
+from benchmark.plan.config import RunConfig
+from benchmark.training.batches import view_recipes
+from benchmark.training.optimiser import make_optimiser, schedule
 from benchmark.views import IMAGENET_MEAN, IMAGENET_STD, ViewRecipe
 
 PlainBatch = tuple[list[Tensor], list[list[Tensor]]]  # the positive images' views, and those of each kind of negative

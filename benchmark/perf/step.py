@@ -18,15 +18,18 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark import methods
-from benchmark.batches import Batches, DeviceImages, derive_seed
-from benchmark.config import DinoConfig, RunConfig
-from benchmark.distributed import ALONE
 from benchmark.errors import BenchError
 from benchmark.methods.base import Batch, Method, Moment, Views
 from benchmark.methods.dino import Dino
 from benchmark.negatives import variant
 from benchmark.perf.measure import Laps, Spread, alternate, ceiling, ratio_text
-from benchmark.training import find_gradients, make_optimiser, optimise, schedule
+from benchmark.plan.config import RunConfig
+from benchmark.plan.methods import DinoConfig
+from benchmark.running.processes import ALONE
+from benchmark.seeds import derive_seed
+from benchmark.training.batches import Batches, DeviceImages
+from benchmark.training.optimiser import make_optimiser, schedule
+from benchmark.training.step import find_gradients, optimise
 
 IMAGES = 4096  # random images in memory: what they show changes no time
 Tell = Callable[[str], None]

@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from PIL import Image
 
-from benchmark.batches import generator, view_recipes
-from benchmark.config import RunConfig
 from benchmark.perf.measure import Spread, alternate, ratio_text, seconds
 from benchmark.perf.reference import pipeline
 from benchmark.perf.step import Tell, noise_images
+from benchmark.plan.config import RunConfig
+from benchmark.seeds import generator
+from benchmark.training.batches import view_recipes
 from benchmark.views import draw, render
 
 CPU = torch.device("cpu")

@@ -6,14 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark import sweep as sweeps
 from benchmark.data.images import data_root
 from benchmark.errors import BenchError, unknown
 from benchmark.files import atomic_write
+from benchmark.plan import sweep as sweeps
 from benchmark.report import claims as paper_claims
 from benchmark.report import tables as paper_tables
 from benchmark.report.groups import Group, group_runs
-from benchmark.store import Record, load_records
+from benchmark.store.records import Record
+from benchmark.store.tables import load_records
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.config import REFERENCES
+from benchmark.plan.methods import REFERENCES
 from benchmark.report.figures import Points, style_of
 from benchmark.report.groups import title_of
 from benchmark.report.intervals import Estimate, correlate

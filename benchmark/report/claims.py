@@ -16,7 +16,7 @@ from benchmark.report.figures import measures, near_and_far, variant_points
 from benchmark.report.groups import Group, title_of
 from benchmark.report.intervals import Correlation, correlate, estimate
 from benchmark.report.tables import about, auroc, average_over, md, occupancy_reading, occupied
-from benchmark.store import Record
+from benchmark.store.records import Record
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

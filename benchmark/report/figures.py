@@ -8,13 +8,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from benchmark.config import REFERENCES
 from benchmark.data.catalog import info, is_near
+from benchmark.plan.methods import REFERENCES
 from benchmark.report import published
 from benchmark.report.groups import Group, title_of
 from benchmark.report.intervals import Estimate, correlate, estimate
 from benchmark.report.tables import auroc, average_over, classes, occupancy_reading, occupied
-from benchmark.store import Record
+from benchmark.store.records import Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from benchmark.config import REFERENCES, RunConfig, digest
 from benchmark.errors import BenchError
 from benchmark.negatives import VARIANTS, variant
-from benchmark.store import Record, SetInRecord
+from benchmark.plan.config import RunConfig
+from benchmark.plan.identity import digest
+from benchmark.plan.methods import REFERENCES
+from benchmark.store.records import Record, SetInRecord
 
 
 @dataclass(frozen=True)

@@ -18,16 +18,18 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmark.config import REFERENCES, DinoConfig, RunConfig
 from benchmark.data.catalog import info
 from benchmark.data.images import ImageSet, load, read_manifest
 from benchmark.files import read_npz
+from benchmark.plan.config import RunConfig
+from benchmark.plan.methods import REFERENCES, DinoConfig
 from benchmark.report import charts, tables
 from benchmark.report import claims as paper_claims
 from benchmark.report.figures import Points, measures, near_and_far, near_average, variant_points
 from benchmark.report.groups import Group, Run, differences, flat, title_of
 from benchmark.report.markup import Child, Html, embed, join, png, tag, write_document
-from benchmark.store import Record, RunFolder
+from benchmark.store.folders import RunFolder
+from benchmark.store.records import Record
 
 THUMBNAILS = 8  # at each end of each OOD set
 THUMBNAIL_SIDE = 64  # larger images are shrunk to it

@@ -17,15 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from benchmark import sweep as sweeps
-from benchmark.config import REFERENCES
 from benchmark.data.catalog import CATALOG, info, is_near, split_size
 from benchmark.errors import BenchError
 from benchmark.files import read_npz
+from benchmark.plan import sweep as sweeps
+from benchmark.plan.methods import REFERENCES
 from benchmark.report.groups import Group, group_runs, title_of
 from benchmark.report.intervals import delong, estimate, hanley_mcneil, holm, placements
 from benchmark.report.tables import auroc, average_over, describe, md
-from benchmark.store import RunFolder, all_runs, load_records
+from benchmark.store.folders import RunFolder, all_runs
+from benchmark.store.tables import load_records
 
 LEVEL = 0.05
 PUBLISHED = (

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from benchmark.config import REFERENCES, RunConfig
 from benchmark.data.catalog import info, is_near
+from benchmark.plan.config import RunConfig
+from benchmark.plan.methods import REFERENCES
 from benchmark.report import published
 from benchmark.report.groups import Group, title_of
 from benchmark.report.intervals import Estimate, estimate
-from benchmark.store import Record, SetInRecord
+from benchmark.store.records import Record, SetInRecord
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

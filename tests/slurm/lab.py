@@ -20,7 +20,8 @@ from safetensors.numpy import load_file
 from tiny_runs import TINY
 
 from benchmark.files import locked
-from benchmark.store import Record, RunFolder, all_runs
+from benchmark.store.folders import RunFolder, all_runs
+from benchmark.store.records import Record
 
 MEDIUM = 20  # epochs of five steps: several seconds of training on a core, long enough to be disturbed
 # `bench` in a process of its own, without the imports for a check that says nothing here.

@@ -14,7 +14,7 @@ import pytest
 from lab import MEDIUM, Lab, record_of, resumed_at, step_of
 from safetensors.numpy import load_file
 
-from benchmark.store import RunFolder
+from benchmark.store.folders import RunFolder
 
 
 def test_time_limit_then_requeue_then_the_end(lab: Lab) -> None:

@@ -18,7 +18,7 @@ from contextlib import suppress
 
 from lab import Lab, record_of, resumed_at
 
-from benchmark.store import RunFolder
+from benchmark.store.folders import RunFolder
 
 RUNS = int(os.environ.get("BENCH_SOAK_RUNS", "5"))
 SEED = int(os.environ.get("BENCH_SOAK_SEED", "0"))

@@ -6,27 +6,24 @@ SLURM): those belong to the sweep's resources and to the command line.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import types
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from benchmark.errors import BenchError, unknown
+from benchmark.errors import BenchError
 from benchmark.negatives import IN_DIST, patch_grid, perm_count, variant
-
-PositiveInt = Annotated[int, Field(ge=1)]
-Probability = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Range = Annotated[list[NonNegative], Field(min_length=2, max_length=2)]
-
-
-class Strict(BaseModel):
-    """No unknown keys, no silent conversion ("3" is not 3), no change after construction, no infinities."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+from benchmark.plan.identity import canonical, digest, sha256
+from benchmark.plan.methods import (
+    REFERENCES,
+    DinoConfig,
+    MethodConfig,
+    NonNegative,
+    Positive,
+    PositiveInt,
+    Probability,
+    Range,
+)
+from benchmark.plan.validation import Strict
 
 
 class DataConfig(Strict):
@@ -67,45 +64,6 @@ class NegativesConfig(Strict):
     # own transform, rotations after the crop and before the jitter, permutations after normalisation.
     draw: Literal["per-image", "per-view"] = "per-image"
     rot360: Literal["right-angles", "any-angle"] = "right-angles"  # any-angle (the authors' code): black corners
-
-
-class DinoConfig(Strict):
-    """DINO with negatives: head, temperatures, teacher and centre (METHOD: Model, Loss)."""
-
-    name: Literal["dino"] = "dino"
-    classes: Annotated[int, Field(ge=2)] = 4096  # K soft classes
-    # dino: three-layer MLP, L2-normalised bottleneck, weight-normed last layer (the authors' code);
-    # text: the two fully connected layers that the paper's text names.
-    head: Literal["dino", "text"] = "dino"
-    head_hidden: PositiveInt = 2048
-    head_bottleneck: PositiveInt = 256
-    student_temperature: Positive = 0.1
-    # "paper": 0.055, but 0.050 where CIFAR100 is the in-distribution set.
-    teacher_temperature_start: Positive | Literal["paper"] = "paper"
-    teacher_temperature_end: Positive = 0.01
-    teacher_momentum: Probability = 0.996  # rises to 1 along a cosine
-    centre_momentum: Probability = 0.9
-    # two-rows (the authors' code): of each of `centre_shards` equal parts of the batch only the first two rows count.
-    centre: Literal["all-rows", "two-rows"] = "all-rows"
-    centre_shards: PositiveInt = 4
-    teacher_sees_negatives: bool = False  # the authors' code forwards them and uses nothing of it
-    frozen_last_layer_epochs: Annotated[int, Field(ge=0)] = 1
-
-
-class UntrainedConfig(Strict):
-    """Reference row: the backbone as initialised, scored like any other."""
-
-    name: Literal["untrained"]
-
-
-class StatisticsConfig(Strict):
-    """Reference row: sharpness, brightness, contrast and colourfulness alone, no network."""
-
-    name: Literal["image-statistics"]
-
-
-MethodConfig = Annotated[DinoConfig | UntrainedConfig | StatisticsConfig, Field(discriminator="name")]
-REFERENCES = ("untrained", "image-statistics")
 
 
 class TrainConfig(Strict):
@@ -322,83 +280,9 @@ class RunConfig(Strict):
         return full
 
 
-def canonical(value: Any) -> str:
-    """`value` as JSON in its one canonical form: sorted keys, no spaces."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
-
-
-def sha256(text: str) -> str:
-    """sha256 in hexadecimal digits."""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def digest(value: Any) -> str:
-    """sha256 of the canonical JSON of `value`."""
-    return sha256(canonical(value))
-
-
 def _without_legacy(full: dict[str, Any]) -> dict[str, Any]:
     for path, default in LEGACY_DEFAULTS.items():
         section, field = path.split(".")
         if full.get(section, {}).get(field) == default:
             del full[section][field]
     return full
-
-
-def validate(model: type[Strict], raw: Any, origin: str, prefix: str = "") -> Any:
-    """`raw` as a `model`; raises BenchError, one line: origin, key, what was given, what is allowed."""
-    try:
-        return model.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise BenchError(f"{origin}: {_explain(model, first, prefix)}{more}") from error
-
-
-def _explain(model: type[BaseModel], error: Any, prefix: str) -> str:
-    location, owner = _walk(model, error["loc"])
-    key = ".".join([prefix, *location] if prefix else location)
-    given = error.get("input")
-    if error["type"] == "extra_forbidden":
-        parent = key.rpartition(".")[0]
-        return (f"{parent}: " if parent else "") + unknown("key", location[-1], owner.model_fields if owner else [])
-    if error["type"] == "value_error":
-        return (f"{key}: " if key else "") + str(error["ctx"]["error"])
-    if error["type"] == "union_tag_invalid":
-        return f"{key}: " + unknown(
-            "method",
-            given.get("name") if isinstance(given, dict) else given,
-            error["ctx"]["expected_tags"].replace("'", "").split(", "),
-        )
-    message = error["msg"][0].lower() + error["msg"][1:]
-    if error["type"] == "missing":
-        return f"{key}: is required and missing"
-    return f"{key}: {message}, given {given!r}"
-
-
-def _walk(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[list[str], type[BaseModel] | None]:
-    """The keys along pydantic's error location, union tags dropped, and the model that holds the last key."""
-    names: list[str] = []
-    owner: type[BaseModel] | None = model
-    inner: type[BaseModel] | None = model
-    tagged: dict[str, type[BaseModel]] = {}
-    for part in location:
-        if part in tagged:
-            inner, tagged = tagged[part], {}
-            continue
-        owner = inner
-        names.append(str(part))
-        field = owner.model_fields.get(str(part)) if owner else None
-        models = _models_in(field.annotation) if field else []
-        inner = models[0] if len(models) == 1 else None
-        if len(models) > 1:
-            tagged = {tag: m for m in models for tag in get_args(m.model_fields["name"].annotation)}
-    return names, owner
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    if get_origin(annotation) in (Union, types.UnionType, Annotated):
-        return [model for part in get_args(annotation) for model in _models_in(part)]
-    return []

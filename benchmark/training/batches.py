@@ -7,31 +7,19 @@ renders its own share.
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.config import RunConfig, ViewsConfig
-from benchmark.data.images import ImageSet
-from benchmark.distributed import ALONE, Ranks
 from benchmark.errors import BenchError
 from benchmark.methods.base import Batch, Views
 from benchmark.negatives import IN_DIST, Negative, variant
+from benchmark.plan.config import RunConfig, ViewsConfig
+from benchmark.running.processes import ALONE, Ranks
+from benchmark.seeds import generator
 from benchmark.views import ViewRecipe, choose, draw, draw_negative, recipes, render, to_device
 
 RESIDENT_BYTES = 8 << 30  # larger sets stay on disk and are read image by image from the memory map
-
-
-def derive_seed(*parts: object) -> int:
-    """A 63-bit seed from any parts, the same on every machine."""
-    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
-
-
-def generator(*parts: object) -> torch.Generator:
-    """A CPU generator seeded from any parts."""
-    return torch.Generator().manual_seed(derive_seed(*parts))
 
 
 class DeviceImages:
@@ -52,14 +40,6 @@ class DeviceImages:
             return self._resident[to_device(index, self.device)]
         rows = torch.from_numpy(np.ascontiguousarray(self._disk[index.numpy()])).permute(0, 3, 1, 2)
         return to_device(rows.contiguous(), self.device)
-
-
-def limited(images: ImageSet, limit: int | None) -> np.ndarray:
-    """Positions of the images a run uses: all, or a random subset of `limit`, the same for every seed."""
-    if limit is None or limit >= images.count:
-        return np.arange(images.count)
-    keep = torch.randperm(images.count, generator=generator("limit", images.name, images.split))[:limit]
-    return np.sort(keep.numpy())
 
 
 def view_recipes(sizes: ViewsConfig) -> tuple[ViewRecipe, ViewRecipe, ViewRecipe]:

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from benchmark import yamlfile
-from benchmark.config import Strict, validate
 from benchmark.errors import BenchError, unknown
+from benchmark.plan import yamlfile
+from benchmark.plan.validation import Strict, validate
 
 # sbatch options that the submission itself needs, and where to say what a user may mean by them.
 TAKEN = {

@@ -1,45 +1,33 @@
-"""The training loop: optimiser, schedules, alarms, checkpoint and resume. It knows nothing of any one method."""
+"""The training loop: schedules, alarms, checkpoint and resume. It knows nothing of any one method."""
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmark import schedules
-from benchmark.batches import Batches, derive_seed
-from benchmark.config import TrainConfig
-from benchmark.distributed import ALONE, Ranks
-from benchmark.errors import BenchError, first_line
+from benchmark.errors import BenchError
 from benchmark.files import atomic_write
-from benchmark.methods.base import Batch, Method, Moment
-from benchmark.models import normalises_over_images
+from benchmark.methods.base import Method, Moment
+from benchmark.models.backbones import normalises_over_images
+from benchmark.plan.config import TrainConfig
+from benchmark.running.processes import ALONE, Ranks
+from benchmark.running.signals import Stopped
+from benchmark.running.status import Progress
+from benchmark.seeds import derive_seed
+from benchmark.training.batches import Batches
+from benchmark.training.checkpoint import load_checkpoint, save_checkpoint
+from benchmark.training.optimiser import make_optimiser, schedule
+from benchmark.training.step import optimise
 
 
 class NonFiniteLoss(BenchError):
     """The loss became NaN or infinite; training stopped before a checkpoint could keep the damage."""
-
-
-class Stopped(Exception):
-    """Training was asked to stop and has saved a checkpoint."""
-
-
-@dataclass
-class Progress:
-    """What the loop tells its caller now and then."""
-
-    moment: Moment
-    losses: dict[str, float]
-    pairs_per_second: float
-    seconds_left: float
 
 
 @dataclass
@@ -142,7 +130,9 @@ def train(
             stream.write(json.dumps(line) + "\n")
         report(
             Progress(
-                Moment(step // steps_per_epoch, config.epochs, step, steps),
+                step,
+                steps,
+                config.epochs,
                 means,
                 speed,
                 (steps - step) * (now - begun) / max(1, timed),
@@ -194,35 +184,6 @@ def train(
     return summary
 
 
-def optimise(
-    method: Method, optimiser: torch.optim.AdamW, batch: Batch, config: TrainConfig, ranks: Ranks, moment: Moment
-) -> dict[str, Tensor]:
-    """One step of training on a batch; returns its losses, on the device. Nothing here waits for a GPU."""
-    losses = find_gradients(method, batch, config, moment)
-    ranks.average_([*(p.grad for p in method.trainable() if p.grad is not None), *losses.values()])
-    clip_each(method.trainable(), config.clip)
-    method.before_update(moment)
-    optimiser.step()
-    optimiser.zero_grad(set_to_none=True)
-    method.after_update(moment)
-    method.lap("update")
-    return losses
-
-
-def find_gradients(method: Method, batch: Batch, config: TrainConfig, moment: Moment) -> dict[str, Tensor]:
-    """The forward and backward passes of a step, in the config's precision; returns its losses, on the device."""
-    device_type = method.device.type
-
-    def backward(part: Tensor) -> None:
-        with torch.autocast(device_type, enabled=False):
-            part.backward()  # type: ignore[no-untyped-call]
-        method.lap("backward")
-
-    with torch.autocast(device_type, torch.bfloat16, enabled=config.precision == "bf16"):
-        losses = method.losses(batch, moment, backward)
-    return {name: loss.detach() for name, loss in losses.items()}
-
-
 def _check_shareable(method: Method, ranks: Ranks) -> None:
     """Raises BenchError where several ranks would compute something else than one."""
     if ranks.world == 1:
@@ -247,76 +208,6 @@ def _note_alarms(method: Method, summary: Summary, moment: Moment, say: Callable
         if alarm.split(":")[0] not in known:
             say(f"ALARM in epoch {moment.epoch}: {alarm}")
     summary.alarms = alarms
-
-
-def make_optimiser(method: Method) -> torch.optim.AdamW:
-    """AdamW with weight decay on everything but 1-D parameters (biases, norms)."""
-    parameters = [parameter for parameter in method.trainable() if parameter.requires_grad]
-    groups = [{"params": [p for p in parameters if p.ndim > 1]}, {"params": [p for p in parameters if p.ndim <= 1]}]
-    return torch.optim.AdamW(groups, lr=0.0, weight_decay=0.0, fused=True)
-
-
-def schedule(optimiser: torch.optim.AdamW, config: TrainConfig, batch: int, steps_per_epoch: int, at: Moment) -> None:
-    warmup = round(config.warmup_epochs * steps_per_epoch)
-    lr = schedules.warmup_cosine(at.step, at.steps, warmup, config.lr * batch / 256, config.min_lr)
-    for group in optimiser.param_groups:
-        group["lr"] = lr
-    start, end = config.weight_decay
-    optimiser.param_groups[0]["weight_decay"] = schedules.cosine(at.step, at.steps, start, end)
-
-
-def clip_each(parameters: list[torch.nn.Parameter], limit: float) -> None:
-    """Scale each parameter's gradient to a norm of at most `limit`, tensor by tensor as in DINO, without a GPU sync."""
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    norms = torch.stack(torch._foreach_norm(gradients))
-    factors = (limit / (norms + 1e-6)).clamp_(max=1.0)
-    torch._foreach_mul_(gradients, list(factors.unbind()))
-
-
-def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write a checkpoint whole or not at all, its own sha256 at its end; the one before becomes *.previous.pt."""
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    payload = buffer.getbuffer()
-    with atomic_write(path.with_suffix(".new.pt")) as stream:
-        stream.write(payload)
-        stream.write(hashlib.sha256(payload).digest())
-    # Between these two renames only the previous and the new file exist; loading looks at all three.
-    if path.exists():
-        path.replace(path.with_suffix(".previous.pt"))
-    path.with_suffix(".new.pt").replace(path)
-
-
-def load_checkpoint(path: Path, identity: str, say: Callable[[str], None] = print) -> dict[str, Any] | None:
-    """The newest readable checkpoint, or None where there is none.
-
-    Raises BenchError when there are checkpoints but none can be read, or when one belongs to another run.
-    """
-    found = [p for p in (path.with_suffix(".new.pt"), path, path.with_suffix(".previous.pt")) if p.exists()]
-    for candidate in found:
-        try:
-            content = _read_checkpoint(candidate)
-        except Exception as error:
-            say(f"{candidate}: broken checkpoint ({first_line(error)}); trying the one before")
-            continue
-        if content["identity"] != identity:
-            raise BenchError(f"{candidate}: belongs to another run ({content['identity'][:8]}, not {identity[:8]})")
-        return content
-    if found:
-        raise BenchError(
-            f"{path}: no readable checkpoint: {', '.join(p.name for p in found)} broken; "
-            "delete them to start the run afresh"
-        )
-    return None
-
-
-def _read_checkpoint(path: Path) -> dict[str, Any]:
-    raw = path.read_bytes()
-    payload, seal = raw[:-32], raw[-32:]
-    if hashlib.sha256(payload).digest() != seal:
-        raise ValueError("its checksum does not match")
-    content: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-    return content
 
 
 def _truncate(metrics: Path, step: int) -> None:

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark import sweep
-from benchmark.data.orientation import Upright, upright
-from benchmark.data.own import Loaded, Own, stored_name
 from benchmark.detection.metrics import auroc
 from benchmark.detection.statistics import StatisticsDetector, image_statistics, single_statistic_auroc
 from benchmark.errors import BenchError
 from benchmark.files import atomic_write
 from benchmark.negatives import IN_DIST, VARIANTS, Variant, variant
+from benchmark.own.images import Loaded, Own, stored_name
+from benchmark.own.orientation import Upright, upright
+from benchmark.plan import sweep
 
 EASY = 70.0  # AUROC in % from which image statistics alone tell a set from ID
 LOOKED_AT = 2000  # images a set that the statistics are taken of

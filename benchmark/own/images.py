@@ -21,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmark.data import catalog, duplicates, images
+from benchmark.data import catalog, images
 from benchmark.data.prepare import SUFFIXES, UNREADABLE, image_files, read_picture, to_square
 from benchmark.errors import BenchError, first_line
+from benchmark.own import duplicates
 
 ID_FOLDERS = ("in", "id", "in-dist", "in_dist", "train")
 AUX_FOLDERS = ("aux", "auxiliary")

@@ -1,0 +1,1 @@
+"""What a trained method makes of the test images: features, scores, measures."""

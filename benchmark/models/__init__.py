@@ -1,0 +1,1 @@
+"""Networks: backbones that yield features, heads on top of them."""

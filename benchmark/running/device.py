@@ -1,0 +1,58 @@
+"""The device that a run computes on, and its memory."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from dataclasses import dataclass
+
+import torch
+
+from benchmark.errors import BenchError, first_line
+from benchmark.running.processes import ALONE, Ranks
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """How a run is run; nothing here changes what it computes (beyond floating-point order on another device)."""
+
+    device: str = "auto"
+    threads: int | None = None
+    checkpoint_seconds: float = 300.0
+    ranks: Ranks = ALONE  # the processes that train this run together
+
+
+def find_device(runtime: Runtime) -> torch.device:
+    """The device asked for, its CPU threads set. Raises BenchError where it is not to be had."""
+    if runtime.threads:
+        torch.set_num_threads(runtime.threads)
+    name = runtime.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if runtime.ranks.world > 1 and name.startswith("cuda"):
+        name = _own_gpu(name, runtime.ranks)
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+        if runtime.ranks.world > 1 and device.type == "cuda":
+            torch.cuda.set_device(device)
+    except (RuntimeError, AssertionError) as error:
+        raise BenchError(f"--device {runtime.device}: not to be had here ({first_line(error)})") from error
+    return device
+
+
+def _own_gpu(name: str, ranks: Ranks) -> str:
+    """The GPU of one of several processes: the one of its number, or the only one where its launcher shows no other."""
+    if name != "cuda":
+        raise BenchError(f"--device {name}: is one GPU, and the run has {ranks.world} processes; use --device cuda")
+    visible = torch.cuda.device_count()
+    if ranks.local_rank >= visible > 1:
+        raise BenchError(f"process {ranks.local_rank} of this host has no GPU: {visible} are visible; start fewer")
+    return f"cuda:{ranks.local_rank if visible > 1 else 0}"
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: of the GPU's allocator, or the process's largest resident size on a CPU."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -1,0 +1,50 @@
+"""Commit, packages and hardware: what someone needs to run the same again."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmark.provenance import source_commit
+from benchmark.store.folders import RunFolder
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Commit, packages and hardware: what someone needs to run the same again."""
+    packages = {}
+    for name in ("torch", "torchvision", "timm", "numpy", "scikit-learn"):
+        try:
+            packages[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            packages[name] = "unknown"
+    return {
+        "commit": source_commit(),
+        "packages": packages,
+        "python": platform.python_version(),
+        "platform": platform.platform(terse=True),
+        "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": device.type,
+    }
+
+
+def commits(folder: RunFolder) -> dict[str, Any]:
+    """The commits of all attempts, in order, where the run went on with other code than it began with."""
+    commits = list(dict.fromkeys(attempt.get("commit") for attempt in folder.read_attempts()))
+    return {"commits": commits} if len(commits) > 1 else {}
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

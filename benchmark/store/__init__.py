@@ -1,0 +1,1 @@
+"""Results on disk: folders, leases, the versioned record, and what of a sweep is done."""

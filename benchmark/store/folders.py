@@ -1,0 +1,175 @@
+"""results/ on disk: one folder a run.
+
+A run's folder holds config.yaml (resolved), record.json, scores.npz, features.npz, metrics.jsonl, log.txt, status.json,
+attempts.jsonl, job.json, checkpoint.pt (until the run is done) and weights.safetensors.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from benchmark.errors import BenchError
+from benchmark.files import atomic_write, read_json, schema_version, write_json
+from benchmark.plan import yamlfile
+from benchmark.plan.config import RunConfig
+from benchmark.plan.validation import validate
+
+if TYPE_CHECKING:
+    pass
+from benchmark.store import leases
+from benchmark.store.leases import Lease
+from benchmark.store.records import SCHEMA, UPGRADES, Record
+
+
+class Status(BaseModel):
+    """status.json: how far a run is, rewritten as it goes."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    state: Literal["running", "failed", "interrupted", "done"]
+    phase: str = ""  # data, train, features, score
+    epoch: float = 0.0
+    epochs: int = 0
+    step: int = 0
+    steps: int = 0
+    loss: float | None = None
+    seconds_left: float | None = None
+    started: float = 0.0  # unix time
+    updated: float = 0.0
+    host: str = ""
+    error: str = ""  # traceback or message of a failure
+
+
+class _File:
+    """The path of a file of a run, made when asked for: a plan names thousands of folders and looks into few."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, folder: RunFolder, owner: type[RunFolder]) -> Path:
+        return folder.path / self.name
+
+
+class RunFolder:
+    """The files of one run."""
+
+    config = _File("config.yaml")
+    record = _File("record.json")
+    scores = _File("scores.npz")
+    features = _File("features.npz")
+    metrics = _File("metrics.jsonl")
+    log = _File("log.txt")
+    status = _File("status.json")
+    checkpoint = _File("checkpoint.pt")
+    weights = _File("weights.safetensors")
+    lease = _File("lease.json")
+    attempts = _File("attempts.jsonl")
+    job = _File("job.json")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    def read_record(self) -> Record | None:
+        """The record, or None while there is none. Raises BenchError when it is broken or of a newer schema."""
+        if not self.record.exists():
+            return None
+        raw = read_json(self.record)
+        version = schema_version(self.record, raw, min([SCHEMA, *UPGRADES]), SCHEMA)
+        while version < SCHEMA:
+            raw = UPGRADES[version](raw)
+            version += 1
+        try:
+            return Record.model_validate(raw)
+        except ValueError as error:
+            raise BenchError(f"{self.record}: not a record: {str(error).splitlines()[1:3]}") from error
+
+    def write_record(self, record: Record) -> None:
+        write_json(self.record, record.model_dump(mode="json"))
+
+    def read_config(self) -> RunConfig:
+        config: RunConfig = validate(RunConfig, yamlfile.read(self.config), str(self.config))
+        return config
+
+    def write_config(self, config: RunConfig) -> None:
+        with atomic_write(self.config, "w") as stream:
+            stream.write(yamlfile.write(config.model_dump(mode="json")))
+
+    def read_status(self) -> Status | None:
+        if not self.status.exists():
+            return None
+        try:
+            return Status.model_validate(read_json(self.status))
+        except (BenchError, ValueError):
+            return None  # advisory only: a broken status file must not hide the run
+
+    def write_status(self, status: Status) -> None:
+        write_json(self.status, status.model_dump(mode="json"))
+
+    def read_job(self) -> dict[str, Any]:
+        """What is known of the run's last job on a cluster; empty where there was none. Advisory, as the status is."""
+        with suppress(FileNotFoundError, BenchError):
+            note = read_json(self.job)
+            return note if isinstance(note, dict) else {}
+        return {}
+
+    def write_job(self, note: dict[str, Any]) -> None:
+        write_json(self.job, note)
+
+    def note_attempt(self, about: dict[str, Any]) -> None:
+        """Keep that a process has begun, or gone on with, the run: when, where, for which job, with which code."""
+        with open(self.attempts, "a") as stream:
+            stream.write(json.dumps({"time": round(time.time(), 3), **about}) + "\n")
+
+    def read_attempts(self) -> list[dict[str, Any]]:
+        """What `note_attempt` kept, oldest first. Advisory: a line that a full disk cut short is left out."""
+        attempts = []
+        with suppress(OSError):
+            for line in self.attempts.read_text().splitlines():
+                with suppress(ValueError):
+                    attempts.append(json.loads(line))
+        return attempts
+
+    def holder(self) -> dict[str, Any] | None:
+        """Who holds the run and gives signs of life: host, node, pid, job. None when nobody does."""
+        return leases.holder(self.lease)
+
+    def lease_is_live(self) -> bool:
+        """True while some process holds the run and gives signs of life."""
+        return self.holder() is not None
+
+    def hold(self) -> AbstractContextManager[Lease]:
+        """Hold the run for this process, with a heartbeat; raises RunIsHeld when another process has it.
+
+        An expired lease is taken over; whoever had it learns so from `Lease.check`.
+        """
+        return leases.hold(self.lease)
+
+
+def run_folder(results: Path, config: RunConfig, fingerprints: dict[str, str]) -> RunFolder:
+    """The folder of the run of `config` on the images with these fingerprints."""
+    return RunFolder(results / config.run_name(config.run_id(fingerprints)))
+
+
+def all_runs(results: Path) -> list[RunFolder]:
+    """Every run folder directly under `results`, by name."""
+    if not results.is_dir():
+        return []
+    return [RunFolder(path) for path in sorted(results.iterdir()) if (path / "config.yaml").exists()]
+
+
+def runs_by_recipe(results: Path) -> dict[str, list[RunFolder]]:
+    """Recipe id -> the run folders with this recipe, whatever images they were made with; oldest first."""
+    found: dict[str, list[RunFolder]] = {}
+    for folder in sorted(all_runs(results), key=lambda folder: folder.config.stat().st_mtime):
+        found.setdefault(folder.read_config().recipe_id(), []).append(folder)
+    return found

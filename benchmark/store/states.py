@@ -1,0 +1,117 @@
+"""A sweep's runs held against what is on disk: what is done, running, failed and to do. Nothing is written here."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from benchmark.data.catalog import CATALOG
+from benchmark.data.images import fingerprint
+from benchmark.errors import BenchError, unknown
+from benchmark.plan.config import RunConfig
+from benchmark.plan.sweep import Sweep, SweepRun
+from benchmark.store.folders import RunFolder, runs_by_recipe
+from benchmark.store.records import Record
+
+Fingerprint = Callable[[str, str], str | None]  # set, split -> sha256 of its images, None where it is missing
+State = Literal["done", "running", "failed", "interrupted", "lost", "to score", "to do", "no data"]
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run of a sweep held against what is on disk."""
+
+    run: SweepRun
+    state: State
+    folder: RunFolder | None  # None while data is missing: the run's id depends on it
+    detail: str = ""  # the error's last line, the missing set, ...
+    begun: bool = False  # the folder is on disk
+
+
+def plan(sweep: Sweep, results: Path, data_root: Path, need_data: bool = True) -> list[PlannedRun]:
+    """What is done, running, failed and to do.
+
+    need_data False (status, report): a run whose images are not on this machine is found by its recipe instead.
+    """
+    there = _Disk(results, data_root)
+    if need_data:
+        for run in sweep.runs:
+            _check_set_names(run.config, sweep.path, there.fingerprint)
+    return [_plan_one(run, there, need_data) for run in sweep.runs]
+
+
+class _Disk:
+    """What a plan reads of a disk for all its runs together, each thing once: a sweep may have thousands of runs."""
+
+    def __init__(self, results: Path, data_root: Path) -> None:
+        self.results = results
+        self.folders = {path.name for path in results.iterdir()} if results.is_dir() else set()
+        self.fingerprint: Fingerprint = functools.cache(functools.partial(fingerprint, data_root))
+
+    @functools.cached_property
+    def by_recipe(self) -> dict[str, list[RunFolder]]:
+        return runs_by_recipe(self.results)
+
+
+def _check_set_names(config: RunConfig, path: Path, fingerprint: Fingerprint) -> None:
+    """Raise BenchError for a set that is neither in the catalogue nor in the data folder: a misspelt name."""
+    sources = {config.data.sources[s]: f"data.sources.{s}" for s in config.auxiliary_sources()}
+    wanted = [("in_dist", *key) for key in config.training_sets() if key[0] == config.in_dist]
+    wanted += [(sources[name], name, split) for name, split in config.training_sets() if name in sources]
+    wanted += [("eval.ood", name, "test") for name in config.ood_sets()]
+    for key, name, split in wanted:
+        if name.split("@")[0] not in CATALOG and fingerprint(name, split) is None:
+            raise BenchError(
+                f"{path}: {key}: {unknown('image set', name, CATALOG)}; or import it: bench data import DIR"
+            )
+
+
+def _plan_one(run: SweepRun, there: _Disk, need_data: bool) -> PlannedRun:
+    config = run.config
+    prints = {f"{name}/{split}": there.fingerprint(name, split) for name, split in config.training_sets()}
+    missing = [key for key, value in prints.items() if value is None]
+    tests: dict[str, str | None] = {}
+    if need_data:
+        tests = {f"{name}/test": there.fingerprint(name, "test") for name in map(config.stored_name, config.ood_sets())}
+        missing += [key for key, value in tests.items() if value is None]
+    if missing:
+        known = [] if need_data else there.by_recipe.get(run.recipe, [])
+        if not known:
+            return PlannedRun(run, "no data", None, f"missing {', '.join(missing)}")
+        folder = known[-1]
+    else:
+        run_id = config.run_id({key: value for key, value in prints.items() if value is not None}, run.identity)
+        folder = RunFolder(there.results / config.run_name(run_id))
+    if folder.name not in there.folders:
+        return PlannedRun(run, "to do", folder)
+    record = folder.read_record()
+    state, _, detail = _judge(config, folder, record)
+    seen = record.data if record and state == "done" else {}
+    changed = [key for key, image_set in seen.items() if tests.get(key, image_set.fingerprint) != image_set.fingerprint]
+    if changed:
+        state, detail = "to score", f"other images now: {', '.join(changed)}"
+    return PlannedRun(run, state, folder, detail, begun=True)
+
+
+def state_of(config: RunConfig, folder: RunFolder) -> tuple[State, RunFolder, str]:
+    """The state of one run from its folder: the record decides, then the lease, then the last state it wrote."""
+    return _judge(config, folder, folder.read_record())
+
+
+def _judge(config: RunConfig, folder: RunFolder, record: Record | None) -> tuple[State, RunFolder, str]:
+    if folder.lease_is_live():
+        return "running", folder, ""
+    if record is not None:
+        missing = [name for name in config.ood_sets() if name not in record.ood]
+        return ("to score", folder, f"new: {', '.join(missing)}") if missing else ("done", folder, "")
+    status = folder.read_status()
+    if status is None:
+        return "to do", folder, ""
+    if status.state == "failed":
+        return "failed", folder, status.error.splitlines()[-1] if status.error else ""
+    if status.state == "interrupted":
+        return "interrupted", folder, ""
+    return "lost", folder, "" if status.state == "done" else "its process ended without a word"

@@ -1,0 +1,1 @@
+"""Batches, steps, checkpoints: the loop that trains any method."""
