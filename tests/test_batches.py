@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from benchmark.errors import BenchError
 from benchmark.negatives import VARIANTS, patch_grid, variant
 from benchmark.plan.config import RunConfig
 from benchmark.training.batches import Batches, DeviceImages
+from benchmark.views.recipes import BatchRecipe, Block, multi_crop
 
 CPU = torch.device("cpu")
 
@@ -67,16 +69,20 @@ def flat(batch: object) -> list[torch.Tensor]:
     from benchmark.methods.base import Batch
 
     assert isinstance(batch, Batch)
-    return [tensor for views in (batch.positives, *batch.negatives) for tensor in (views.globals, views.locals)]
+    return [tensor for views in (batch.positives, *batch.negatives) for tensor in views.values()]
 
 
 def test_view_counts_are_the_papers() -> None:
     config = tiny(views={"local_views": 8})
     batch = batches(config).batch(0, 0)
-    assert batch.positives.globals.shape == (2 * 8, 3, 32, 32) and batch.positives.locals.shape == (8 * 8, 3, 16, 16)
+    assert {name: tuple(views.shape) for name, views in batch.positives.items()} == {
+        "globals": (2 * 8, 3, 32, 32),
+        "locals": (8 * 8, 3, 16, 16),
+    }
     assert len(batch.negatives) == 2  # Combined: both kinds
     assert all(
-        views.globals.shape == (8, 3, 32, 32) and views.locals.shape == (64, 3, 16, 16) for views in batch.negatives
+        views["globals"].shape == (8, 3, 32, 32) and views["locals"].shape == (64, 3, 16, 16)
+        for views in batch.negatives
     )
 
 
@@ -127,36 +133,31 @@ def test_rotated_negatives_are_rotated(draw: str) -> None:
     alone. Without jitter, crop or flip the views show the transform itself."""
     image = np.zeros((40, 32, 32, 3), np.uint8)
     image[:, :16] = 255
-    made = Batches(plain_views(draw), DeviceImages(image, CPU), {"imagenet": DeviceImages(image, CPU)})
-    made.recipes = tuple(  # type: ignore[assignment]
-        type(recipe)(
-            **{
-                **vars(recipe),
-                "scale": (1.0, 1.0),
-                "ratio": (1.0, 1.0),
-                "jitter_p": 0.0,
-                "grayscale_p": 0.0,
-                "flip_p": 0.0,
-                "blur_p": 0.0,
-                "solarize_p": 0.0,
-            }
-        )
-        for recipe in made.recipes
+    config = tiny(variant="rot-imgn", negatives={"draw": draw})
+    plain = {"scale": (1.0, 1.0), "ratio": (1.0, 1.0)} | dict.fromkeys(
+        ("jitter_p", "grayscale_p", "flip_p", "blur_p", "solarize_p"), 0.0
     )
+
+    def plainly(block: Block) -> Block:
+        specs = [replace(spec, recipes=tuple(replace(r, **plain) for r in spec.recipes)) for spec in block.specs]
+        return Block(tuple(specs))
+
+    crops = multi_crop(config.views)
+    recipe = BatchRecipe(
+        {name: plainly(block) for name, block in crops.positives.items()},
+        {name: plainly(block) for name, block in crops.negatives.items()},
+    )
+    made = Batches(config, DeviceImages(image, CPU), {"imagenet": DeviceImages(image, CPU)}, recipe=recipe)
     batch = made.batch(0, 0)
-    assert quadrants(batch.positives.globals) == {"top"}
+    assert quadrants(batch.positives["globals"]) == {"top"}
     seen: set[str] = set()
     for step in range(5):
         views = made.batch(0, step).negatives[0]
-        seen |= quadrants(views.globals)
+        seen |= quadrants(views["globals"])
         if draw == "per-image":  # one draw an image: its global and local views agree
-            locals_ = views.locals.unflatten(0, (2, -1))
-            assert [quadrants(g[None]) for g in views.globals] == [quadrants(one) for one in locals_.transpose(0, 1)]
+            locals_ = views["locals"].unflatten(0, (2, -1))
+            assert [quadrants(g[None]) for g in views["globals"]] == [quadrants(one) for one in locals_.transpose(0, 1)]
     assert seen == {"left", "right", "bottom"}
-
-
-def plain_views(draw: str) -> RunConfig:
-    return tiny(variant="rot-imgn", negatives={"draw": draw})
 
 
 def quadrants(views: torch.Tensor) -> set[str]:

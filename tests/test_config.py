@@ -58,14 +58,17 @@ def test_authors_protocol_brings_each_slip_and_yields_to_what_the_user_says() ->
         authors.negatives.rot360,
         authors.method.centre,
         authors.method.teacher_sees_negatives,
-        authors.teacher_temperature_start,
+        authors.method.start_temperature(authors.in_dist),
     ) == ("fixed", "per-view", "any-angle", "two-rows", True, 0.04)
     mended = tiny(protocol="authors", data={"aux_order": "each-epoch"})
     assert mended.data.aux_order == "each-epoch" and mended.negatives.draw == "per-view"
 
 
 def test_teacher_temperature_follows_the_paper_by_in_distribution_set() -> None:
-    at = [RunConfig(in_dist=name, variant="dino").teacher_temperature_start for name in ("cifar10", "cifar100", "mine")]
+    at = [
+        RunConfig(in_dist=name, variant="dino").method.start_temperature(name)
+        for name in ("cifar10", "cifar100", "mine")
+    ]
     assert at == [0.055, 0.050, 0.055]
 
 

@@ -64,11 +64,12 @@ def random_batch(kinds: int, images: int = 4, seed: int = 0) -> Batch:
     rng = torch.Generator().manual_seed(seed)
 
     def views(globals_: int) -> Views:
-        return Views(
-            torch.randn(globals_ * images, 3, 32, 32, generator=rng), torch.randn(2 * images, 3, 16, 16, generator=rng)
-        )
+        return {
+            "globals": torch.randn(globals_ * images, 3, 32, 32, generator=rng),
+            "locals": torch.randn(2 * images, 3, 16, 16, generator=rng),
+        }
 
-    return Batch(views(2), tuple(views(1) for _ in range(kinds)))
+    return Batch(views(2), tuple(views(1) for _ in range(kinds)), torch.full((images,), -1))
 
 
 def build(**changes: object) -> Dino:
@@ -92,15 +93,15 @@ def test_losses_of_a_batch_follow_the_definition_view_by_view(
         return torch.stack([network["head"](network["backbone"](image[None]))[0] for image in images]).double()
 
     tau_t = 0.01  # epoch 1 of 2 is the last: the end of the schedule
-    seen = logits(method.teacher, batch.positives.globals)
+    seen = logits(method.teacher, batch.positives["globals"])
     p_t = torch.softmax((seen - method.centre) / tau_t, -1).reshape(2, 4, 16)
-    views = (batch.positives.globals, batch.positives.locals)
+    views = (batch.positives["globals"], batch.positives["locals"])
     student = torch.cat([logits(method.student, images) for images in views])
     log_s = torch.log_softmax(student / TAU, -1).reshape(4, 4, 16)
     positive = sum(-(p_t[i] * log_s[v]).sum(-1).mean() for i in range(2) for v in range(4) if v != i) / 6
     negative = 0.0
     for views in batch.negatives:
-        each = torch.cat([logits(method.student, views.globals), logits(method.student, views.locals)])
+        each = torch.cat([logits(method.student, views["globals"]), logits(method.student, views["locals"])])
         negative = negative + 0.5 * (-torch.log_softmax(each / TAU, -1).mean(-1)).mean()
     assert got["positive"].item() == pytest.approx(float(positive.detach()), rel=1e-4)
     assert got["negative"].item() == pytest.approx(float(negative.detach()), rel=1e-4)
@@ -190,7 +191,7 @@ def test_teacher_and_centre_follow_the_student() -> None:
         for parameter in method.student.parameters():
             parameter.add_(torch.randn_like(parameter))
     before = [p.double().clone() for p in method.teacher.parameters()]
-    teacher, shown = method.teacher, batch.positives.globals
+    teacher, shown = method.teacher, batch.positives["globals"]
     rows = torch.cat([teacher["head"](teacher["backbone"](image[None])) for image in shown])
     method.after_update(moment)
     momentum = 1 - (1 - 0.996) * (math.cos(math.pi * 6 / 10) + 1) / 2

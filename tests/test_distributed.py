@@ -32,7 +32,7 @@ from benchmark.running.processes import ALONE, Ranks, first_host, from_environme
 from benchmark.running.signals import Stopped
 from benchmark.store.folders import RunFolder
 from benchmark.training.batches import Batches, DeviceImages
-from benchmark.training.loop import train
+from benchmark.training.loop import Outside, Trainer
 
 CPU = torch.device("cpu")
 # Measured: losses within 2e-6 of their value; weights within 9e-6 (the keys' biases, whose gradients are zero but for
@@ -97,7 +97,9 @@ def train_rank(ranks: Ranks, changes: dict, data: Path, folder: Path, stop_after
 
     try:
         with ranks.together(CPU):
-            train(method, batches, config.train, 0, own, identity="me", ranks=ranks, should_stop=should_stop, say=quiet)
+            Trainer(
+                method, batches, config.train, 0, own, "me", Outside(ranks, should_stop=should_stop, say=quiet)
+            ).train()
     except Stopped as stopped:
         (folder / f"stopped{ranks.rank}").write_text(str(stopped))
     torch.save(method.modules().state_dict(), folder / f"state{ranks.rank}.pt")
@@ -188,8 +190,8 @@ def test_the_ranks_shares_are_the_batch(mini_data: Path, transform: str, protoco
     parts = [shared_batches(changes, mini_data, Ranks(rank, 4)).batch(1, 2) for rank in range(4)]
     for kind in range(1 + len(whole.negatives)):
         for size in ("globals", "locals"):
-            expected = getattr([whole.positives, *whole.negatives][kind], size)
-            shares = [getattr([part.positives, *part.negatives][kind], size) for part in parts]
+            expected = [whole.positives, *whole.negatives][kind][size]
+            shares = [[part.positives, *part.negatives][kind][size] for part in parts]
             assert all(len(share) == len(expected) // 4 for share in shares)
             views = len(expected) // 8
             rows = [share[view * 2 + image] for view in range(views) for share in shares for image in range(2)]
@@ -202,7 +204,7 @@ def test_what_cannot_be_shared_is_refused(tmp_path: Path, mini_data: Path) -> No
 
     def refused(method: Method, batches: Batches, words: str) -> None:
         with pytest.raises(BenchError, match=words):
-            train(method, batches, method.config.train, 0, tmp_path, identity="me", ranks=Ranks(0, 2))
+            Trainer(method, batches, method.config.train, 0, tmp_path, "me", Outside(Ranks(0, 2)))
 
     method, batches = prepare(tiny(model={"backbone": "resnet18", "args": {}}), mini_data)
     refused(method, batches, "model.backbone: resnet18 normalises over the images of a batch")

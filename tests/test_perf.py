@@ -24,10 +24,9 @@ from benchmark.methods.base import Batch, Moment
 from benchmark.perf import measure, reference, scoring, step
 from benchmark.plan.config import RunConfig
 from benchmark.running.processes import ALONE
-from benchmark.training.batches import view_recipes
 from benchmark.training.optimiser import make_optimiser, schedule
 from benchmark.training.step import optimise
-from benchmark.views import IMAGENET_MEAN, IMAGENET_STD
+from benchmark.views.recipes import IMAGENET, view_recipes
 
 CPU = torch.device("cpu")
 
@@ -38,7 +37,7 @@ def test_the_plain_recipe_and_ours_give_the_same_weights_from_the_same_views(var
     method = step.build(config, CPU)
     images = step.noise_images(config)
     ours, plain = step.OurSteps(method, images), reference.PlainStep(method)
-    optimiser = make_optimiser(method)
+    optimiser = make_optimiser(method, method.config.train)
     # Adam turns rounding into steps where the gradient is zero (the keys' bias); a larger eps does not.
     for group in (*optimiser.param_groups, *plain.optimiser.param_groups):
         group["eps"] = 1e-4
@@ -57,7 +56,7 @@ def test_the_plain_recipe_and_ours_give_the_same_weights_from_the_same_views(var
 
 def plain_batch(batch: Batch) -> reference.PlainBatch:
     def each(views: Any, globals_: int) -> list[torch.Tensor]:
-        return [*views.globals.chunk(globals_), *views.locals.chunk(2)]
+        return [*views["globals"].chunk(globals_), *views["locals"].chunk(2)]
 
     return each(batch.positives, 2), [each(views, 1) for views in batch.negatives]
 
@@ -74,7 +73,7 @@ def test_the_plain_pipeline_is_pillow_when_nothing_is_left_to_chance() -> None:
     picture = (
         Image.fromarray(image).resize((48, 48), Image.Resampling.BICUBIC).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     )
-    wanted = (np.asarray(picture) / 255 - IMAGENET_MEAN) / IMAGENET_STD
+    wanted = (np.asarray(picture) / 255 - IMAGENET.mean) / IMAGENET.std
     got = reference.pipeline(still)(Image.fromarray(image)).permute(1, 2, 0).numpy()
     np.testing.assert_allclose(got, wanted, atol=1e-5)
 

@@ -88,7 +88,7 @@ def test_a_finished_run_is_not_trained_again(
     finished: tuple[Path, Record], mini_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results, record = finished
-    monkeypatch.setattr("benchmark.training.training.train", lambda *a, **k: pytest.fail("trained twice"))
+    monkeypatch.setattr("benchmark.training.trained.Trainer", lambda *a, **k: pytest.fail("trained twice"))
     assert run(tiny(), results, mini_data, RUNTIME) == record
 
 
@@ -99,7 +99,7 @@ def test_a_new_ood_set_is_scored_without_training(
     more = tiny(eval={"ood": ["mini-ood", "mini-ood2"]})
     folder = RunFolder(results / finished[1].name)
     assert state_of(more, folder)[0] == "to score"
-    monkeypatch.setattr("benchmark.training.training.train", lambda *a, **k: pytest.fail("trained twice"))
+    monkeypatch.setattr("benchmark.training.trained.Trainer", lambda *a, **k: pytest.fail("trained twice"))
     record = run(more, results, mini_data, RUNTIME)
     assert set(record.ood) == {"mini-ood", "mini-ood2"} and record.ood["mini-ood"] == finished[1].ood["mini-ood"]
     assert record.training == finished[1].training and record.run_id == finished[1].run_id
@@ -127,7 +127,7 @@ def test_replaced_ood_images_are_scored_again_without_training(
     )
     [item] = plan(load_sweep(sweep_file), results, root)
     assert item.state == "to score" and item.detail == "other images now: mini-ood/test"
-    monkeypatch.setattr("benchmark.training.training.train", lambda *a, **k: pytest.fail("trained twice"))
+    monkeypatch.setattr("benchmark.training.trained.Trainer", lambda *a, **k: pytest.fail("trained twice"))
     assert run(tiny(), results, root, RUNTIME).ood["mini-ood"].n_ood == 9
     assert [item.state for item in plan(load_sweep(sweep_file), results, root)] == ["done"]
 
@@ -172,7 +172,7 @@ def test_a_failed_run_keeps_its_traceback(tmp_path: Path, mini_data: Path, monke
     def broken(*arguments: object, **options: object) -> None:
         raise ZeroDivisionError("on purpose")
 
-    monkeypatch.setattr("benchmark.training.training.train", broken)
+    monkeypatch.setattr("benchmark.training.trained.Trainer", broken)
     with pytest.raises(ZeroDivisionError):
         run(tiny(), tmp_path, mini_data, RUNTIME)
     [folder] = [RunFolder(path) for path in tmp_path.iterdir()]
@@ -197,7 +197,7 @@ def test_killed_between_training_and_scoring_scores_only(
     folder = RunFolder(results / finished[1].name)
     for path in (folder.record, folder.scores, folder.features):
         path.unlink()
-    monkeypatch.setattr("benchmark.training.training.train", lambda *a, **k: pytest.fail("trained twice"))
+    monkeypatch.setattr("benchmark.training.trained.Trainer", lambda *a, **k: pytest.fail("trained twice"))
     again = run(tiny(), results, mini_data, RUNTIME)
     assert again.ood == finished[1].ood and again.occupancy == finished[1].occupancy
 

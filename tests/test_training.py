@@ -25,11 +25,11 @@ from benchmark.methods.base import Method
 from benchmark.plan.config import RunConfig
 from benchmark.running.signals import Stopped
 from benchmark.store.leases import RunIsHeld
-from benchmark.training import loop
 from benchmark.training import optimiser as optimisers
 from benchmark.training.batches import Batches, DeviceImages
 from benchmark.training.checkpoint import load_checkpoint, save_checkpoint
-from benchmark.training.loop import NonFiniteLoss, train
+from benchmark.training.loop import Outside, Trainer
+from benchmark.training.metrics import NonFiniteLoss, Summary
 
 CPU = torch.device("cpu")
 
@@ -41,11 +41,11 @@ def prepare(config: RunConfig, data: Path) -> tuple[Method, Batches]:
     return methods.build(config, CPU), Batches(config, images, auxiliary)
 
 
-def fit(config: RunConfig, data: Path, folder: Path, **options: Any) -> tuple[Method, loop.Summary]:
+def fit(config: RunConfig, data: Path, folder: Path, **options: Any) -> tuple[Method, Summary]:
     folder.mkdir(exist_ok=True)
     method, batches = prepare(config, data)
-    summary = train(method, batches, config.train, config.seed, folder, identity="me", say=lambda line: None, **options)
-    return method, summary
+    outside = Outside(say=options.pop("say", lambda line: None), **options)
+    return method, Trainer(method, batches, config.train, config.seed, folder, "me", outside).train()
 
 
 def same_weights(one: Method, two: Method) -> bool:
@@ -166,7 +166,7 @@ def test_global_views_alone_train_too(tmp_path: Path, mini_data: Path) -> None:
 def test_optimiser_decays_matrices_only_and_follows_the_schedules(tmp_path: Path, mini_data: Path) -> None:
     config = tiny(train={"lr": 0.032, "epochs": 4, "warmup_epochs": 1.0, "weight_decay": [0.1, 0.5]})
     method, _ = prepare(config, mini_data)
-    optimiser = optimisers.make_optimiser(method)
+    optimiser = optimisers.make_optimiser(method, method.config.train)
     decayed, plain = (group["params"] for group in optimiser.param_groups)
     assert all(p.ndim > 1 for p in decayed) and all(p.ndim == 1 for p in plain) and plain
     assert len(decayed) + len(plain) == len(method.trainable())
@@ -194,16 +194,8 @@ def test_non_finite_loss_stops_and_names_the_step(tmp_path: Path, mini_data: Pat
 
     method.losses = poisoned  # type: ignore[method-assign]
     with pytest.raises(NonFiniteLoss, match="at step 3 of 10"):
-        train(
-            method,
-            batches,
-            config.train,
-            0,
-            tmp_path / "run",
-            identity="me",
-            checkpoint_seconds=0,
-            say=lambda line: None,
-        )
+        outside = Outside(checkpoint_seconds=0, say=lambda line: None)
+        Trainer(method, batches, config.train, 0, tmp_path / "run", "me", outside).train()
     saved = load_checkpoint(tmp_path / "run/checkpoint.pt", "me")
     assert saved is not None and saved["step"] == 3  # the last step before the damage
     assert all(torch.isfinite(value).all() for value in saved["modules"].values())
@@ -215,7 +207,7 @@ def test_collapse_is_said_once_and_recorded(tmp_path: Path, mini_data: Path) -> 
     with torch.no_grad():  # a uniform response whatever the image
         method.student["head"].scale.zero_()  # type: ignore[attr-defined]
     said: list[str] = []
-    summary = train(method, batches, config.train, 0, tmp_path, identity="me", say=said.append)
+    summary = Trainer(method, batches, config.train, 0, tmp_path, "me", Outside(say=said.append)).train()
     assert len([line for line in said if "ALARM" in line]) == 1 and "collapse" in summary.alarms[0]
 
 

@@ -27,9 +27,9 @@ from PIL import Image, ImageFilter, ImageOps
 from torch import Tensor
 from torchvision.transforms import ColorJitter, InterpolationMode, RandomResizedCrop
 
-from benchmark import views
 from benchmark.errors import BenchError
-from benchmark.views import ViewParams, ViewRecipe
+from benchmark.views import colours, crops, fused, recipes, render, transforms
+from benchmark.views.recipes import ViewParams, ViewRecipe
 
 OPERATIONS = ("brightness", "contrast", "saturation", "hue")
 
@@ -65,7 +65,7 @@ def from_pil(images: list[Image.Image]) -> Tensor:
 
 
 def denormalised(images: Tensor) -> Tensor:
-    mean, std = torch.tensor(views.IMAGENET_MEAN), torch.tensor(views.IMAGENET_STD)
+    mean, std = torch.tensor(recipes.IMAGENET.mean), torch.tensor(recipes.IMAGENET.std)
     return images * std[:, None, None] + mean[:, None, None]
 
 
@@ -81,7 +81,7 @@ def exact_resize(image: Tensor, size: int) -> Tensor:
 def neutral(count: int, height: int = 32, width: int = 32) -> ViewParams:
     """Parameters that change nothing: the whole image, every operation off."""
     recipe = ViewRecipe(32, (1, 1), ratio=(1, 1), blur_p=0, solarize_p=0, jitter_p=0, grayscale_p=0, flip_p=0)
-    params = views.draw(recipe, count, height, width, generator())
+    params = recipes.draw(recipe, count, height, width, generator())
     full = {"height": torch.full((count,), height), "width": torch.full((count,), width)}
     return replace(params, top=torch.zeros(count).long(), left=torch.zeros(count).long(), **full)
 
@@ -96,7 +96,7 @@ def assert_levels(ours: Tensor, theirs: Tensor, mean: float, p999: float, name: 
 
 # ---- What is drawn ----------------------------------------------------------------------------------------------
 
-GLOBAL_ONE, GLOBAL_TWO, LOCAL = views.recipes(256, 128)
+GLOBAL_ONE, GLOBAL_TWO, LOCAL = recipes.recipes(256, 128)
 
 
 def test_recipes_are_the_papers() -> None:
@@ -105,14 +105,14 @@ def test_recipes_are_the_papers() -> None:
     assert [recipe.blur_p for recipe in (GLOBAL_ONE, GLOBAL_TWO, LOCAL)] == [1.0, 0.1, 0.5]
     assert [recipe.solarize_p for recipe in (GLOBAL_ONE, GLOBAL_TWO, LOCAL)] == [0, 0.2, 0]
     assert {recipe.blur_scale for recipe in (GLOBAL_ONE, GLOBAL_TWO, LOCAL)} == {256 / 224}
-    assert views.recipes(32, 16)[2].blur_scale == 32 / 224
+    assert recipes.recipes(32, 16)[2].blur_scale == 32 / 224
 
 
 @pytest.mark.parametrize("recipe", [GLOBAL_ONE, LOCAL], ids=["global", "local"])
 @pytest.mark.parametrize("height, width", [(32, 32), (40, 24)])
 def test_crops_are_distributed_as_torchvisions(recipe: ViewRecipe, height: int, width: int) -> None:
     count = 4000
-    params = views.draw(recipe, count, height, width, generator())
+    params = recipes.draw(recipe, count, height, width, generator())
     ours = torch.stack([params.top, params.left, params.height, params.width]).double()
     torch.manual_seed(1)
     image = torch.empty(3, height, width)
@@ -130,7 +130,7 @@ def test_crops_are_distributed_as_torchvisions(recipe: ViewRecipe, height: int, 
 @pytest.mark.parametrize("height, width", [(10, 100), (100, 10), (32, 32)])
 def test_a_crop_that_never_fits_falls_back_as_torchvisions(height: int, width: int) -> None:
     recipe = ViewRecipe(32, (1.2, 1.3), blur_p=0, solarize_p=0)  # more than the image
-    params = views.draw(recipe, 3, height, width, generator())
+    params = recipes.draw(recipe, 3, height, width, generator())
     expected = RandomResizedCrop.get_params(torch.empty(3, height, width), [1.2, 1.3], [3 / 4, 4 / 3])
     for row in range(3):
         assert tuple(int(field[row]) for field in (params.top, params.left, params.height, params.width)) == expected
@@ -138,7 +138,7 @@ def test_a_crop_that_never_fits_falls_back_as_torchvisions(height: int, width: i
 
 def test_probabilities_factors_and_orders() -> None:
     count = 20000
-    params = views.draw(GLOBAL_TWO, count, 32, 32, generator())
+    params = recipes.draw(GLOBAL_TWO, count, 32, 32, generator())
     for happens, p in (
         (params.flip, 0.5),
         (params.jitter, 0.8),
@@ -157,24 +157,27 @@ def test_probabilities_factors_and_orders() -> None:
     independent += [*params.factors.T]  # top and left share the size of the crop
     correlation = np.corrcoef(torch.stack([field.double() for field in independent]))
     assert np.abs(correlation - np.eye(len(independent))).max() < 0.03
-    assert views.draw(GLOBAL_ONE, count, 32, 32, generator()).blur.all()
+    assert recipes.draw(GLOBAL_ONE, count, 32, 32, generator()).blur.all()
 
 
 def test_the_generator_decides_everything() -> None:
-    first, again = (views.draw(LOCAL, 50, 32, 32, generator(3)) for _ in range(2))
-    other = views.draw(LOCAL, 50, 32, 32, generator(4))
+    first, again = (recipes.draw(LOCAL, 50, 32, 32, generator(3)) for _ in range(2))
+    other = recipes.draw(LOCAL, 50, 32, 32, generator(4))
     images = drawn_images(50)
-    assert torch.equal(views.render(images, first, 16), views.render(images, again, 16))
-    assert not torch.equal(views.render(images, first, 16), views.render(images, other, 16))
+    assert torch.equal(render.render(images, first, 16), render.render(images, again, 16))
+    assert not torch.equal(render.render(images, first, 16), render.render(images, other, 16))
 
 
 def test_choose_takes_row_by_row() -> None:
-    first, second = views.draw(GLOBAL_ONE, 40, 32, 32, generator(1)), views.draw(GLOBAL_TWO, 40, 32, 32, generator(2))
+    first, second = (
+        recipes.draw(GLOBAL_ONE, 40, 32, 32, generator(1)),
+        recipes.draw(GLOBAL_TWO, 40, 32, 32, generator(2)),
+    )
     pick_second = torch.rand(40, generator=generator()) < 0.5
     images = drawn_images(40)
-    chosen = views.render(images, views.choose(first, second, pick_second), 32)
+    chosen = render.render(images, recipes.choose(first, second, pick_second), 32)
     for row in range(40):
-        expected = views.render(images[row : row + 1], (second if pick_second[row] else first)[row : row + 1], 32)[0]
+        expected = render.render(images[row : row + 1], (second if pick_second[row] else first)[row : row + 1], 32)[0]
         torch.testing.assert_close(chosen[row], expected, atol=1e-5, rtol=0)
 
 
@@ -189,9 +192,9 @@ SIZES = pytest.mark.parametrize(
 def test_crop_and_resize_is_pillows(height: int, width: int, size: int) -> None:
     """Against Pillow without rounding (mode F) to 1e-5, and on 8-bit images to the rounding of its two passes."""
     images = drawn_images(12, height, width)
-    params = views.draw(LOCAL, 12, height, width, generator())
+    params = recipes.draw(LOCAL, 12, height, width, generator())
     params = replace(params, **{f: torch.zeros(12).bool() for f in ("flip", "jitter", "grayscale", "blur", "solarize")})
-    ours = denormalised(views.render(images, params, size))
+    ours = denormalised(render.render(images, params, size))
     exact, rounded = [], []
     for image, row in zip(images, range(12), strict=True):
         top, left = int(params.top[row]), int(params.left[row])
@@ -218,7 +221,7 @@ def test_resize_matrix_against_a_loop() -> None:
             for pixel in range(start, start + length):
                 expected[row, pixel] = cubic((pixel - start + 0.5 - (row + 0.5) * scale) / max(scale, 1))
             expected[row] /= expected[row].sum()
-        ours = views.resize_matrix(torch.tensor([float(start)]), torch.tensor([float(length)]), 32, out)[0]
+        ours = crops.resize_matrix(torch.tensor([float(start)]), torch.tensor([float(length)]), 32, out)[0]
         np.testing.assert_allclose(ours.numpy(), expected, atol=5e-6)
 
 
@@ -226,7 +229,7 @@ def test_resize_matrix_against_a_loop() -> None:
 def test_evaluation_view_is_pillows(height: int, width: int, size: int) -> None:
     images = drawn_images(4, height, width)
     theirs = from_pil([pil(image).resize((size, size), Image.Resampling.BICUBIC) for image in images])
-    ours = views.evaluation_view(images, size)
+    ours = render.evaluation_view(images, size)
     assert ours.dtype == torch.float32
     assert_levels(denormalised(ours), theirs, mean=0.35, p999=1.2, name=f"evaluation {height}x{width} -> {size}")
     if height == width == size:
@@ -259,7 +262,7 @@ def test_colour_operations_are_torchvisions(operation: str, mean: float, p999: f
     """To 1e-4 of torchvision on float64 (it weighs red 0.2989, Pillow and we 0.299), and near it on Pillow images."""
     images, factors = hard_images(), FACTORS[operation]
     adjust = getattr(TF, f"adjust_{operation}")
-    ours = getattr(views, f"adjust_{operation}")(images / 255, factors)
+    ours = getattr(colours, f"adjust_{operation}")(images / 255, factors)
     exact = torch.stack([adjust(image.double() / 255, float(f)) for image, f in zip(images, factors, strict=True)])
     torch.testing.assert_close(ours.double(), exact, atol=1e-4, rtol=0)
     assert (ours - images / 255).abs().max() > 0.01
@@ -271,7 +274,7 @@ def test_colour_operations_are_torchvisions(operation: str, mean: float, p999: f
 def test_hue_turns_by_up_to_half_a_turn(largest: float) -> None:
     """Against Python's colorsys, pixel by pixel; more than a sixth of a turn is made of several."""
     images, turns = hard_images()[-2:, :, ::2, ::2] / 255, torch.tensor([largest, -largest])
-    ours = views.adjust_hue(images, turns)
+    ours = colours.adjust_hue(images, turns)
     for image, turn, turned in zip(images, turns.tolist(), ours, strict=True):
         for pixel, result in zip(image.flatten(1).T.tolist(), turned.flatten(1).T.tolist(), strict=True):
             hue, saturation, value = colorsys.rgb_to_hsv(*pixel)
@@ -283,7 +286,7 @@ def test_switches_are_pillows(operation: str) -> None:
     images = hard_images()
     chosen = torch.arange(8) % 3 != 0
     params = replace(neutral(8), **{operation: chosen})
-    ours = denormalised(views.render(images, params, 32))
+    ours = denormalised(render.render(images, params, 32))
     apply = {"flip": TF.hflip, "grayscale": lambda im: TF.rgb_to_grayscale(im, 3), "solarize": ImageOps.solarize}[
         operation
     ]
@@ -304,7 +307,7 @@ def test_blur_is_gaussian(size: int, sigma: tuple[float, float]) -> None:
     )
     images = images[:, :, :size, :size] / 255
     sigmas = torch.linspace(*sigma, 8)
-    ours = views.gaussian_blur(images, sigmas)
+    ours = colours.gaussian_blur(images, sigmas)
     for image, one, blurred in zip(images, sigmas, ours, strict=True):
         exact = scipy.ndimage.gaussian_filter(
             image.double().numpy(), (0, float(one), float(one)), mode="nearest", truncate=8
@@ -319,7 +322,7 @@ def test_blur_is_near_pillows_boxes(size: int, mean: float, p999: float) -> None
     theirs = from_pil(
         [image.filter(ImageFilter.GaussianBlur(float(s))) for image, s in zip(images, sigmas, strict=True)]
     )
-    assert_levels(views.gaussian_blur(from_pil(images), sigmas), theirs, mean, p999, name=f"blur at {size}")
+    assert_levels(colours.gaussian_blur(from_pil(images), sigmas), theirs, mean, p999, name=f"blur at {size}")
 
 
 # ---- Whole views ------------------------------------------------------------------------------------------------
@@ -365,9 +368,9 @@ def test_whole_views_against_the_papers_tool_chain(size: int, source: str, mean:
     count = 6 if size == 256 else 24
     images = drawn_images(count) if source == "drawn" else real_images(count)
     ours, theirs = [], []
-    for seed, recipe in enumerate(views.recipes(size, size)):
-        params = views.draw(recipe, count, 32, 32, generator(seed))
-        rendered = denormalised(views.render(images, params, size))
+    for seed, recipe in enumerate(recipes.recipes(size, size)):
+        params = recipes.draw(recipe, count, 32, 32, generator(seed))
+        rendered = denormalised(render.render(images, params, size))
         exact = torch.stack([exact_view(image, params, row, size) for row, image in enumerate(images)])
         torch.testing.assert_close(rendered.double(), exact, atol=1.5e-4, rtol=0)
         ours.append(rendered)
@@ -376,17 +379,17 @@ def test_whole_views_against_the_papers_tool_chain(size: int, source: str, mean:
 
 
 def test_a_view_is_normalised_with_imagenets_numbers() -> None:
-    view = views.render(torch.full((1, 3, 32, 32), 255, dtype=torch.uint8), neutral(1), 32)
+    view = render.render(torch.full((1, 3, 32, 32), 255, dtype=torch.uint8), neutral(1), 32)
     expected = TF.normalize(torch.ones(1, 3, 32, 32), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     torch.testing.assert_close(view, expected, atol=1e-5, rtol=0)
 
 
 def test_many_views_at_once_equal_one_at_a_time() -> None:
     images = drawn_images(9)
-    params = views.draw(GLOBAL_TWO, 9, 32, 32, generator())
-    together = views.render(images, params, 256)
+    params = recipes.draw(GLOBAL_TWO, 9, 32, 32, generator())
+    together = render.render(images, params, 256)
     for row in range(9):
-        alone = views.render(images[row : row + 1], params[row : row + 1], 256)[0]
+        alone = render.render(images[row : row + 1], params[row : row + 1], 256)[0]
         torch.testing.assert_close(together[row], alone, atol=1e-5, rtol=0)
 
 
@@ -396,18 +399,18 @@ def test_where_the_operations_on_negatives_come() -> None:
     params = replace(neutral(5), flip=torch.ones(5).bool(), solarize=torch.ones(5).bool())
     seen: dict[str, Tensor] = {}
 
-    def black(name: str) -> views.ImageOperation:
+    def black(name: str) -> render.ImageOperation:
         def operation(batch: Tensor) -> Tensor:
             seen[name] = batch.clone()
             return torch.zeros_like(batch)
 
         return operation
 
-    view = views.render(images, params, 32, after_crop=black("crop"))
+    view = render.render(images, params, 32, after_crop=black("crop"))
     torch.testing.assert_close(seen["crop"], images / 255, atol=1e-6, rtol=0)
     torch.testing.assert_close(denormalised(view), torch.zeros_like(view), atol=1e-6, rtol=0)
-    finished = views.render(images, params, 32)
-    assert views.render(images, params, 32, after_normalise=black("normalise")).abs().max() == 0
+    finished = render.render(images, params, 32)
+    assert render.render(images, params, 32, after_normalise=black("normalise")).abs().max() == 0
     assert torch.equal(seen["normalise"], finished)
 
 
@@ -415,41 +418,41 @@ def test_rendering_never_waits_for_the_device(monkeypatch: pytest.MonkeyPatch) -
     """Meta tensors hold no values: whatever had to read one back would raise."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # it knows nothing of meta tensors
     images = torch.empty(6, 3, 32, 32, dtype=torch.uint8, device="meta")
-    for recipe in views.recipes(64, 32):
-        params = views.draw(recipe, 6, 32, 32, generator())
+    for recipe in recipes.recipes(64, 32):
+        params = recipes.draw(recipe, 6, 32, 32, generator())
         for name in ("none", "rot", "rot360", "perm-16", "pixels"):
-            operation = views.draw_negative(name, 6, generator())
-            view = views.render(images, params, recipe.size, after_crop=operation, after_normalise=operation)
+            operation = transforms.draw_negative(name, 6, generator())
+            view = render.render(images, params, recipe.size, after_crop=operation, after_normalise=operation)
             assert view.shape == (6, 3, recipe.size, recipe.size) and view.device.type == "meta"
         crops = torch.empty(6, 3, recipe.size, recipe.size, device="meta")
-        assert views._fused_colours_and_blur(crops, views._tabulate(params).to("meta"), 4).device.type == "meta"
-    views.rotate_degrees(images, torch.rand(6))
-    assert views.evaluation_view(images, 64).shape == (6, 3, 64, 64)
+        assert fused.fused_colours_and_blur(crops, fused.tabulate(params).to("meta"), 4).device.type == "meta"
+    transforms.rotate_degrees(images, torch.rand(6))
+    assert render.evaluation_view(images, 64).shape == (6, 3, 64, 64)
 
 
 def test_an_idle_operation_after_the_crop_changes_nothing() -> None:
     """With such an operation flips are made by themselves, without one they are part of the crop."""
-    images, params = drawn_images(40), views.draw(LOCAL, 40, 32, 32, generator())
-    idle = views.render(images, params, 16, after_crop=lambda batch: batch)
-    torch.testing.assert_close(views.render(images, params, 16), idle, atol=1e-5, rtol=0)
+    images, params = drawn_images(40), recipes.draw(LOCAL, 40, 32, 32, generator())
+    idle = render.render(images, params, 16, after_crop=lambda batch: batch)
+    torch.testing.assert_close(render.render(images, params, 16), idle, atol=1e-5, rtol=0)
 
 
-def fused(images: Tensor, params: ViewParams, size: int, radius: int) -> Tensor:
-    crops = views._crop_and_resize(images, params, size)
-    before = crops.clone()
-    result = views._fused_colours_and_blur(crops, views._tabulate(params), radius)
-    assert torch.equal(crops, before)
+def in_fused_form(images: Tensor, params: ViewParams, size: int, radius: int) -> Tensor:
+    cropped = crops.crop_and_resize(images, params, size)
+    before = cropped.clone()
+    result = fused.fused_colours_and_blur(cropped, fused.tabulate(params), radius)
+    assert torch.equal(cropped, before)
     return result
 
 
 @pytest.mark.parametrize("size, radius", [(64, 4), (32, 4), (16, 8)])
 def test_the_fused_form_for_gpus_agrees(size: int, radius: int) -> None:
     images = drawn_images(300)
-    for seed, recipe in enumerate(views.recipes(size, size)):
-        params = views.draw(recipe, 300, 32, 32, generator(seed))
+    for seed, recipe in enumerate(recipes.recipes(size, size)):
+        params = recipes.draw(recipe, 300, 32, 32, generator(seed))
         assert len(params.order[params.jitter].unique(dim=0)) == 24
-        expected = views.render(images, params, size)
-        torch.testing.assert_close(fused(images, params, size, radius), expected, atol=1e-5, rtol=0)
+        expected = render.render(images, params, size)
+        torch.testing.assert_close(in_fused_form(images, params, size, radius), expected, atol=1e-5, rtol=0)
 
 
 def test_the_fused_form_compiled_agrees() -> None:
@@ -458,11 +461,11 @@ def test_the_fused_form_compiled_agrees() -> None:
     if not any(shutil.which(name) for name in compilers):
         pytest.skip(f"no C++ compiler, so nothing can be compiled: looked for {compilers}")
     images = drawn_images(24)
-    for seed, recipe in enumerate(views.recipes(32, 32)):
-        params = views.draw(recipe, 24, 32, 32, generator(seed))
-        compiled = views._render_compiled(images, None, params, 32)
-        assert compiled is not None and views._compiles
-        torch.testing.assert_close(compiled, views.render(images, params, 32), atol=1e-5, rtol=0)
+    for seed, recipe in enumerate(recipes.recipes(32, 32)):
+        params = recipes.draw(recipe, 24, 32, 32, generator(seed))
+        compiled = fused.render_compiled(images, None, params, 32)
+        assert compiled is not None and fused._compiles
+        torch.testing.assert_close(compiled, render.render(images, params, 32), atol=1e-5, rtol=0)
 
 
 def test_where_nothing_compiles_one_note_says_so(
@@ -474,21 +477,21 @@ def test_where_nothing_compiles_one_note_says_so(
 
         return broken
 
-    monkeypatch.setattr(views, "_compiled_colours_and_blur", compile_views)
-    monkeypatch.setattr(views, "_compiles", True)
-    images, params = drawn_images(4), views.draw(GLOBAL_ONE, 4, 32, 32, generator())
+    monkeypatch.setattr(fused, "_compiled_colours_and_blur", compile_views)
+    monkeypatch.setattr(fused, "_compiles", True)
+    images, params = drawn_images(4), recipes.draw(GLOBAL_ONE, 4, 32, 32, generator())
     far = replace(params, factors=torch.full((4, 4), 0.4))  # such turns of hue are not for the fused form
-    assert views._render_compiled(images, None, far, 32) is None and capsys.readouterr().err == ""
+    assert fused.render_compiled(images, None, far, 32) is None and capsys.readouterr().err == ""
     for _ in range(3):
-        assert views._render_compiled(images, None, params, 32) is None
+        assert fused.render_compiled(images, None, params, 32) is None
     assert capsys.readouterr().err == "Views are made without torch.compile, more slowly: no compiler\n"
 
 
 def test_autocast_does_not_coarsen_views() -> None:
-    images, params = drawn_images(4), views.draw(GLOBAL_ONE, 4, 32, 32, generator())
-    plain = views.render(images, params, 64), views.evaluation_view(images, 64)
+    images, params = drawn_images(4), recipes.draw(GLOBAL_ONE, 4, 32, 32, generator())
+    plain = render.render(images, params, 64), render.evaluation_view(images, 64)
     with torch.autocast("cpu", torch.bfloat16):
-        cast = views.render(images, params, 64), views.evaluation_view(images, 64)
+        cast = render.render(images, params, 64), render.evaluation_view(images, 64)
     assert torch.equal(plain[0], cast[0]) and torch.equal(plain[1], cast[1])
 
 
@@ -500,7 +503,7 @@ def test_quarter_turns_are_rot90(dtype: torch.dtype) -> None:
     images = drawn_images(8).to(dtype)
     quarters = torch.tensor([0, 1, 2, 3, 3, 2, 1, 0])
     before = images.clone()
-    turned = views.rotate_quarters(images, quarters)
+    turned = transforms.rotate_quarters(images, quarters)
     for image, quarter, result in zip(images, quarters.tolist(), turned, strict=True):
         assert np.array_equal(result.numpy(), np.rot90(image.numpy(), quarter, axes=(1, 2)))
         assert torch.equal(
@@ -514,7 +517,7 @@ def test_rotation_by_degrees_is_torchvisions(height: int, width: int) -> None:
     """Equal to torchvision but for pixels that fall between two: on tensors 1 in 1000, on Pillow images 5 in 1000."""
     images = drawn_images(12, height, width)
     degrees = torch.tensor([0, 1.5, 33, 45.2, 89, 120, 179, 200.7, 251, 300, 345.6, 359])
-    turned = views.rotate_degrees(images, degrees)
+    turned = transforms.rotate_degrees(images, degrees)
     assert turned.dtype == torch.uint8 and torch.equal(turned[0], images[0])
     on_tensors = torch.stack([TF.rotate(image, float(d)) for image, d in zip(images, degrees, strict=True)])
     on_pillow = [TF.rotate(pil(image), float(d)) for image, d in zip(images, degrees, strict=True)]
@@ -528,7 +531,7 @@ def test_patches_are_permuted(grid: tuple[int, int]) -> None:
     images = drawn_images(5, 32, 16)
     rows, columns = grid
     order = torch.rand(5, rows * columns, generator=generator()).argsort(1)
-    result = views.permute_patches(images, order, grid)
+    result = transforms.permute_patches(images, order, grid)
     height, width = 32 // rows, 16 // columns
 
     def patch(image: Tensor, number: int) -> Tensor:
@@ -543,7 +546,7 @@ def test_patches_are_permuted(grid: tuple[int, int]) -> None:
 def test_pixels_are_permuted_alike_in_all_channels() -> None:
     images = drawn_images(3, 6, 5)
     order = torch.rand(3, 30, generator=generator()).argsort(1)
-    result = views.permute_pixels(images, order)
+    result = transforms.permute_pixels(images, order)
     for b in range(3):
         for i in range(30):
             source = divmod(int(order[b, i]), 5)
@@ -557,7 +560,7 @@ def numbered(count: int, size: int = 4) -> Tensor:
 @pytest.mark.parametrize("name, outcomes", [("none", 1), ("rot", 3), ("rot360", 4), ("perm-4", 24)])
 def test_draws_of_negatives_are_uniform(name: str, outcomes: int) -> None:
     count = 4000
-    result = views.draw_negative(name, count, generator())(numbered(count)).flatten(1).numpy()
+    result = transforms.draw_negative(name, count, generator())(numbered(count)).flatten(1).numpy()
     kinds, counts = np.unique(result, axis=0, return_counts=True)
     assert len(kinds) == outcomes
     assert outcomes == 1 or scipy.stats.chisquare(counts).pvalue > 0.01
@@ -567,7 +570,7 @@ def test_draws_of_negatives_are_uniform(name: str, outcomes: int) -> None:
 
 def test_pixel_orders_are_uniform_and_differ_between_images() -> None:
     count = 8000
-    result = views.draw_negative("pixels", count, generator())(numbered(count)).flatten(1).long()
+    result = transforms.draw_negative("pixels", count, generator())(numbered(count)).flatten(1).long()
     assert torch.equal(result.sort(1).values, torch.arange(16).expand(count, 16))
     table = torch.stack([torch.bincount(result[:, i], minlength=16) for i in range(16)])
     assert scipy.stats.chi2_contingency(table.numpy()).pvalue > 0.01
@@ -576,7 +579,7 @@ def test_pixel_orders_are_uniform_and_differ_between_images() -> None:
 
 def test_any_angle_rotates_by_any_angle() -> None:
     images = drawn_images(300)
-    turned = views.draw_negative("rot360", 300, generator(), rot360="any-angle")(images)
+    turned = transforms.draw_negative("rot360", 300, generator(), rot360="any-angle")(images)
     quarters = torch.stack([images.rot90(k, (2, 3)) for k in range(4)])
     assert (turned == quarters).flatten(2).all(2).any(0).float().mean() < 0.1
     corner_is_black = (turned[:, :, 0, 0] == 0).all(1).float().mean()
@@ -586,19 +589,19 @@ def test_any_angle_rotates_by_any_angle() -> None:
 @pytest.mark.parametrize("name", ["none", "rot", "rot360", "perm-16", "pixels"])
 def test_a_drawn_negative_stays_what_it_is(name: str) -> None:
     images = drawn_images(6)
-    operation = views.draw_negative(name, 6, generator(5))
+    operation = transforms.draw_negative(name, 6, generator(5))
     state = torch.get_rng_state()
     first = operation(images)
     assert torch.equal(first, operation(images)) and torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(first, views.draw_negative(name, 6, generator(5))(images))
-    assert name == "none" or not torch.equal(first, views.draw_negative(name, 6, generator(6))(images))
+    assert torch.equal(first, transforms.draw_negative(name, 6, generator(5))(images))
+    assert name == "none" or not torch.equal(first, transforms.draw_negative(name, 6, generator(6))(images))
     assert operation.rotates == name.startswith("rot")
 
 
 def test_bad_names_and_patches_say_what_is_allowed() -> None:
     with pytest.raises(BenchError, match=r"unknown transform of negatives 'flip'.*perm-N"):
-        views.draw_negative("flip", 2, generator())
+        transforms.draw_negative("flip", 2, generator())
     with pytest.raises(BenchError, match="rot360 'any'; allowed: any-angle, right-angles"):
-        views.draw_negative("rot360", 2, generator(), rot360="any")
+        transforms.draw_negative("rot360", 2, generator(), rot360="any")
     with pytest.raises(BenchError, match="perm-9 does not divide an image of 32x32"):
-        views.draw_negative("perm-9", 2, generator())(drawn_images(2))
+        transforms.draw_negative("perm-9", 2, generator())(drawn_images(2))

@@ -30,7 +30,7 @@ from benchmark.evaluation.features import EMBED_BATCH
 from benchmark.files import read_names
 from benchmark.models.backbones import build_backbone
 from benchmark.running.device import Runtime, find_device
-from benchmark.views import evaluation_view
+from benchmark.views.render import evaluation_view
 
 Images = Sequence[str | Path | Image.Image] | NDArray[np.uint8] | Tensor
 

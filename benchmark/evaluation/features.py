@@ -1,4 +1,4 @@
-"""Features of a run's test and training images, kept on disk."""
+"""What a trained method answers to a run's images, kept in features.npz."""
 
 from __future__ import annotations
 
@@ -6,45 +6,50 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.data.images import ImageSet
-from benchmark.data.subsets import limited
 from benchmark.detection.scores import full_float32
 from benchmark.errors import BenchError
 from benchmark.files import atomic_write
-from benchmark.methods.base import Method
-from benchmark.plan.config import RunConfig
-from benchmark.running.images import limit_of, ood_key
-from benchmark.running.status import Reporter
-from benchmark.store.folders import RunFolder
+from benchmark.methods.base import Method, Outputs
+from benchmark.running.context import Context
 
 EMBED_BATCH = 256  # images a forward pass in evaluation
 
 
 @torch.no_grad()
-def extract_features(
-    method: Method, config: RunConfig, folder: RunFolder, sets: dict[str, ImageSet], reporter: Reporter
-) -> tuple[dict[str, Tensor], dict[str, float] | None]:
-    """Stored features (N, D) of the ID and OOD sets, kept in features.npz, and the occupancy on the ID test set."""
-    keys = [f"{config.in_dist}/train", f"{config.in_dist}/test", *(ood_key(config, n) for n in config.ood_sets())]
-    features: dict[str, Tensor] = {}
+def extract(method: Method, run: Context) -> tuple[dict[str, Outputs], dict[str, float] | None]:
+    """Stored outputs of the ID and OOD sets by "set/split", and the occupancy on the ID test set.
+
+    In features.npz the features of a set have its key, any further output KEY:NAME.
+    Raises BenchError for features that are not finite.
+    """
+    run.reporter.phase("features")
+    found: dict[str, Outputs] = {}
     logits: list[Tensor] = []
-    for key in keys:
-        reporter.say(f"features of {key}")
-        rows = limited(sets[key], limit_of(config, key))
-        parts = []
+    for key in [run.images.train, run.images.test, *run.images.ood.values()]:
+        run.reporter.say(f"features of {key}")
+        images, rows = run.images.sets[key].images, run.images.positions(key)
+        parts: list[Outputs] = []
         for start in range(0, len(rows), EMBED_BATCH):
-            block = np.ascontiguousarray(sets[key].images[rows[start : start + EMBED_BATCH]])
+            block = np.ascontiguousarray(images[rows[start : start + EMBED_BATCH]])
             with full_float32():
-                raw = method.embed(torch.from_numpy(block).permute(0, 3, 1, 2).contiguous().to(method.device))
-            parts.append(method.stored(raw))
-            if key == f"{config.in_dist}/test":
-                soft = method.soft_logits(raw)
-                if soft is not None:
-                    logits.append(soft.float().cpu())
-            reporter.alive()
-        features[key] = torch.cat(parts)
-        if not torch.isfinite(features[key].float()).all():
-            raise BenchError(f"{key}: the features hold NaN or infinity; the training diverged")
-    with atomic_write(folder.features) as stream:
-        np.savez(stream, **{key: rows.numpy() for key, rows in features.items()})  # type: ignore[arg-type]
-    return features, method.occupancy(torch.cat(logits)) if logits else None
+                outputs = method.embed(torch.from_numpy(block).permute(0, 3, 1, 2).contiguous().to(method.device))
+            parts.append(method.stored(outputs))
+            soft = method.soft_logits(outputs) if key == run.images.test else None
+            if soft is not None:
+                logits.append(soft.float().cpu())
+            run.reporter.alive()
+        found[key] = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        for name, values in found[key].items():
+            if not torch.isfinite(values.float()).all():
+                raise BenchError(f"{key}: the {name} hold NaN or infinity; the training diverged")
+    arrays = {kept_as(key, name): rows.numpy() for key, outputs in found.items() for name, rows in outputs.items()}
+    with atomic_write(run.folder.features) as stream:
+        np.savez(stream, **arrays)  # type: ignore[arg-type]
+    occupied = method.occupancy(torch.cat(logits)) if logits else None
+    run.clock.lap("features")
+    return found, occupied
+
+
+def kept_as(key: str, output: str) -> str:
+    """The name in features.npz of an output of the images "set/split"."""
+    return key if output == "features" else f"{key}:{output}"

@@ -1,17 +1,18 @@
-"""The methods by name. A sibling joins as one file, one settings class in config.py and one row here."""
+"""The methods. One joins as a file here, and a settings class and a row in plan/methods.py: see README.md."""
 
 from __future__ import annotations
+
+import importlib
 
 import torch
 
 from benchmark.methods.base import Method
-from benchmark.methods.dino import Dino
-from benchmark.methods.references import ImageStatistics, Untrained
 from benchmark.plan.config import RunConfig
-
-METHODS: dict[str, type[Method]] = {"dino": Dino, "untrained": Untrained, "image-statistics": ImageStatistics}
+from benchmark.plan.methods import METHODS
 
 
 def build(config: RunConfig, device: torch.device) -> Method:
     """The method that `config` names, freshly initialised on `device`."""
-    return METHODS[config.method.name](config, device)
+    module, _, name = METHODS[type(config.method)].partition(":")
+    method: Method = getattr(importlib.import_module(f"benchmark.methods.{module}"), name)(config, device)
+    return method

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,26 +15,23 @@ from torch import Tensor, nn
 from benchmark.detection.scores import ood_scores
 from benchmark.plan.config import RunConfig
 from benchmark.running.processes import ALONE
+from benchmark.views.recipes import BatchRecipe, multi_crop
 
+# Normalised views of B images by the name of their block, each [V*B, 3, S, S] with the rows of `views.recipes.Block`.
+Views = dict[str, Tensor]
 
-@dataclass(frozen=True)
-class Views:
-    """Normalised views of B images, view after view: rows v*B .. v*B+B-1 are view v of every image."""
-
-    globals: Tensor  # (V_g*B, 3, S_g, S_g)
-    locals: Tensor  # (V_l*B, 3, S_l, S_l)
-
-    def rows(self) -> int:
-        """How many views these are in all."""
-        return len(self.globals) + len(self.locals)
+# What a network answers to images, by name; rows are images. "features" (B, D) is always there: k-NN accuracy is
+# measured on it. Anything else is the method's own: logits, norms, (B, 4, ...) where there is an answer a rotation.
+Outputs = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's input: views of in-distribution images, and of the negatives, one entry a kind."""
+    """One step's input: views of in-distribution images and of the negatives, one entry a kind, and the ID labels."""
 
     positives: Views
     negatives: tuple[Views, ...]
+    labels: Tensor  # (B,) int64, -1 where unknown
 
 
 @dataclass(frozen=True)
@@ -52,10 +50,10 @@ def ignore(_: object) -> None: ...
 class Method:
     """A way to learn features from batches and to score images by them. Larger score = more OOD.
 
-    Subclasses that train set `trains` and implement `losses`; those that do not implement `embed` alone.
+    Those that train implement `modules`, `trainable`, `losses`, `final_state` and `load_final_state`; all implement
+    `embed`. What they leave alone is the paper's: DINO's views, and Eq. 6 on features of unit length.
     """
 
-    trains = False
     # Whether the mean of the losses of a batch's equal parts is the loss of the batch, so that ranks can share it.
     loss_is_a_mean_over_images = False
 
@@ -67,6 +65,10 @@ class Method:
         self.lap: Callable[[str], None] = ignore  # told the name of each part of a step when it ends (`bench perf`)
 
     # Training -------------------------------------------------------------------------------------------------------
+
+    def batch_recipe(self) -> BatchRecipe:
+        """The views that `losses` wants to see."""
+        return multi_crop(self.config.views)
 
     def modules(self) -> nn.ModuleDict:
         """Everything with a state: goes into the checkpoint and, less what `final_state` leaves out, the weights."""
@@ -107,32 +109,41 @@ class Method:
         """The network whose features of `evaluation_view` Eq. 6 scores; None where the method has another way."""
         return None
 
-    def embed(self, images: Tensor) -> Tensor:
-        """Features (B, D) in float32 of images (B, 3, H, W) uint8 on the method's device."""
+    def embed(self, images: Tensor) -> Outputs:
+        """What scoring needs of images (B, 3, H, W) uint8 on the method's device, in float32.
+
+        It may look at as many transformed copies of an image as it likes (`views.transforms.four_rotations`,
+        `views.render.fixed_views`); its outputs have a row an image.
+        """
         raise NotImplementedError
 
-    def soft_logits(self, features: Tensor) -> Tensor | None:
-        """Logits (B, K) over soft classes of features as `embed` gives them; None without a head."""
+    def soft_logits(self, outputs: Outputs) -> Tensor | None:
+        """Logits (B, K) over soft classes from what `embed` gave; None without a head."""
         return None
 
     def occupancy(self, logits: Tensor) -> dict[str, float] | None:
         """Occupied soft classes from the ID test set's logits (N, K); None without a head."""
         return None
 
-    def stored(self, features: Tensor) -> Tensor:
-        """Features in the form that is kept on disk and scored: unit length, float16 (float32 would double the disk
-        for changes of 1e-4 in a cosine)."""
-        return nn.functional.normalize(features.float(), dim=1).half().cpu()
+    def stored(self, outputs: Outputs) -> Outputs:
+        """Outputs in the form that is kept on disk and scored: features of unit length, all in float16 (float32 would
+        double the disk for changes of 1e-4 in a cosine)."""
+        kept = outputs | {"features": nn.functional.normalize(outputs["features"].float(), dim=1)}
+        return {name: rows.half().cpu() for name, rows in kept.items()}
 
-    def fit(self, bank: Tensor) -> None:
-        """Learn what scoring needs from the ID training set's stored features (M, D)."""
-        self.bank_ = bank.to(self.device).float()
+    def fit(self, train: Outputs) -> None:
+        """Learn what scoring needs from the ID training set's stored outputs, features (M, D)."""
+        self.bank_ = train["features"].to(self.device).float()
 
-    def score(self, features: Tensor, self_index: Tensor | None = None) -> Tensor:
-        """Scores (N,) of stored features (N, D); `self_index` is each row's own place in the bank, to be left out."""
+    def score(self, outputs: Outputs, self_index: Tensor | None = None) -> Tensor:
+        """Scores (N,) of stored outputs; `self_index` is each row's own place among those fitted, to be left out."""
         assert self.bank_ is not None, "fit first"
-        return ood_scores(features.to(self.device).float(), self.bank_, self.config.eval.temperature, self_index).cpu()
+        features = outputs["features"].to(self.device).float()
+        return ood_scores(features, self.bank_, self.config.eval.temperature, self_index).cpu()
 
-    def extra_measures(self, id_features: Tensor, ood_features: dict[str, Tensor]) -> dict[str, object]:
-        """What this method alone measures, for the record."""
+    def extra_measures(self, test: Outputs, labels: Tensor, ood: dict[str, Outputs]) -> dict[str, Any]:
+        """What this method alone measures, for the record.
+
+        test, labels: stored outputs of the ID test images and their classes (N,), -1 where unknown; ood: by set.
+        """
         return {}

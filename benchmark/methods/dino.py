@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from benchmark.detection.occupancy import occupancy
 from benchmark.methods import schedules
-from benchmark.methods.base import Batch, Method, Moment, ignore
+from benchmark.methods.base import Batch, Method, Moment, Outputs, Views, ignore
 from benchmark.models.backbones import build_backbone, normalises_over_images
 from benchmark.models.heads import HEADS
 from benchmark.plan.config import RunConfig
 from benchmark.plan.methods import DinoConfig
-from benchmark.views import evaluation_view
+from benchmark.views.render import evaluation_view
 
 # How many pixel values go through the student together, beyond those of one kind of image in one size. Small passes in
 # one spare a GPU launches; large ones are bound by arithmetic anyway, and their activations fill its memory. This is
@@ -64,7 +64,6 @@ def negative_loss(student_logits: Tensor, student_temperature: float) -> Tensor:
 class Dino(Method):
     """The paper's method: student, teacher (the student's moving average, and what is evaluated) and centre."""
 
-    trains = True
     loss_is_a_mean_over_images = True
 
     def __init__(self, config: RunConfig, device: torch.device) -> None:
@@ -96,10 +95,10 @@ class Dino(Method):
         """ "loss" = L_pos + lambda L_neg; "positive"; "negative" and KL(U || p_s) where there are negatives."""
         positives, kinds = batch.positives, batch.negatives if self.config.negatives.weight else ()
         with torch.no_grad():
-            teacher_logits = _logits(self.teacher, positives.globals).float()
+            teacher_logits = _logits(self.teacher, positives["globals"]).float()
             if self.settings.teacher_sees_negatives:
                 for views in batch.negatives:
-                    _logits(self.teacher, views.globals)
+                    _logits(self.teacher, views["globals"])
             teacher = torch.softmax((teacher_logits - self.centre) / self.teacher_temperature(moment), dim=-1)
             teacher = teacher.unflatten(0, (2, -1))  # two global views an image
         self._last_teacher_rows = teacher_logits
@@ -108,17 +107,17 @@ class Dino(Method):
         terms: dict[str, list[Tensor]] = defaultdict(list)
         for size in ("globals", "locals"):
             first = 0 if size == "globals" else len(teacher)
-            for group in _passes([getattr(views, size) for views in (positives, *kinds)], self._pass_values):
+            for group in _passes([views[size] for views in (positives, *kinds)], self._pass_values):
                 answers = _logits(self.student, torch.cat(list(group.values()))).split([len(x) for x in group.values()])
                 parts = []
                 for number, logits in zip(group, answers, strict=True):
                     if number == 0:
                         logits = logits.unflatten(0, (-1, count))
-                        share = positive_loss(logits, teacher, tau, first, positives.rows() // count)
+                        share = positive_loss(logits, teacher, tau, first, _rows(positives) // count)
                         parts.append(share)
                     else:
                         # The mean over all views of a kind; Combined: both kinds, half weight each.
-                        share = negative_loss(logits, tau) * (len(logits) / kinds[number - 1].rows() / len(kinds))
+                        share = negative_loss(logits, tau) * (len(logits) / _rows(kinds[number - 1]) / len(kinds))
                         parts.append(self.config.negatives.weight * share)
                     terms["positive" if number == 0 else "negative"].append(share)
                 terms["loss"].append(torch.stack(parts).sum())
@@ -131,7 +130,7 @@ class Dino(Method):
 
     def teacher_temperature(self, moment: Moment) -> float:
         """tau_t, linear from epoch to epoch."""
-        start, end = self.config.teacher_temperature_start, self.settings.teacher_temperature_end
+        start, end = self.settings.start_temperature(self.config.in_dist), self.settings.teacher_temperature_end
         return schedules.linear_by_epoch(moment.epoch, moment.epochs, start, end)
 
     def before_update(self, moment: Moment) -> None:
@@ -169,13 +168,12 @@ class Dino(Method):
         backbone: nn.Module = self.teacher["backbone"]
         return backbone
 
-    def embed(self, images: Tensor) -> Tensor:
+    def embed(self, images: Tensor) -> Outputs:
         self.teacher.eval()
-        features: Tensor = self.teacher["backbone"](evaluation_view(images, self.config.views.global_size))
-        return features.float()
+        return {"features": self.teacher["backbone"](evaluation_view(images, self.config.views.global_size)).float()}
 
-    def soft_logits(self, features: Tensor) -> Tensor:
-        logits: Tensor = self.teacher["head"](features)
+    def soft_logits(self, outputs: Outputs) -> Tensor:
+        logits: Tensor = self.teacher["head"](outputs["features"])
         return logits
 
     def occupancy(self, logits: Tensor) -> dict[str, float]:
@@ -185,6 +183,11 @@ class Dino(Method):
 def _logits(network: nn.ModuleDict, images: Tensor) -> Tensor:
     logits: Tensor = network["head"](network["backbone"](images))
     return logits
+
+
+def _rows(views: Views) -> int:
+    """How many views these are in all."""
+    return sum(len(block) for block in views.values())
 
 
 def _passes(images: list[Tensor], most: float) -> Iterator[dict[int, Tensor]]:

@@ -5,15 +5,17 @@ An OOD set that these already separate proves nothing about a trained model.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from benchmark.detection.statistics import StatisticsDetector, image_statistics, single_statistic_auroc
-from benchmark.methods.base import Method
+from benchmark.methods.base import Method, Outputs
 from benchmark.models.backbones import build_backbone
 from benchmark.plan.config import RunConfig
-from benchmark.views import evaluation_view
+from benchmark.views.render import evaluation_view
 
 
 class Untrained(Method):
@@ -27,31 +29,30 @@ class Untrained(Method):
     def scoring_backbone(self) -> nn.Module:
         return self.backbone
 
-    def embed(self, images: Tensor) -> Tensor:
-        features: Tensor = self.backbone(evaluation_view(images, self.config.views.global_size))
-        return features.float()
+    def embed(self, images: Tensor) -> Outputs:
+        return {"features": self.backbone(evaluation_view(images, self.config.views.global_size)).float()}
 
 
 class ImageStatistics(Method):
     """Sharpness, brightness, contrast and colourfulness, scored by their distance from the ID training set's."""
 
-    def embed(self, images: Tensor) -> Tensor:
-        return torch.from_numpy(image_statistics(images.permute(0, 2, 3, 1).cpu().numpy()))
+    def embed(self, images: Tensor) -> Outputs:
+        return {"features": torch.from_numpy(image_statistics(images.permute(0, 2, 3, 1).cpu().numpy()))}
 
-    def stored(self, features: Tensor) -> Tensor:
-        return features.cpu()  # four float64 numbers an image: their scale is their meaning
+    def stored(self, outputs: Outputs) -> Outputs:
+        return {"features": outputs["features"].cpu()}  # four float64 numbers an image: their scale is their meaning
 
-    def fit(self, bank: Tensor) -> None:
-        self.detector_ = StatisticsDetector().fit(bank.numpy())
+    def fit(self, train: Outputs) -> None:
+        self.detector_ = StatisticsDetector().fit(train["features"].numpy())
 
-    def score(self, features: Tensor, self_index: Tensor | None = None) -> Tensor:
+    def score(self, outputs: Outputs, self_index: Tensor | None = None) -> Tensor:
         # One image in thousands moves a mean of four numbers by nothing that shows: no leave-self-out.
-        return torch.from_numpy(np.asarray(self.detector_.score(features.numpy())))
+        return torch.from_numpy(np.asarray(self.detector_.score(outputs["features"].numpy())))
 
-    def extra_measures(self, id_features: Tensor, ood_features: dict[str, Tensor]) -> dict[str, object]:
+    def extra_measures(self, test: Outputs, labels: Tensor, ood: dict[str, Outputs]) -> dict[str, Any]:
+        inside = test["features"].numpy()
         return {
             "single_statistic_auroc": {
-                name: single_statistic_auroc(id_features.numpy(), features.numpy())
-                for name, features in ood_features.items()
+                name: single_statistic_auroc(inside, outputs["features"].numpy()) for name, outputs in ood.items()
             }
         }

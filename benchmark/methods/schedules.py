@@ -17,6 +17,13 @@ def warmup_cosine(step: int, steps: int, warmup_steps: int, peak: float, end: fl
     return cosine(step - warmup_steps, steps - warmup_steps, peak, end)
 
 
+def warmup_linear(step: int, steps: int, warmup_steps: int, peak: float, end: float) -> float:
+    """As `warmup_cosine`, but from `peak` on a straight line towards `end`, which step `steps` would reach."""
+    if step < warmup_steps:
+        return warmup_cosine(step, steps, warmup_steps, peak, end)
+    return peak + (end - peak) * (step - warmup_steps) / (steps - warmup_steps)
+
+
 def linear_by_epoch(epoch: int, epochs: int, start: float, end: float) -> float:
     """`start` in epoch 0, `end` in the last epoch, on a straight line between (the teacher's temperature)."""
     return start + (end - start) * (epoch / (epochs - 1) if epochs > 1 else 0.0)

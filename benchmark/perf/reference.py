@@ -25,11 +25,10 @@ from torchvision import transforms
 from benchmark.methods import schedules
 from benchmark.methods.base import Moment
 from benchmark.methods.dino import Dino
-from benchmark.negatives import patch_grid, perm_count, variant
+from benchmark.negatives import patch_grid, perm_count
 from benchmark.plan.config import RunConfig
-from benchmark.training.batches import view_recipes
 from benchmark.training.optimiser import make_optimiser, schedule
-from benchmark.views import IMAGENET_MEAN, IMAGENET_STD, ViewRecipe
+from benchmark.views.recipes import IMAGENET, ViewRecipe, view_recipes
 
 PlainBatch = tuple[list[Tensor], list[list[Tensor]]]  # the positive images' views, and those of each kind of negative
 
@@ -57,7 +56,7 @@ def pipeline(recipe: ViewRecipe) -> Callable[[Image.Image], Tensor]:
             transforms.RandomApply([PillowBlur(recipe)], recipe.blur_p),
             transforms.RandomApply([ImageOps.solarize], recipe.solarize_p),
             transforms.ToTensor(),
-            transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+            transforms.Normalize(IMAGENET.mean, IMAGENET.std),
         ]
     )
 
@@ -84,7 +83,7 @@ class PlainViews(Dataset[PlainBatch]):
     def __init__(self, config: RunConfig, images: np.ndarray) -> None:
         sizes = config.views
         self.images, self.local_views = images, sizes.local_views
-        self.kinds = variant(config.variant).negatives if config.negatives.weight else ()
+        self.kinds = config.kinds()
         self.first, self.second, self.local = (pipeline(recipe) for recipe in view_recipes(sizes))
 
     def __len__(self) -> int:
@@ -109,7 +108,7 @@ class PlainStep:
         twin: Dino = copy.deepcopy(method)
         self.method, self.config, self.settings = twin, twin.config, twin.settings
         self.student, self.teacher, self.centre = twin.student, twin.teacher, twin.centre
-        groups = [{"params": group["params"]} for group in make_optimiser(twin).param_groups]
+        groups = [{"params": group["params"]} for group in make_optimiser(twin, twin.config.train).param_groups]
         self.optimiser = torch.optim.AdamW(groups, lr=0.0, weight_decay=0.0)
 
     def __call__(self, batch: PlainBatch, moment: Moment, steps_per_epoch: int) -> float:
@@ -142,9 +141,10 @@ class PlainStep:
             raise RuntimeError(f"the loss is {value}")
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        limit = math.inf if train.clip is None else train.clip
         for parameter in self.student.parameters():
             if parameter.grad is not None:
-                factor = train.clip / (parameter.grad.norm(2) + 1e-6)
+                factor = limit / (parameter.grad.norm(2) + 1e-6)
                 if factor < 1:  # asks the device
                     parameter.grad.mul_(factor)
         self.method.before_update(moment)

@@ -20,16 +20,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmark import methods
 from benchmark.errors import BenchError
 from benchmark.methods.base import Batch, Method, Moment, Views
-from benchmark.methods.dino import Dino
-from benchmark.negatives import variant
 from benchmark.perf.measure import Laps, Spread, alternate, ceiling, ratio_text
 from benchmark.plan.config import RunConfig
-from benchmark.plan.methods import DinoConfig
 from benchmark.running.processes import ALONE
 from benchmark.seeds import derive_seed
 from benchmark.training.batches import Batches, DeviceImages
 from benchmark.training.optimiser import make_optimiser, schedule
 from benchmark.training.step import find_gradients, optimise
+from benchmark.views.recipes import Block
 
 IMAGES = 4096  # random images in memory: what they show changes no time
 Tell = Callable[[str], None]
@@ -41,24 +39,24 @@ def noise_images(config: RunConfig) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
 
 
-def build(config: RunConfig, device: torch.device) -> Dino:
+def build(config: RunConfig, device: torch.device) -> Method:
     """The method of a run, as initialised. Raises BenchError where it trains nothing."""
-    if not isinstance(config.method, DinoConfig):
+    if not config.method.trains:
         raise BenchError(f"method.name: {config.method.name} trains nothing, so it has no step to time")
     torch.manual_seed(derive_seed(config.seed, "initialise"))
-    method = methods.build(config, device)
-    assert isinstance(method, Dino)
-    return method
+    return methods.build(config, device)
 
 
 class OurSteps:
     """The training loop's own step, again and again."""
 
-    def __init__(self, method: Dino, images: np.ndarray) -> None:
+    def __init__(self, method: Method, images: np.ndarray) -> None:
         self.method, self.config = method, method.config
         resident = DeviceImages(images, method.device)
-        self.batches = Batches(self.config, resident, dict.fromkeys(self.config.data.sources, resident))
-        self.optimiser = make_optimiser(method)
+        self.batches = Batches(
+            self.config, resident, dict.fromkeys(self.config.data.sources, resident), recipe=method.batch_recipe()
+        )
+        self.optimiser = make_optimiser(method, self.config.train)
         # The middle of a training: no frozen layer, no warm-up.
         epochs, inside = self.config.train.epochs, self.batches.steps_per_epoch
         self.moment = Moment(epochs // 2, epochs, epochs // 2 * inside, epochs * inside)
@@ -101,9 +99,13 @@ def perf_step(
     runners: dict[str, Any] = {"ours": ours}
     counts = {"ours": (warmup, steps)}
     if against_reference:
+        from benchmark.methods.dino import Dino
         from benchmark.perf.reference import PlainRecipe
 
-        runners["reference"] = PlainRecipe(build(config, device), images, ours.moment, workers)
+        plain = build(config, device)
+        if not isinstance(plain, Dino):
+            raise BenchError(f"--against reference: is the plain recipe of dino, given method {config.method.name}")
+        runners["reference"] = PlainRecipe(plain, images, ours.moment, workers)
         # Each worker is given a batch at the start of a turn, and they are done at about the same time: timing begins
         # when these are used up, and ends after as many batches of each.
         each = max(1, workers)
@@ -177,27 +179,24 @@ def rows(result: dict[str, Any]) -> list[tuple[str, str]]:
 # ---- Counting without computing ----------------------------------------------------------------------------------
 
 
-def _pretended(config: RunConfig) -> tuple[FakeTensorMode, Dino]:
+def _pretended(config: RunConfig) -> tuple[FakeTensorMode, Method]:
     """A method whose tensors have shapes and no values, so that a step of any size takes no memory."""
     mode, real = FakeTensorMode(), build(config, torch.device("cpu"))
     with FakeCopyMode(mode):
-        method: Dino = copy.deepcopy(real)
+        method: Method = copy.deepcopy(real)
     method.modules().train()
     return mode, method
 
 
 def _pretended_step(config: RunConfig, method: Method, batch: int) -> None:
     """Forward and backward of a step; to be called within the method's FakeTensorMode."""
-    sizes = config.views
+    recipe = method.batch_recipe()
 
-    def views(globals_: int) -> Views:
-        return Views(
-            torch.empty(globals_ * batch, 3, sizes.global_size, sizes.global_size),
-            torch.empty(sizes.local_views * batch, 3, sizes.local_size, sizes.local_size),
-        )
+    def views(blocks: dict[str, Block]) -> Views:
+        return {name: torch.empty(b.views * batch, 3, b.size, b.size) for name, b in blocks.items()}
 
-    kinds = variant(config.variant).negatives if config.negatives.weight else ()
-    data = Batch(views(2), tuple(views(1) for _ in kinds))
+    kinds = tuple(views(recipe.negatives) for _ in config.kinds())
+    data = Batch(views(recipe.positives), kinds, torch.zeros(batch, dtype=torch.long))
     epochs = config.train.epochs
     find_gradients(method, data, config.train, Moment(epochs // 2, epochs, epochs // 2, epochs))
 
@@ -246,13 +245,14 @@ class LiveBytes(TorchDispatchMode):
 def step_memory(config: RunConfig) -> dict[str, int]:
     """Bytes that a step needs in eager mode at the config's batch size and precision, counted tensor by tensor.
 
-    weights: student and teacher; optimiser: its two moments; step: the most that a forward and backward pass holds
-    beside those (views, activations, gradients). A device's allocator and libraries add to the sum.
+    weights: of all networks (student and teacher); optimiser: its moments; step: the most that a forward and backward
+    pass holds beside those (views, activations, gradients). A device's allocator and libraries add to the sum.
     """
     mode, method = _pretended(config)
     with mode, LiveBytes() as bytes_:
         _pretended_step(config, method, config.train.batch)
-    student = sum(p.numel() * p.element_size() for p in method.trainable())
-    teacher = sum(p.numel() * p.element_size() for p in method.teacher.parameters())
-    parts = {"weights": student + teacher, "optimiser": 2 * student, "step": bytes_.peak}
+    trained = sum(p.numel() * p.element_size() for p in method.trainable())
+    weights = sum(p.numel() * p.element_size() for p in method.modules().parameters())
+    moments = 2 if config.train.optimiser == "adamw" else 1
+    parts = {"weights": weights, "optimiser": moments * trained, "step": bytes_.peak}
     return {**parts, "all": sum(parts.values())}

@@ -12,8 +12,8 @@ from benchmark.perf.reference import pipeline
 from benchmark.perf.step import Tell, noise_images
 from benchmark.plan.config import RunConfig
 from benchmark.seeds import generator
-from benchmark.training.batches import view_recipes
-from benchmark.views import draw, render
+from benchmark.views.recipes import draw, view_recipes
+from benchmark.views.render import render
 
 CPU = torch.device("cpu")
 

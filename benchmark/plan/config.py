@@ -11,10 +11,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from benchmark.errors import BenchError
-from benchmark.negatives import IN_DIST, patch_grid, perm_count, variant
+from benchmark.negatives import IN_DIST, Negative, patch_grid, perm_count, variant
 from benchmark.plan.identity import canonical, digest, sha256
 from benchmark.plan.methods import (
-    REFERENCES,
     DinoConfig,
     MethodConfig,
     NonNegative,
@@ -72,11 +71,17 @@ class TrainConfig(Strict):
     epochs: PositiveInt = 500
     batch: PositiveInt = 128
     lr: Positive = 0.004  # for a batch of 256: the peak is lr x batch / 256
+    lr_scaling: Literal["batch", "none"] = "batch"  # none: the peak is lr
     min_lr: NonNegative = 1e-6
     warmup_epochs: NonNegative = 30.0
     weight_decay: Range = [0.04, 0.4]
-    clip: Positive = 3.0  # gradient norm per parameter tensor
+    clip: Positive | None = 3.0  # gradient norm per parameter tensor; null: as they are
     precision: Literal["fp32", "bf16"] = "fp32"
+    optimiser: Literal["adamw", "sgd"] = "adamw"
+    momentum: Probability = 0.9  # of SGD; so is `nesterov`
+    nesterov: bool = True
+    schedule: Literal["cosine", "linear"] = "cosine"  # of the learning rate, after its warm-up
+    decay_on: Literal["matrices", "all"] = "matrices"  # weight decay: not on biases and norms, or on all parameters
 
 
 class EvalConfig(Strict):
@@ -103,7 +108,12 @@ PROTOCOLS: dict[str, dict[str, dict[str, Any]]] = {
 
 # Fields added after the first release: {"section.field": value that means "as before"}. While a run has that value the
 # field stays out of its identity, so that old results keep their names.
-LEGACY_DEFAULTS: dict[str, Any] = {}
+LEGACY_DEFAULTS: dict[str, Any] = {
+    "train.lr_scaling": "batch",
+    "train.optimiser": "adamw",
+    "train.schedule": "cosine",
+    "train.decay_on": "matrices",
+}
 
 
 class RunConfig(Strict):
@@ -138,10 +148,21 @@ class RunConfig(Strict):
 
     @model_validator(mode="after")
     def _check(self) -> RunConfig:
-        if self.method.name in REFERENCES:
-            if self.variant != "none":
-                raise ValueError(f"variant: the reference {self.method.name!r} trains nothing; leave the variant out")
-            return self
+        if self.method.negatives:
+            self._check_negatives()
+        elif self.variant != "none":
+            raise ValueError(f"variant: {self.method.name!r} has no negatives; leave the variant out")
+        if self.method.multi_crop and any(
+            small > large for small, large in (self.views.local_scale, self.views.global_scale)
+        ):
+            raise ValueError("views: a scale is [smallest, largest] share of the area")
+        if self.method.trains and self.train.warmup_epochs >= self.train.epochs:
+            raise ValueError(
+                f"train.warmup_epochs: {self.train.warmup_epochs:g} leaves nothing of train.epochs {self.train.epochs}"
+            )
+        return self
+
+    def _check_negatives(self) -> None:
         try:
             for negative in variant(self.variant).negatives:
                 count = perm_count(negative.transform)
@@ -153,29 +174,25 @@ class RunConfig(Strict):
                     raise BenchError(f"variant {self.variant!r} needs data.sources.{negative.source}, which is not set")
         except BenchError as error:
             raise ValueError(f"variant: {error}") from error
-        if any(small > large for small, large in (self.views.local_scale, self.views.global_scale)):
-            raise ValueError("views: a scale is [smallest, largest] share of the area")
-        if self.train.warmup_epochs >= self.train.epochs:
-            raise ValueError(
-                f"train.warmup_epochs: {self.train.warmup_epochs:g} leaves nothing of train.epochs {self.train.epochs}"
-            )
-        return self
 
     @property
     def label(self) -> str:
-        """What tells this run from its neighbours in a table: the variant, or the reference's name."""
-        return (
-            self.variant
-            if self.method.name == "dino"
-            else (self.method.name if self.method.name in REFERENCES else f"{self.method.name}-{self.variant}")
-        )
+        """What tells this run from its neighbours in a table: DINO's variant, or the method's name."""
+        if self.method.name == "dino":
+            return self.variant
+        return f"{self.method.name}-{self.variant}" if self.method.negatives else self.method.name
 
-    @property
-    def teacher_temperature_start(self) -> float:
-        """The resolved start of tau_t."""
-        assert isinstance(self.method, DinoConfig)
-        given = self.method.teacher_temperature_start
-        return (0.050 if self.in_dist == "cifar100" else 0.055) if given == "paper" else given
+    def kinds(self) -> tuple[Negative, ...]:
+        """The kinds of negative that training sees; none where they have no weight."""
+        return variant(self.variant).negatives if self.method.negatives and self.negatives.weight else ()
+
+    def input_sizes(self) -> tuple[int, ...]:
+        """Sides in pixels of the images that the backbone sees, the largest first; empty where there is no backbone."""
+        if self.method.name == "image-statistics":
+            return ()
+        if self.method.name == "untrained":
+            return (self.views.global_size,)
+        return (self.views.global_size, self.views.local_size) if self.method.multi_crop else (self.data.image_size,)
 
     def training_sets(self) -> list[tuple[str, str]]:
         """(set, split) of everything that training and the in-distribution measures read."""
@@ -205,7 +222,7 @@ class RunConfig(Strict):
 
     def auxiliary_sources(self) -> list[str]:
         """The sources ("imagenet", "dti") that the variant's negatives come from, less the training images."""
-        if self.method.name in REFERENCES:
+        if not self.method.negatives:
             return []
         return [negative.source for negative in variant(self.variant).negatives if negative.source != IN_DIST]
 
@@ -218,21 +235,15 @@ class RunConfig(Strict):
         for key in ("protocol",):  # it only fills in other fields
             del full[key]
         del full["eval"]["ood"]
-        if self.method.name == "image-statistics":
-            keep = {"in_dist", "seed", "method"}
-            full = {k: v for k, v in full.items() if k in keep} | {
-                "data": {k: full["data"][k] for k in ("image_size", "train_limit", "test_limit")},
-                "eval": {"knn": full["eval"]["knn"], "knn_temperature": full["eval"]["knn_temperature"]},
-            }
-            return _without_legacy(full)
-        if self.method.name == "untrained":
-            full = {k: v for k, v in full.items() if k in {"in_dist", "seed", "method", "model", "eval", "data"}}
-            full["views"] = {"global_size": self.views.global_size}
-            full["data"] = {k: full["data"][k] for k in ("image_size", "train_limit", "test_limit")}
-            del full["model"]["drop_path"]
-            return _without_legacy(full)
-        chosen = variant(self.variant)
-        sources = self.auxiliary_sources()
+        if self.train.optimiser == "adamw":
+            del full["train"]["momentum"], full["train"]["nesterov"]
+        if self.method.negatives:
+            self._identify_negatives(full)
+        full = self.method.identity(full, self.in_dist)
+        return _without_legacy(full)
+
+    def _identify_negatives(self, full: dict[str, Any]) -> None:
+        chosen, sources = variant(self.variant), self.auxiliary_sources()
         full["variant"] = [[negative.source, negative.transform] for negative in chosen.negatives]
         full["data"]["sources"] = {source: self.data.sources[source] for source in sources}
         if not sources:
@@ -246,14 +257,6 @@ class RunConfig(Strict):
                 del full["negatives"]["draw"]
             if "rot360" not in transforms:
                 del full["negatives"]["rot360"]
-        if isinstance(self.method, DinoConfig):
-            full["method"]["teacher_temperature_start"] = self.teacher_temperature_start
-            del full["method"]["teacher_sees_negatives"]  # a waste of time that changes no number
-            if self.method.centre == "all-rows":
-                del full["method"]["centre_shards"]
-            if self.method.head == "text":
-                del full["method"]["head_bottleneck"]
-        return _without_legacy(full)
 
     def recipe_id(self) -> str:
         """Hash of `identity()`: the same settings give the same recipe, on any machine, with or without data."""

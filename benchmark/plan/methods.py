@@ -1,8 +1,13 @@
-"""What each method can be told: one settings class a method."""
+"""What each method can be told: one settings class a method, and the table of all methods.
+
+Nothing here imports the methods themselves: settings are read where no network is ever built.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import functools
+import operator
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -15,8 +20,31 @@ NonNegative = Annotated[float, Field(ge=0)]
 Range = Annotated[list[NonNegative], Field(min_length=2, max_length=2)]
 
 
-class DinoConfig(Strict):
+class MethodSettings(Strict):
+    """What a run's plan must know of its method; each subclass is one method's settings, told apart by `name`."""
+
+    trains: ClassVar[bool] = True
+    negatives: ClassVar[bool] = False  # trains with the negatives of the run's variant
+    multi_crop: ClassVar[bool] = False  # sees the views of the run's `views`; else a recipe of its own
+    labels: ClassVar[bool] = False  # needs the class labels of the training images
+
+    name: str
+
+    def identity(self, full: dict[str, Any], in_dist: str) -> dict[str, Any]:
+        """Of all settings of a run, `full`, those that change this method's numbers."""
+        if not self.multi_crop:
+            del full["views"]
+        if not self.negatives:
+            del full["variant"], full["negatives"]
+            full["data"] = {key: full["data"][key] for key in ("image_size", "train_limit", "test_limit")}
+        return full
+
+
+class DinoConfig(MethodSettings):
     """DINO with negatives: head, temperatures, teacher and centre (METHOD: Model, Loss)."""
+
+    negatives: ClassVar[bool] = True
+    multi_crop: ClassVar[bool] = True
 
     name: Literal["dino"] = "dino"
     classes: Annotated[int, Field(ge=2)] = 4096  # K soft classes
@@ -37,18 +65,58 @@ class DinoConfig(Strict):
     teacher_sees_negatives: bool = False  # the authors' code forwards them and uses nothing of it
     frozen_last_layer_epochs: Annotated[int, Field(ge=0)] = 1
 
+    def start_temperature(self, in_dist: str) -> float:
+        """The resolved start of tau_t."""
+        given = self.teacher_temperature_start
+        return (0.050 if in_dist == "cifar100" else 0.055) if given == "paper" else given
 
-class UntrainedConfig(Strict):
-    """Reference row: the backbone as initialised, scored like any other."""
+    def identity(self, full: dict[str, Any], in_dist: str) -> dict[str, Any]:
+        method = super().identity(full, in_dist)["method"]
+        method["teacher_temperature_start"] = self.start_temperature(in_dist)
+        del method["teacher_sees_negatives"]  # a waste of time that changes no number
+        if self.centre == "all-rows":
+            del method["centre_shards"]
+        if self.head == "text":
+            del method["head_bottleneck"]
+        return full
+
+
+class UntrainedConfig(MethodSettings):
+    """Reference row: the backbone as initialised, scored like any other, at the size of the global views."""
+
+    trains: ClassVar[bool] = False
 
     name: Literal["untrained"]
 
+    def identity(self, full: dict[str, Any], in_dist: str) -> dict[str, Any]:
+        size = full["views"]["global_size"]
+        full = super().identity(full, in_dist)
+        del full["train"], full["model"]["drop_path"]
+        return full | {"views": {"global_size": size}}
 
-class StatisticsConfig(Strict):
+
+class StatisticsConfig(MethodSettings):
     """Reference row: sharpness, brightness, contrast and colourfulness alone, no network."""
+
+    trains: ClassVar[bool] = False
 
     name: Literal["image-statistics"]
 
+    def identity(self, full: dict[str, Any], in_dist: str) -> dict[str, Any]:
+        full = super().identity(full, in_dist)
+        del full["train"], full["model"]
+        return full | {"eval": {key: full["eval"][key] for key in ("knn", "knn_temperature")}}
 
-MethodConfig = Annotated[DinoConfig | UntrainedConfig | StatisticsConfig, Field(discriminator="name")]
+
+# The methods: a settings class, and the class in benchmark/methods/ that does what it says.
+METHODS: dict[type[MethodSettings], str] = {
+    DinoConfig: "dino:Dino",
+    UntrainedConfig: "references:Untrained",
+    StatisticsConfig: "references:ImageStatistics",
+}
 REFERENCES = ("untrained", "image-statistics")
+
+if TYPE_CHECKING:
+    MethodConfig = MethodSettings
+else:
+    MethodConfig = Annotated[functools.reduce(operator.or_, METHODS), Field(discriminator="name")]

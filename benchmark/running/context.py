@@ -1,19 +1,25 @@
-"""What all steps of one run need."""
+"""What all steps of one run need, and the right to work on it."""
 
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
-from benchmark.data.images import ImageSet
 from benchmark.plan.config import RunConfig
+from benchmark.provenance import source_commit
 from benchmark.running.device import Runtime
+from benchmark.running.images import RunImages
 from benchmark.running.processes import Ranks
-from benchmark.running.signals import StopFlag
-from benchmark.running.status import Reporter
-from benchmark.store.folders import RunFolder
-from benchmark.store.leases import Lease
+from benchmark.running.signals import StopFlag, stop_signals
+from benchmark.running.status import Clock, Reporter
+from benchmark.store.folders import RunFolder, run_folder
+from benchmark.store.leases import Lease, RunIsHeld, node_name
 
 
 @dataclass(frozen=True)
@@ -23,11 +29,12 @@ class Context:
     config: RunConfig
     run_id: str
     folder: RunFolder
-    sets: dict[str, ImageSet]
+    images: RunImages
     device: torch.device
     runtime: Runtime
     reporter: Reporter
     stop: StopFlag
+    clock: Clock
     lease: Lease | None  # rank 0's
 
     @property
@@ -40,3 +47,71 @@ class Context:
     def check_lease(self) -> None:
         if self.lease is not None:
             self.lease.check()
+
+
+@contextmanager
+def take_on(
+    config: RunConfig, results: Path, images: RunImages, device: torch.device, runtime: Runtime
+) -> Iterator[Context | RunFolder]:
+    """The run for this process and the ranks it works with, until the block ends; its folder alone where it is done.
+
+    Raises RunIsHeld when another process is on the run. Whatever the block raises is left in the run's status.json.
+    """
+    ranks, prints = runtime.ranks, images.fingerprints
+    prints = {f"{name}/{split}": prints[f"{name}/{split}"] for name, split in config.training_sets()}
+    run_id, folder = config.run_id(prints), run_folder(results, config, prints)
+    with ranks.together(device), ExitStack() as held:
+        lease = _take_lease(folder, held, ranks)
+        if ranks.from_main(lambda: _is_done(folder, config, images.fingerprints)):
+            yield folder
+            return
+        if ranks.is_main:
+            folder.write_config(config)
+            _note_attempt(folder)
+        with Reporter(folder, config, silent=not ranks.is_main) as reporter, stop_signals() as stop:
+            yield Context(config, run_id, folder, images, device, runtime, reporter, stop, Clock(), lease)
+
+
+def _take_lease(folder: RunFolder, held: ExitStack, ranks: Ranks) -> Lease | None:
+    """Rank 0's lease on the run; what keeps it from having one, all ranks raise."""
+    lease: Lease | None = None
+
+    def take() -> str:
+        nonlocal lease
+        try:
+            lease = held.enter_context(folder.hold())
+        except RunIsHeld as error:
+            return str(error)
+        return ""
+
+    elsewhere = ranks.from_main(take)
+    if elsewhere:
+        raise RunIsHeld(elsewhere)
+    return lease
+
+
+def _is_done(folder: RunFolder, config: RunConfig, fingerprints: dict[str, str]) -> bool:
+    done = folder.read_record()
+    return (
+        done is not None
+        and set(config.ood_sets()) <= set(done.ood)
+        and all(fingerprints.get(key) == seen.fingerprint for key, seen in done.data.items() if key in fingerprints)
+    )
+
+
+def _note_attempt(folder: RunFolder) -> None:
+    before, commit, status = folder.read_attempts(), source_commit(), folder.read_status()
+    node = node_name()
+    print(f"{time.strftime('%H:%M:%S')} start {len(before) + 1} on {node}, code {commit[:12]}", flush=True)
+    if before and before[-1].get("commit") != commit:
+        print(f"note: this run was begun with other code: {before[-1].get('commit')}, now {commit}", flush=True)
+    folder.note_attempt(
+        {
+            "node": node,
+            "pid": os.getpid(),
+            "job": os.environ.get("SLURM_JOB_ID", ""),
+            "restart": int(os.environ.get("SLURM_RESTART_COUNT", "0")),
+            "commit": commit,
+            "step": status.step if status else 0,  # how far the attempt before said it was
+        }
+    )

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from benchmark.data.catalog import info
 from benchmark.data.images import ImageSet, load
@@ -12,9 +17,60 @@ from benchmark.plan.config import RunConfig
 from benchmark.store.records import SetInRecord
 
 
-def load_sets(config: RunConfig, data_root: Path) -> dict[str, ImageSet]:
-    """Every set the run reads, by "set/split". Raises BenchError when one is missing or of another size."""
-    wanted = [*config.training_sets(), *(tuple(ood_key(config, name).split("/")) for name in config.ood_sets())]
+@dataclass(frozen=True)
+class RunImages:
+    """Every set that a run reads, by "set/split", and which of their images it uses."""
+
+    config: RunConfig
+    sets: dict[str, ImageSet]
+
+    @property
+    def train(self) -> str:
+        """The key of the in-distribution training set."""
+        return f"{self.config.in_dist}/train"
+
+    @property
+    def test(self) -> str:
+        """The key of the in-distribution test set."""
+        return f"{self.config.in_dist}/test"
+
+    @property
+    def ood(self) -> dict[str, str]:
+        """The keys of the OOD sets by name."""
+        return {name: _ood_key(self.config, name) for name in self.config.ood_sets()}
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """sha256 of each set's images and labels."""
+        return {key: images.fingerprint for key, images in self.sets.items()}
+
+    def positions(self, key: str) -> np.ndarray:
+        """Which images of a set are used: all, or a random part that is the same for every seed."""
+        return limited(self.sets[key], self._limit(key))
+
+    def array(self, key: str) -> np.ndarray:
+        """The images used (N, H, W, 3) uint8: as they lie on disk where all are, a copy where a part is."""
+        images = self.sets[key].images
+        return images[self.positions(key)] if self._limit(key) else images
+
+    def labels(self, key: str) -> Tensor:
+        """The classes of the images used (N,), -1 where unknown."""
+        return torch.from_numpy(self.sets[key].labels[self.positions(key)])
+
+    def in_record(self) -> dict[str, SetInRecord]:
+        """What the record says of the sets."""
+        return {key: _set_in_record(images, len(self.positions(key))) for key, images in self.sets.items()}
+
+    def _limit(self, key: str) -> int | None:
+        data = self.config.data
+        if key == self.train:
+            return data.train_limit
+        return data.aux_limit if key.endswith("/aux") else data.test_limit
+
+
+def load_images(config: RunConfig, data_root: Path) -> RunImages:
+    """Every set the run reads. Raises BenchError when one is missing or of another size."""
+    wanted = [*config.training_sets(), *(tuple(_ood_key(config, name).split("/")) for name in config.ood_sets())]
     sets = {}
     for name, split in wanted:
         images = load(data_root, name, split)
@@ -24,23 +80,20 @@ def load_sets(config: RunConfig, data_root: Path) -> dict[str, ImageSet]:
                 f"data.image_size is {config.data.image_size}"
             )
         sets[f"{name}/{split}"] = images
-    bank = len(limited(sets[f"{config.in_dist}/train"], config.data.train_limit))
+    found = RunImages(config, sets)
+    bank = len(found.positions(found.train))
     if max(config.eval.knn) > bank:
         raise BenchError(f"eval.knn: {max(config.eval.knn)} neighbours of {bank} training images of {config.in_dist}")
-    return sets
+    if config.method.labels and int(found.labels(found.train).min()) < 0:
+        raise BenchError(f"method.name: {config.method.name} needs labels, and {found.train} has images without one")
+    return found
 
 
-def ood_key(config: RunConfig, name: str) -> str:
+def _ood_key(config: RunConfig, name: str) -> str:
     return f"{config.stored_name(name)}/test"
 
 
-def limit_of(config: RunConfig, key: str) -> int | None:
-    if key == f"{config.in_dist}/train":
-        return config.data.train_limit
-    return config.data.aux_limit if key.endswith("/aux") else config.data.test_limit
-
-
-def set_in_record(images: ImageSet, used: int) -> SetInRecord:
+def _set_in_record(images: ImageSet, used: int) -> SetInRecord:
     known = info(images.name.split("@")[0])
     return SetInRecord(
         count=used,

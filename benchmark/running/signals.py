@@ -21,6 +21,13 @@ class StopFlag:
     requested: bool = False
     deferred: bool = False
 
+    @contextmanager
+    def put_off(self) -> Iterator[None]:
+        """Within the block a signal only sets `requested`; what is in the block looks at it."""
+        self.deferred = True
+        yield
+        self.deferred = False  # an exception ends the run anyway
+
 
 @contextmanager
 def stop_signals() -> Iterator[StopFlag]:

@@ -13,11 +13,14 @@ from torch import Tensor
 
 from benchmark.errors import BenchError
 from benchmark.methods.base import Batch, Views
-from benchmark.negatives import IN_DIST, Negative, variant
-from benchmark.plan.config import RunConfig, ViewsConfig
+from benchmark.negatives import IN_DIST, Negative
+from benchmark.plan.config import RunConfig
+from benchmark.running.device import to_device
 from benchmark.running.processes import ALONE, Ranks
 from benchmark.seeds import generator
-from benchmark.views import ViewRecipe, choose, draw, draw_negative, recipes, render, to_device
+from benchmark.views.recipes import BatchRecipe, Block, ViewParams, ViewSpec, choose, draw, multi_crop
+from benchmark.views.render import render
+from benchmark.views.transforms import NegativeTransform, draw_negative, four_rotations
 
 RESIDENT_BYTES = 8 << 30  # larger sets stay on disk and are read image by image from the memory map
 
@@ -42,26 +45,29 @@ class DeviceImages:
         return to_device(rows.contiguous(), self.device)
 
 
-def view_recipes(sizes: ViewsConfig) -> tuple[ViewRecipe, ViewRecipe, ViewRecipe]:
-    """How a run's views are drawn: first global view, second global view, local view."""
-    (local_low, local_high), (global_low, global_high) = sizes.local_scale, sizes.global_scale
-    return recipes(sizes.global_size, sizes.local_size, (local_low, local_high), (global_low, global_high))
-
-
 class Batches:
     """The training batches of one run. `batch_size` counts the images of all ranks, `batch` gives this rank's."""
 
     def __init__(
-        self, config: RunConfig, train: DeviceImages, auxiliary: dict[str, DeviceImages], ranks: Ranks = ALONE
+        self,
+        config: RunConfig,
+        train: DeviceImages,
+        auxiliary: dict[str, DeviceImages],
+        ranks: Ranks = ALONE,
+        recipe: BatchRecipe | None = None,
+        labels: np.ndarray | None = None,
     ) -> None:
-        """auxiliary: images by source name ("imagenet", "dti").
+        """auxiliary: images by source name ("imagenet", "dti"). recipe: the method's; by default DINO's multi-crop.
 
+        labels: of the training images (N,), -1 where unknown; None where nobody asks for them.
         Raises BenchError when there are too few images, or when a batch has no equal share for each rank.
         """
         self.config = config
         self.ranks = ranks
-        self.kinds = variant(config.variant).negatives if config.negatives.weight else ()
+        self.kinds = config.kinds()
         self.images = {IN_DIST: train, **auxiliary}
+        self.labels = torch.from_numpy(np.full(train.count, -1) if labels is None else np.asarray(labels)).long()
+        self.recipe = recipe or multi_crop(config.views)
         self.batch_size = config.train.batch
         if self.batch_size % ranks.world:
             raise BenchError(
@@ -72,22 +78,22 @@ class Batches:
             raise BenchError(
                 f"train.batch: {self.batch_size} is more than the {train.count} training images of {config.in_dist}"
             )
-        self.recipes = view_recipes(config.views)
         self._orders: dict[tuple[object, ...], Tensor] = {}
 
     def batch(self, epoch: int, step: int) -> Batch:
         """This rank's views of step `step` (counted within the epoch) of epoch `epoch`."""
         rng = generator(self.config.seed, "views", epoch, step)
 
-        def take(role: str, source: str) -> Tensor:
-            return self.images[source].take(self._indices(role, source, epoch, step)[self._own(1)])
+        def chosen(role: str, source: str) -> Tensor:
+            return self._indices(role, source, epoch, step)[self._own(1)]
 
-        positives = self._positive_views(take("positive", IN_DIST), rng)
-        negatives = tuple(
-            self._negative_views(kind, take(f"negative {number}", kind.source), rng)
-            for number, kind in enumerate(self.kinds)
-        )
-        return Batch(positives, negatives)
+        index = chosen("positive", IN_DIST)
+        positives = self._views(self.recipe.positives, self.images[IN_DIST].take(index), rng)
+        negatives = []
+        for number, kind in enumerate(self.kinds):
+            images = self.images[kind.source].take(chosen(f"negative {number}", kind.source))
+            negatives.append(self._views(self.recipe.negatives, images, rng, kind))
+        return Batch(positives, tuple(negatives), to_device(self.labels[index], self.images[IN_DIST].device))
 
     def _own(self, views: int) -> Tensor:
         return self.ranks.own_rows(views, self.batch_size)
@@ -108,39 +114,40 @@ class Batches:
             self._orders[key] = torch.cat(rounds)[:needed]
         return self._orders[key][step * self.batch_size : (step + 1) * self.batch_size]
 
-    def _positive_views(self, images: Tensor, rng: torch.Generator) -> Views:
-        first, second, local = self.recipes
-        count, (height, width) = self.batch_size, images.shape[-2:]
-        big = [
-            render(images, draw(recipe, count, height, width, rng)[self._own(1)], recipe.size)
-            for recipe in (first, second)
-        ]
-        number = self.config.views.local_views
-        params = draw(local, number * count, height, width, rng)[self._own(number)]
-        small = render(images.repeat(number, 1, 1, 1), params, local.size)
-        return Views(torch.cat(big), small)
+    def _views(
+        self, blocks: dict[str, Block], images: Tensor, rng: torch.Generator, kind: Negative | None = None
+    ) -> Views:
+        """The views of this rank's images, as positives or as a kind of negative. All numbers are drawn for all ranks.
 
-    def _negative_views(self, kind: Negative, images: Tensor, rng: torch.Generator) -> Views:
-        """One global view in either recipe, and the local ones, of each image."""
-        first, second, local = self.recipes
-        settings = self.config.negatives
-        per_view = settings.draw == "per-view" and kind.transform != "none"
-        count, (height, width) = self.batch_size, images.shape[-2:]
-        if not per_view:
-            images = draw_negative(kind.transform, count, rng, settings.rot360)[self._own(1)](images)
-        one = draw(first, count, height, width, rng)
-        other = draw(second, count, height, width, rng)
-        coin = torch.rand(count, generator=rng) < 0.5
-        number = self.config.views.local_views
-        result = []
-        for repeats, params, size in (
-            (1, choose(one, other, coin), first.size),
-            (number, draw(local, number * count, height, width, rng), local.size),
-        ):
-            hooks = {}
-            if per_view:
-                # The authors' order: rotations between crop and jitter, permutations after normalisation.
-                transform = draw_negative(kind.transform, repeats * count, rng, settings.rot360)[self._own(repeats)]
-                hooks = {"after_crop" if transform.rotates else "after_normalise": transform}
-            result.append(render(images.repeat(repeats, 1, 1, 1), params[self._own(repeats)], size, **hooks))
-        return Views(*result)
+        The order of drawing is part of a run: the image's transform, what the views need, the views' transforms.
+        """
+        per_view = kind is not None and self.config.negatives.draw == "per-view" and kind.transform != "none"
+        if kind is not None and not per_view:
+            images = self._transform(kind, 1, rng)(images)
+        drawn = {name: [self._draw(spec, images, rng) for spec in block.specs] for name, block in blocks.items()}
+        result = {}
+        for name, block in blocks.items():
+            views = []
+            for spec, params in zip(block.specs, drawn[name], strict=True):
+                hooks: dict[str, NegativeTransform] = {}
+                if kind is not None and per_view:
+                    # The authors' order: rotations between crop and jitter, permutations after normalisation.
+                    transform = self._transform(kind, spec.count, rng)
+                    hooks = {"after_crop" if transform.rotates else "after_normalise": transform}
+                recipe = spec.recipes[0]
+                repeated = images if spec.count == 1 else images.repeat(spec.count, 1, 1, 1)
+                views.append(render(repeated, params, recipe.size, by=recipe.normalisation, **hooks))
+            finished = views[0] if len(views) == 1 else torch.cat(views)
+            result[name] = four_rotations(finished) if block.four_rotations else finished
+        return result
+
+    def _draw(self, spec: ViewSpec, images: Tensor, rng: torch.Generator) -> ViewParams:
+        count, (height, width) = spec.count * self.batch_size, images.shape[-2:]
+        first, *second = (draw(recipe, count, height, width, rng) for recipe in spec.recipes)
+        if second:
+            first = choose(first, second[0], torch.rand(count, generator=rng) < 0.5)
+        return first[self._own(spec.count)]
+
+    def _transform(self, kind: Negative, views: int, rng: torch.Generator) -> NegativeTransform:
+        drawn = draw_negative(kind.transform, views * self.batch_size, rng, self.config.negatives.rot360)
+        return drawn[self._own(views)]

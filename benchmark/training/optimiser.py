@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import torch
+from torch.optim import Optimizer
 
 from benchmark.methods import schedules
 from benchmark.methods.base import Method, Moment
 from benchmark.plan.config import TrainConfig
 
 
-def make_optimiser(method: Method) -> torch.optim.AdamW:
-    """AdamW with weight decay on everything but 1-D parameters (biases, norms)."""
+def make_optimiser(method: Method, config: TrainConfig) -> Optimizer:
+    """AdamW, or SGD with momentum. The first group has weight decay: with `decay_on: matrices` no biases and norms."""
     parameters = [parameter for parameter in method.trainable() if parameter.requires_grad]
-    groups = [{"params": [p for p in parameters if p.ndim > 1]}, {"params": [p for p in parameters if p.ndim <= 1]}]
+    everything = config.decay_on == "all"
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1 or everything]},
+        {"params": [p for p in parameters if p.ndim <= 1 and not everything]},
+    ]
+    if config.optimiser == "sgd":
+        nesterov = config.nesterov and config.momentum > 0
+        return torch.optim.SGD(groups, lr=0.0, momentum=config.momentum, weight_decay=0.0, nesterov=nesterov)
     return torch.optim.AdamW(groups, lr=0.0, weight_decay=0.0, fused=True)
 
 
-def schedule(optimiser: torch.optim.AdamW, config: TrainConfig, batch: int, steps_per_epoch: int, at: Moment) -> None:
+def schedule(optimiser: Optimizer, config: TrainConfig, batch: int, steps_per_epoch: int, at: Moment) -> None:
+    """Set the learning rate and the weight decay of the step `at`; `batch`: images a step of all ranks."""
     warmup = round(config.warmup_epochs * steps_per_epoch)
-    lr = schedules.warmup_cosine(at.step, at.steps, warmup, config.lr * batch / 256, config.min_lr)
+    peak = config.lr * batch / 256 if config.lr_scaling == "batch" else config.lr
+    fall = schedules.warmup_cosine if config.schedule == "cosine" else schedules.warmup_linear
+    lr = fall(at.step, at.steps, warmup, peak, config.min_lr)
     for group in optimiser.param_groups:
         group["lr"] = lr
     start, end = config.weight_decay

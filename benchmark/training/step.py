@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from benchmark.methods.base import Batch, Method, Moment
 from benchmark.plan.config import TrainConfig
@@ -12,12 +13,13 @@ from benchmark.training.optimiser import clip_each
 
 
 def optimise(
-    method: Method, optimiser: torch.optim.AdamW, batch: Batch, config: TrainConfig, ranks: Ranks, moment: Moment
+    method: Method, optimiser: Optimizer, batch: Batch, config: TrainConfig, ranks: Ranks, moment: Moment
 ) -> dict[str, Tensor]:
     """One step of training on a batch; returns its losses, on the device. Nothing here waits for a GPU."""
     losses = find_gradients(method, batch, config, moment)
     ranks.average_([*(p.grad for p in method.trainable() if p.grad is not None), *losses.values()])
-    clip_each(method.trainable(), config.clip)
+    if config.clip is not None:
+        clip_each(method.trainable(), config.clip)
     method.before_update(moment)
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)

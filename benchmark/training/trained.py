@@ -1,4 +1,4 @@
-"""A run's training: done, or loaded where it has ended before."""
+"""The training of a run: done now, or loaded where it has ended before."""
 
 from __future__ import annotations
 
@@ -8,32 +8,27 @@ from typing import Any
 import safetensors.torch
 from safetensors import safe_open
 
-from benchmark.data.subsets import limited
 from benchmark.errors import BenchError, first_line
 from benchmark.files import atomic_write
 from benchmark.methods.base import Method
 from benchmark.running.context import Context
 from benchmark.running.device import peak_memory
-from benchmark.running.images import limit_of
 from benchmark.store.folders import RunFolder
 from benchmark.training.batches import Batches, DeviceImages
-from benchmark.training.loop import train
+from benchmark.training.loop import Outside, Trainer
 
 
-def train_or_load(method: Method, run: Context) -> dict[str, Any]:
-    """Train, or load the weights of a training that has ended; returns the record's section on training."""
+def trained(method: Method, run: Context) -> dict[str, Any]:
+    """Train `method`, or load its weights from the run's folder; returns the record's section on training.
+
+    Raises BenchError for weights that are gone or broken, and what `Trainer` raises.
+    """
+    if not run.config.method.trains:
+        return {}
     if run.ranks.from_main(lambda: _is_trained(run.folder)):
         return _load_weights(method, run) if run.ranks.is_main else {}
     run.reporter.phase("train")
-    batches = _batches(run)
-    run.stop.deferred = True  # from here a signal ends the run after its step, with a checkpoint
-    summary = train(
-        method,
-        batches,
-        run.config.train,
-        run.config.seed,
-        run.folder.path,
-        identity=run.run_id,
+    outside = Outside(
         ranks=run.ranks,
         checkpoint_seconds=run.runtime.checkpoint_seconds,
         should_stop=run.should_stop,
@@ -41,14 +36,39 @@ def train_or_load(method: Method, run: Context) -> dict[str, Any]:
         report=run.reporter.progress,
         say=run.reporter.say,
     )
-    run.stop.deferred = False
+    config = run.config
+    with run.stop.put_off():  # a signal ends the run after its step, with a checkpoint
+        trainer = Trainer(
+            method, _batches(method, run), config.train, config.seed, run.folder.path, run.run_id, outside
+        )
+        summary = trainer.train()
     training = {**vars(summary), "peak_memory_bytes": peak_memory(run.device)}
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in method.final_state().items()}
     if run.ranks.is_main:
-        run.check_lease()
-        with atomic_write(run.folder.weights) as stream:
-            stream.write(safetensors.torch.save(state, metadata={"training": json.dumps(training)}))
+        _keep_weights(method, run, training)
     return training
+
+
+def _batches(method: Method, run: Context) -> Batches:
+    images, config = run.images, run.config
+
+    def resident(key: str) -> DeviceImages:
+        return DeviceImages(images.array(key), run.device)
+
+    auxiliary = {
+        source: resident(f"{name}/aux")
+        for source, name in config.data.sources.items()
+        if (name, "aux") in config.training_sets()
+    }
+    train = images.train
+    labels = images.labels(train).numpy()
+    return Batches(config, resident(train), auxiliary, run.ranks, method.batch_recipe(), labels)
+
+
+def _keep_weights(method: Method, run: Context, training: dict[str, Any]) -> None:
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in method.final_state().items()}
+    run.check_lease()
+    with atomic_write(run.folder.weights) as stream:
+        stream.write(safetensors.torch.save(state, metadata={"training": json.dumps(training)}))
 
 
 def _is_trained(folder: RunFolder) -> bool:
@@ -69,20 +89,3 @@ def _load_weights(method: Method, run: Context) -> dict[str, Any]:
     except Exception as error:
         raise BenchError(f"{weights}: broken weights ({first_line(error)}); delete the file to train again") from error
     return training
-
-
-def _batches(run: Context) -> Batches:
-    config, sets = run.config, run.sets
-
-    def resident(key: str) -> DeviceImages:
-        return DeviceImages(
-            sets[key].images[limited(sets[key], limit_of(config, key))] if limit_of(config, key) else sets[key].images,
-            run.device,
-        )
-
-    auxiliary = {
-        source: resident(f"{name}/aux")
-        for source, name in config.data.sources.items()
-        if (name, "aux") in config.training_sets()
-    }
-    return Batches(config, resident(f"{config.in_dist}/train"), auxiliary, run.ranks)

@@ -1,0 +1,85 @@
+"""From stored outputs to scores and to the numbers of the record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmark.detection.knn import knn_accuracy
+from benchmark.detection.metrics import ood_metrics, sensitivity
+from benchmark.files import atomic_write
+from benchmark.methods.base import Method, Outputs
+from benchmark.running.context import Context
+from benchmark.running.environment import commits, environment
+from benchmark.store.records import OODMetrics, Record
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What a run measured; see `Record` for the units."""
+
+    ood: dict[str, OODMetrics]
+    knn_accuracy: dict[str, float | None]
+    sensitivity: float
+    extra: dict[str, Any]
+
+
+@torch.no_grad()
+def measure(method: Method, run: Context, outputs: dict[str, Outputs]) -> Measures:
+    """Score every image, keep the scores in scores.npz, and hold the sets against each other."""
+    run.reporter.phase("score")
+    images, config = run.images, run.config
+    train, test = outputs[images.train], outputs[images.test]
+    method.fit(train)
+    # float32 as kept in scores.npz, so that whoever reads that file finds the record's own numbers.
+    scores = {key: method.score(rows).float().numpy() for key, rows in outputs.items() if key != images.train}
+    itself = torch.arange(len(train["features"]))
+    scores[images.train] = method.score(train, itself).float().numpy()
+    accuracy = knn_accuracy(
+        test["features"].float(),
+        images.labels(images.test),
+        train["features"].float(),
+        images.labels(images.train),
+        tuple(config.eval.knn),
+        config.eval.knn_temperature,
+    )
+    with atomic_write(run.folder.scores) as stream:
+        np.savez_compressed(stream, **scores)  # type: ignore[arg-type]
+    ood = {n: OODMetrics.model_validate(ood_metrics(scores[images.test], scores[k])) for n, k in images.ood.items()}
+    extra = method.extra_measures(test, images.labels(images.test), {n: outputs[k] for n, k in images.ood.items()})
+    run.clock.lap("score")
+    return Measures(
+        ood=ood,
+        knn_accuracy={str(k): accuracy.get(k) for k in config.eval.knn},
+        sensitivity=sensitivity(scores[images.train], scores[images.test]),
+        extra=extra,
+    )
+
+
+def write_record(
+    run: Context, training: dict[str, Any], occupied: dict[str, float] | None, measured: Measures
+) -> Record:
+    """The run's record, on disk; what only an unfinished run needs goes."""
+    record = Record(
+        run_id=run.run_id,
+        recipe_id=run.config.recipe_id(),
+        name=run.folder.name,
+        config=run.config.model_dump(mode="json"),
+        data=run.images.in_record(),
+        ood=measured.ood,
+        knn_accuracy=measured.knn_accuracy,
+        sensitivity=measured.sensitivity,
+        occupancy=occupied,
+        extra=measured.extra,
+        training=training,
+        timings=run.clock.laps,
+        environment={**environment(run.device), "processes": run.ranks.world, **commits(run.folder)},
+    )
+    run.check_lease()
+    run.folder.write_record(record)
+    for leftover in run.folder.path.glob("checkpoint*.pt"):
+        leftover.unlink()
+    return record
