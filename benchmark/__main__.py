@@ -1,6 +1,6 @@
-"""`python -m benchmark`: the same as `bench`."""
+"""`python -m benchmark` is `bench`."""
 
-from benchmark.cli import main
+from benchmark.commands.app import main
 
 if __name__ == "__main__":
     main()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from benchmark import cli
+from benchmark.commands.app import main
 
 
 @dataclass
@@ -31,6 +31,6 @@ def run_bench(monkeypatch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[st
     monkeypatch.setattr(sys, "argv", ["bench", *map(str, arguments)])
     capture.readouterr()
     with pytest.raises(SystemExit) as exit_:
-        cli.main()
+        main()
     captured = capture.readouterr()
     return Said(int(exit_.value.code or 0), captured.out, captured.err)

@@ -23,7 +23,7 @@ from tiny_runs import TINY, tiny
 
 from benchmark.data.images import load
 from benchmark.errors import BenchError
-from benchmark.launch.local import Slot
+from benchmark.launch.slots import Slot
 from benchmark.methods.base import Method
 from benchmark.plan import yamlfile
 from benchmark.run import run
@@ -52,7 +52,7 @@ def several(world: int) -> list[Ranks]:
 def started(target: Callable[..., None], arguments: list[tuple[Any, ...]]) -> Iterator[list[Any]]:
     """A process for each of `arguments`, from a server that has imported torch; none outlives the block."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["benchmark.run", "benchmark.cli", "sklearn.metrics"])
+    context.set_forkserver_preload(["benchmark.run", "benchmark.commands.app", "sklearn.metrics"])
     processes = [context.Process(target=target, args=given) for given in arguments]
     for process in processes:
         process.start()
@@ -226,7 +226,7 @@ def bench_run(ranks: Ranks, config: Path, results: Path, data: Path, log: Path) 
     os.environ.update({name: str(value) for name, value in place.items()}, MASTER_ADDR=host, MASTER_PORT=port)
     sys.argv = ["bench", "run", str(config), "--results", str(results), "--data", str(data), "--device", "cpu"]
     sys.argv += ["--threads", "1"]
-    from benchmark.cli import main
+    from benchmark.commands.app import main
 
     main()
 

@@ -16,7 +16,7 @@ import yaml
 from PIL import Image
 from tiny_runs import TINY, tiny
 
-from benchmark.cli import main
+from benchmark.commands.app import main
 from benchmark.detection.knn import knn_accuracy
 from benchmark.detection.scores import ood_scores
 from benchmark.errors import BenchError

@@ -175,7 +175,7 @@ def prepare(
     if limit is not None and limit < 1:
         raise BenchError(f"limit {limit}: at least 1 image a split is needed")
     if source is None:
-        if base not in _DOWNLOADS or not download:
+        if base not in DOWNLOADS or not download:
             raise BenchError(f"image set {stored_as}: {info.how_to_get}")
         pictures = _from_torchvision(base, Path(root) / ".downloads" / base, True, info)
     else:
@@ -273,7 +273,7 @@ _LOADERS: dict[str, Callable[[Path, str, bool], Pictures]] = {
     "cifar10": _cifar("CIFAR10"), "cifar100": _cifar("CIFAR100"), "svhn": _svhn, "stl10": _stl10, "texture": _dtd,
     "places365": _places365,
 }  # fmt: skip
-_DOWNLOADS = ("cifar10", "cifar100", "svhn", "stl10", "texture")  # Places365 asks each user to agree to its terms
+DOWNLOADS = ("cifar10", "cifar100", "svhn", "stl10", "texture")  # Places365 asks each user to agree to its terms
 
 
 def _open(path: str, upright: bool = False) -> Image.Image:

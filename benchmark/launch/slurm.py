@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import benchmark
 from benchmark.errors import BenchError
-from benchmark.launch.local import Job
+from benchmark.launch.jobs import Job
 from benchmark.launch.status import QueuedJob
 from benchmark.launch.task import RunTask, ask
 from benchmark.plan.resources import Resources

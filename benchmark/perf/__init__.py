@@ -8,6 +8,20 @@ from typing import Any
 
 from benchmark.errors import BenchError, first_line
 from benchmark.plan.config import RunConfig
+from benchmark.plan.sweep import Sweep
+
+
+def to_time(sweep: Sweep, only: str | None) -> RunConfig:
+    """The run of a sweep that `bench perf` times: the first that trains with negatives, else the first that trains.
+
+    Raises BenchError where none trains; only: the glob that chose the runs, for that line.
+    """
+    trained = [run.config for run in sweep.runs if run.config.method.trains]
+    chosen = next((config for config in trained if config.kinds()), None) or next(iter(trained), None)
+    if chosen is None:
+        raise BenchError(f"{sweep.path}: no run that trains" + (f" matches {only!r}" if only else ""))
+    return chosen
+
 
 Found = tuple[str, dict[str, Any], list[tuple[str, str]]]
 

@@ -10,7 +10,7 @@ import json
 import time
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -19,9 +19,6 @@ from benchmark.files import atomic_write, read_json, schema_version, write_json
 from benchmark.plan import yamlfile
 from benchmark.plan.config import RunConfig
 from benchmark.plan.validation import validate
-
-if TYPE_CHECKING:
-    pass
 from benchmark.store import leases
 from benchmark.store.leases import Lease
 from benchmark.store.records import SCHEMA, UPGRADES, Record

@@ -10,13 +10,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmark.errors import BenchError
 from benchmark.files import atomic_write, clock_of, locked
-
-if TYPE_CHECKING:
-    pass
 
 HEARTBEAT_SECONDS = 10.0
 LEASE_EXPIRES_SECONDS = 120.0  # without a heartbeat; at once where the holder is a dead process of this host

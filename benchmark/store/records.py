@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from benchmark.plan.config import RunConfig
 from benchmark.plan.validation import Strict, validate
-
-if TYPE_CHECKING:
-    pass
 
 SCHEMA = 1  # of record.json; `UPGRADES` brings older ones here
 UPGRADES: dict[int, Any] = {}  # version -> function(raw dict) -> raw dict of version + 1

@@ -15,8 +15,6 @@ from command import Said, run_bench
 from lab import Lab
 from tiny_runs import write_mini_sets
 
-from benchmark import cli
-
 WANTED = os.environ.get("BENCH_TEST_SLURM") == "1"
 SKIP = (
     "set BENCH_TEST_SLURM=1 to run the tests on a real SLURM cluster (installs Debian packages slurmctld, slurmd, "
@@ -71,7 +69,7 @@ def make_lab(
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
         monkeypatch.chdir(folder)
         # It imports torch and builds each backbone, for nothing here: the runs are known to be right.
-        monkeypatch.setattr(cli, "_check_backbones", lambda *_: None)
+        monkeypatch.setattr("benchmark.launch.backbones.check_backbones", lambda *_: None)
         return Lab(cluster, folder, call, shared_folder)
 
     try:

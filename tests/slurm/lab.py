@@ -25,7 +25,12 @@ from benchmark.store.records import Record
 
 MEDIUM = 20  # epochs of five steps: several seconds of training on a core, long enough to be disturbed
 # `bench` in a process of its own, without the imports for a check that says nothing here.
-BENCH = [sys.executable, "-c", "from benchmark import cli; cli._check_backbones = lambda *_: None; cli.main()"]
+BENCH = [
+    sys.executable,
+    "-c",
+    "from benchmark.commands.app import main; from benchmark.launch import backbones; "
+    "backbones.check_backbones = lambda *_: None; main()",
+]
 
 
 @dataclass

@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 from command import Said, run_bench
 
-from benchmark import cli
 from benchmark.data.images import write_set
-from benchmark.launch import local
+from benchmark.launch import local, starting
+from benchmark.launch.jobs import Job, Outcome
+from benchmark.launch.slots import Slot
 from benchmark.store.folders import RunFolder, Status
 from benchmark.store.records import SCHEMA
 
@@ -62,8 +63,8 @@ def fake_run(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Instead of `bench run`: finishes at once, or fails where the run's name holds "dino". Returns names run."""
     ran: list[str] = []
 
-    def make(root: Path, seconds: float) -> local.Launch:
-        def command(job: local.Job, slot: local.Slot) -> list[str]:
+    def make(root: Path, seconds: float) -> starting.Launch:
+        def command(job: Job, slot: Slot) -> list[str]:
             ran.append(job.folder.name)
             if "dino" in job.folder.name:
                 return [sys.executable, "-S", "-c", "raise RuntimeError('no good')"]
@@ -82,9 +83,9 @@ def fake_run(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             )
             return [sys.executable, "-S", "-c", f"open({str(job.folder.record)!r}, 'w').write({text!r})"]
 
-        return local.by_command(command)
+        return starting.by_command(command)
 
-    monkeypatch.setattr(local, "bench_run", make)
+    monkeypatch.setattr(starting, "bench_run", make)
     return ran
 
 
@@ -122,7 +123,7 @@ BAD_SWEEPS: list[tuple[str, str, list[str], list[str]]] = [
     ("unknown executor", SWEEP, ["--executor", "cloud"], ["--executor", "cloud", "slurm"]),
     ("--jobs 0", SWEEP, ["--jobs", "0"], ["--jobs"]),
     ("unknown option", SWEEP, ["--dryrun"], ["--dryrun"]),
-    ("missing data", SWEEP.replace("other", "svhn"), [], ["svhn/test", "bench data prepare svhn"]),
+    ("missing data", SWEEP.replace("other", "svhn"), [], ["svhn/test", "bench data prepare --for mine.yaml"]),
     ("missing data of one's own", SWEEP.replace("[mine]", "[cifar10]"), [], ["cifar10/train", "bench data"]),
 ]
 
@@ -286,7 +287,7 @@ def test_a_run_whose_data_is_gone_is_still_found_by_status(bench, fake_run, tmp_
 
 
 def test_interrupted_sweep_says_how_to_go_on(bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "run_queue", lambda *_: [local.Outcome("a", "interrupted")])
+    monkeypatch.setattr(local, "run_queue", lambda *_: [Outcome("a", "interrupted")])
     said = bench("sweep", "mine.yaml")
     assert said.code == 130 and "To go on: bench sweep mine.yaml" in said.err
 
@@ -295,7 +296,7 @@ def test_interrupt_elsewhere_is_quiet(bench, monkeypatch: pytest.MonkeyPatch) ->
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_show_status", interrupt)
+    monkeypatch.setattr("benchmark.commands.status._show_status", interrupt)
     said = bench("status", "mine.yaml")
     assert said.code == 130 and "bench status mine.yaml" in said.err and "Traceback" not in said.err
 
@@ -323,7 +324,7 @@ def test_every_command_has_help_with_examples(bench, command: list[str]) -> None
 def test_start_up_imports_nothing_heavy() -> None:
     heavy = ["torch", "torchvision", "timm", "pandas", "sklearn", "scipy", "matplotlib", "submitit", "numpy"]
     script = (
-        "import sys; sys.argv = ['bench', '--help']\nfrom benchmark.cli import main\n"
+        "import sys; sys.argv = ['bench', '--help']\nfrom benchmark.commands.app import main\n"
         "try: main()\nexcept SystemExit: pass\n"
         f"print('HEAVY', [m for m in {heavy} if m in sys.modules])"
     )

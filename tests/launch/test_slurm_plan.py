@@ -19,7 +19,7 @@ import pytest
 from benchmark import provenance
 from benchmark.errors import BenchError
 from benchmark.launch import slurm
-from benchmark.launch.local import Job
+from benchmark.launch.jobs import Job
 from benchmark.launch.status import QueuedJob
 from benchmark.launch.task import RunTask, _stop_on_warning
 from benchmark.plan.config import RunConfig

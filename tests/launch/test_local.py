@@ -15,8 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.launch import local
-from benchmark.launch.local import Job, Outcome, Slot, by_command, run_queue
+from benchmark.launch import display, local, slots, starting
+from benchmark.launch.jobs import Job, Outcome
+from benchmark.launch.local import run_queue
+from benchmark.launch.slots import Slot
+from benchmark.launch.starting import by_command
 from benchmark.launch.status import counts, duration, progress_text
 from benchmark.plan.config import RunConfig
 from benchmark.store.folders import RunFolder, Status
@@ -279,7 +282,10 @@ def test_two_queues_at_once_train_each_run_once(tmp_path: Path) -> None:
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         from pathlib import Path
         from test_local import CONFIG, Seen
-        from benchmark.launch.local import Job, Slot, by_command, run_queue
+        from benchmark.launch.jobs import Job
+        from benchmark.launch.local import run_queue
+        from benchmark.launch.slots import Slot
+        from benchmark.launch.starting import by_command
         from benchmark.store.folders import RunFolder
         jobs = [Job(CONFIG, RunFolder(Path({str(tmp_path)!r}) / name)) for name in "abc"]
         outcomes = run_queue(jobs, [Slot(None, 1)] * 2, by_command(lambda job, slot: [
@@ -296,13 +302,13 @@ def test_two_queues_at_once_train_each_run_once(tmp_path: Path) -> None:
 def test_slots_divide_gpus_and_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert local.make_slots(20, None) == [Slot(None, 1)] * 8
-    assert local.make_slots(20, 3) == [Slot(None, 2)] * 3
-    assert local.make_slots(2, None) == [Slot(None, 4)] * 2
-    assert local.make_slots(1, 30) == [Slot(None, 8)]
+    assert slots.make_slots(20, None) == [Slot(None, 1)] * 8
+    assert slots.make_slots(20, 3) == [Slot(None, 2)] * 3
+    assert slots.make_slots(2, None) == [Slot(None, 4)] * 2
+    assert slots.make_slots(1, 30) == [Slot(None, 8)]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
-    assert local.make_slots(20, None) == [Slot("2", 4), Slot("5", 4)]
-    assert [slot.gpu for slot in local.make_slots(20, 4)] == ["2", "5", "2", "5"]
+    assert slots.make_slots(20, None) == [Slot("2", 4), Slot("5", 4)]
+    assert [slot.gpu for slot in slots.make_slots(20, 4)] == ["2", "5", "2", "5"]
     assert Slot("5", 4).environment()["CUDA_VISIBLE_DEVICES"] == "5"
     assert Slot("5", 4).environment()["OMP_NUM_THREADS"] == "4"
 
@@ -312,7 +318,7 @@ def test_on_a_gpu_the_child_is_this_python_and_the_written_config(tmp_path: Path
     folder.path.mkdir()
     started = []
     monkeypatch.setattr(subprocess, "Popen", lambda command, **options: started.append((command, options)))
-    local.bench_run(Path("/data"), 60)(Job(CONFIG, folder), Slot("3", 2))
+    starting.bench_run(Path("/data"), 60)(Job(CONFIG, folder), Slot("3", 2))
     [(command, options)] = started
     assert options["env"]["CUDA_VISIBLE_DEVICES"] == "3" and options["start_new_session"]
     assert command[:4] == [sys.executable, "-m", "benchmark", "run"] and command[4] == str(folder.config)
@@ -333,7 +339,7 @@ def test_an_equal_config_is_kept_another_is_replaced(queue, tmp_path: Path) -> N
 def test_plain_lines_name_each_start_and_end_and_the_log_of_a_failure(tmp_path: Path, capsys) -> None:
     jobs = [Job(CONFIG, RunFolder(tmp_path / name)) for name in ("a", "b")]
     jobs[0].folder.write_status(Status(state="running", phase="train", epoch=2, epochs=8, loss=1.5, seconds_left=65))
-    lines = local.Lines(jobs, every_seconds=0.0)
+    lines = display.Lines(jobs, every_seconds=0.0)
     lines.started(jobs[0])
     lines.running(jobs[:1])
     lines.ended(Outcome("a", "done", seconds=61))
@@ -348,7 +354,7 @@ def test_plain_lines_name_each_start_and_end_and_the_log_of_a_failure(tmp_path: 
 def test_bars_show_states_on_a_terminal_without_failing(tmp_path: Path) -> None:
     jobs = [Job(CONFIG, RunFolder(tmp_path / name)) for name in ("a[x]", "b")]
     jobs[0].folder.write_status(Status(state="running", phase="train", step=5, steps=10, epochs=2))
-    with local.Bars(jobs) as bars:
+    with display.Bars(jobs) as bars:
         bars.started(jobs[0])
         bars.running(jobs[:1])
         half = bars._progress.tasks[bars._bars["a[x]"]].completed

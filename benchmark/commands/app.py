@@ -1,0 +1,144 @@
+"""The `bench` command and its parts, in the groups that its help shows.
+
+Exit codes: see benchmark/exits.py.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from benchmark.commands.cancel import cancel
+from benchmark.commands.data import data_import, data_list, data_prepare, data_verify
+from benchmark.commands.export import export
+from benchmark.commands.init import init
+from benchmark.commands.logs import logs
+from benchmark.commands.perf import perf
+from benchmark.commands.recommend import recommend
+from benchmark.commands.report import report
+from benchmark.commands.run import run
+from benchmark.commands.score import score
+from benchmark.commands.status import status
+from benchmark.commands.sweep import sweep
+from benchmark.exits import INTERRUPTED, exit_code
+
+# The groups of the help, and of each command what it says there: a line that fits 80 columns.
+GROUPS: dict[str, dict[str, str]] = {
+    "Run": {
+        "sweep": "Run all of a sweep that is not done yet, here or on a cluster.",
+        "run": "One run in the foreground: train, score, record.",
+        "status": "How far the runs are, and where their logs lie.",
+        "logs": "What a run wrote, over all its starts.",
+        "cancel": "End these runs and no others; checkpoints are kept.",
+    },
+    "Look": {
+        "report": "Tables, figures, claims and a page from the records.",
+        "recommend": "Rank a sweep's negatives without any OOD image.",
+    },
+    "Own images": {
+        "init": "Bring your own images, without labels.",
+        "export": "Make a self-contained detector of a finished run.",
+        "score": "Score images with a detector.",
+    },
+    "Machine": {
+        "data": "Image sets: what there is, how to get it, whether it is whole.",
+        "perf": "How fast this machine trains.",
+    },
+}
+
+
+class Grouped(typer.core.TyperGroup):
+    """Lists commands group by group."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        listed = [name for group in GROUPS.values() for name in group]
+        return [*listed, *(name for name in super().list_commands(ctx) if name not in listed)]
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        for title, names in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl(list(names.items()))
+
+
+app = typer.Typer(
+    name="bench",
+    cls=Grouped,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data = typer.Typer(
+    rich_markup_mode=None,
+    help="""Image sets: what there is, how to get it, whether it is whole.
+
+\b
+Examples:
+  bench data list
+  bench data prepare cifar10 svhn
+  bench data prepare --for sweeps/table2.yaml
+  bench data import my-images/
+  bench data verify""",
+)
+for function in (sweep, run, status, logs, cancel, report, recommend, init, export, score, perf):
+    app.command()(function)
+data.command("list", short_help="Every image set, whether it is here, how to get it.")(data_list)
+data.command("prepare", short_help="Fetch sets, or read the official files you have.")(data_prepare)
+data.command("import", short_help="Take in your own sets.")(data_import)
+data.command("verify", short_help="Hold every stored set against its manifest.")(data_verify)
+app.add_typer(data, name="data")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib import metadata
+
+        from benchmark.provenance import source_commit
+
+        commit = source_commit()
+        typer.echo(f"ood-bench {metadata.version('ood-bench')}" + (f" ({commit})" if commit != "unknown" else ""))
+        raise typer.Exit()
+
+
+@app.callback(invoke_without_command=True)
+def _bench(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Label-free OOD detection by self-distillation and negative sampling: a sweep file becomes runs, runs become
+    records, records become the paper's tables and figures.
+
+    \b
+    Examples:
+      bench sweep sweeps/smoke.yaml
+      bench report --table 2 --sweep sweeps/smoke.yaml
+    """
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+# typer carries click inside in some releases and depends on it in others; its own classes lead to the base.
+_ClickException: Any = typer.BadParameter.__mro__[2]
+
+
+def _said_by_click(error: Exception) -> str | None:
+    if isinstance(error, typer.Abort):
+        raise KeyboardInterrupt
+    return str(error.format_message()) if isinstance(error, _ClickException) else None
+
+
+def main() -> None:
+    """The entry point: whatever the user can mend is one line on stderr and exit code 2."""
+
+    def call() -> int:
+        code = app(standalone_mode=False)
+        return code if isinstance(code, int) else 0
+
+    try:
+        code = exit_code(call, _said_by_click)
+    except KeyboardInterrupt:  # Ctrl-C at a prompt
+        code = INTERRUPTED
+    sys.exit(code)

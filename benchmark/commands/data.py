@@ -1,0 +1,117 @@
+"""`bench data`: image sets, what there is, how to get it, whether it is whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.commands.options import Data
+from benchmark.commands.terminal import print_checklist, print_table, say
+from benchmark.errors import BenchError
+from benchmark.exits import FAILED
+
+
+def data_list(data_root: Data = None) -> None:
+    """Every image set: its role, whether it is here, how many images, how to get it.
+
+    \b
+    Examples:
+      bench data list
+      bench data list --data /scratch/images
+    """
+    from benchmark.data.images import data_root as resolve_data
+    from benchmark.data.prepare import listing
+
+    root = resolve_data(data_root)
+    sets = listing(root)
+    columns = ["name", "split", "role", "state", "count", "official_count"]
+    lines = [["" if entry[key] is None else str(entry[key]) for key in columns] for entry in sets]
+    print_table([column.replace("_", " ") for column in columns], lines, f"Image sets in {root}")
+    for entry in sets:
+        if entry["state"] not in ("ready", "built-in"):
+            say(f"{entry['name']}/{entry['split']}: {entry['how_to_get']}")
+
+
+def data_prepare(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME...]", help="Sets by name, as `bench data list` has them.")
+    ] = None,
+    for_: Annotated[
+        Path | None, typer.Option("--for", metavar="SWEEP.yaml", help="All sets that this sweep needs and lacks.")
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option("--source", "--from", metavar="DIR", help="Files you have already, in the set's official form."),
+    ] = None,
+    size: Annotated[int, typer.Option("--size", metavar="N", min=8, help="Side in pixels to store.")] = 32,
+    data_root: Data = None,
+) -> None:
+    """Download a set where that is allowed, or read the files given, and store it as uint8 arrays.
+
+    With --for: fetch what a sweep lacks, and list what must come by hand. Exit code 1 while something is missing.
+
+    \b
+    Examples:
+      bench data prepare cifar10 cifar100 svhn
+      bench data prepare --for sweeps/table2.yaml
+      bench data prepare imagenet30 --source /scratch/ILSVRC2012
+    """
+    from benchmark.data.images import data_root as resolve_data
+    from benchmark.data.prepare import prepare
+
+    if bool(names) == (for_ is not None):
+        raise BenchError("bench data prepare: give names of sets, or --for SWEEP.yaml")
+    root = resolve_data(data_root)
+    if for_ is None:
+        for name in names or []:
+            prepare(name, root, source, size)
+        return
+    if source is not None:
+        raise BenchError("--source: is the files of one set; name that set in place of --for")
+    from benchmark.plan import sweep as sweeps
+    from benchmark.store import missing, states
+
+    lacking = missing.fetch(missing.missing_sets(states.plan(sweeps.load(for_), Path("results"), root)), root, say)
+    if lacking:
+        print_checklist(f"{len(lacking)} image sets of {for_} must come by hand:", lacking)
+        raise typer.Exit(FAILED)
+    say(f"all images of {for_} are in {root}")
+
+
+def data_import(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Holds NAME-SPLIT.npz files or folders of images.")],
+    replace: Annotated[bool, typer.Option("--replace", help="Replace sets that are there with other images.")] = False,
+    data_root: Data = None,
+) -> None:
+    """Take in your own in-distribution, auxiliary and OOD sets.
+
+    \b
+    Examples:
+      bench data import my-images/
+      bench data import my-images/ --replace
+    """
+    from benchmark.data.images import data_root as resolve_data
+    from benchmark.data.prepare import import_dir
+
+    import_dir(folder, resolve_data(data_root), replace)
+
+
+def data_verify(data_root: Data = None) -> None:
+    """Recompute every stored set's hash and hold it against its manifest. Exit code 1 if one differs.
+
+    \b
+    Examples:
+      bench data verify
+    """
+    from benchmark.data.images import data_root as resolve_data
+    from benchmark.data.prepare import verify
+
+    root = resolve_data(data_root)
+    problems = verify(root)
+    for problem in problems:
+        say(str(problem))
+    if problems:
+        raise typer.Exit(FAILED)
+    say(f"all sets in {root} are as their manifests say")

@@ -1,0 +1,57 @@
+"""`bench export`: a finished run becomes a detector."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.commands.options import Data, Results
+from benchmark.commands.terminal import print_table, say
+
+
+def export(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A finished run: its name under --results, or its folder.")],
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Where the detector goes.")],
+    false_alarms: Annotated[
+        str, typer.Option("--false-alarms", metavar="SHARE", help="Share of ID images that may be called OOD.")
+    ] = "5%",
+    bank: Annotated[
+        str | None,
+        typer.Option("--bank", metavar="10%|N", help="Thin the bank of training features by k-means. [default: all]"),
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a detector that is there.")] = False,
+    results: Results = Path("results"),
+    data_root: Data = None,
+) -> None:
+    """Make a self-contained detector of a finished run: backbone, feature bank, threshold and model card.
+
+    The threshold is set on the run's ID test images. With the run's images at hand (--data) the detector is checked
+    against the run, and its nearest training images have labels and file names.
+
+    \b
+    Examples:
+      bench export cifar10-rot-imgn-s0-3f9a1c2b --to my-detector
+      bench export results/cifar10-rot-imgn-s0-3f9a1c2b --to small --bank 10% --false-alarms 1%
+    """
+    from benchmark.data.images import data_root as resolve_data
+    from benchmark.detector import export as exports
+
+    rate = exports.parse_rate(false_alarms, "--false-alarms")
+    made = exports.export(exports.find_run(run, results), to, resolve_data(data_root), rate, bank, replace)
+    full = ["whole bank"] if made.bank.thinned else []
+    lines = [
+        [name, *([f"{ood.auroc_full_bank:.2f}"] if full else []), f"{ood.auroc:.2f}", f"{ood.found:.1f}", str(ood.n)]
+        for name, ood in made.figures.ood.items()
+    ]
+    print_table(["OOD set", *full, "AUROC", "found", "n"], lines, f"{made.run} as a detector, in %")
+    low, high = (100 * bound for bound in made.threshold.rate_interval)
+    say(
+        f"bank: {made.bank.count} of {made.bank.of} training images\n"
+        f"check: {made.checked}\n"
+        f"threshold: {made.threshold.value:.6g}, set on {made.threshold.n} ID test images; false alarms expected\n"
+        f"  {100 * made.threshold.rate:.2f}% (95% interval {low:.2f}% to {high:.2f}%); found: share of OOD above it\n"
+        f"Use it: bench score {shlex.quote(str(to))} IMAGES..."
+    )

@@ -1,0 +1,71 @@
+"""`bench init`: own images, without labels, become a sweep file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.commands.options import Data
+from benchmark.commands.terminal import print_table, progress, say, say_wrapped
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Holds in/ and, if you like, aux/ and ood/SET/.")],
+    in_dist: Annotated[
+        str | None, typer.Option("--in-dist", metavar="SUB", help="In-distribution images. [default: in, id or train]")
+    ] = None,
+    auxiliary: Annotated[
+        str | None, typer.Option("--auxiliary", metavar="SUB", help="Images to make negatives of. [default: aux]")
+    ] = None,
+    ood: Annotated[
+        list[str] | None, typer.Option("--ood", metavar="SUB", help="An OOD set. Repeatable. [default: ood/*]")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="What to call the sets. [default: as FOLDER]")] = None,
+    size: Annotated[int, typer.Option("--size", metavar="N", help="Side in pixels to bring images to.")] = 32,
+    test_share: Annotated[float, typer.Option("--test-share", help="Share of the ID images to test on.")] = 0.2,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the split.")] = 0,
+    drop_duplicates: Annotated[
+        bool, typer.Option("--drop-duplicates", help="Leave out auxiliary and OOD images that repeat others.")
+    ] = False,
+    gpu: Annotated[
+        bool | None, typer.Option("--gpu/--cpu", help="What to set the sweep up for. [default: what is here]")
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="FILE", help="The sweep file. [default: NAME.yaml]")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a sweep file that is there.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace sets that are there with other images.")] = False,
+    data_root: Data = None,
+) -> None:
+    """Bring your own images, without labels: store them, warn of what would spoil a result, write a sweep file.
+
+    \b
+    Examples:
+      bench init my-images/
+      bench init my-images/ --size 64 --to sweeps/mine.yaml
+      bench init plants/ --in-dist healthy --auxiliary other --ood mildew --ood rust
+    """
+    from benchmark.data.images import data_root as resolve_data
+    from benchmark.launch.slots import visible_gpus
+    from benchmark.own import images as own
+    from benchmark.own import starting
+
+    called = name or own.free_name(folder)
+    file = to or Path(f"{called}.yaml")
+    starting.refuse_to_overwrite(file, force)
+    found = own.layout(folder, called, in_dist, auxiliary, ood or ())
+    if found.unused:
+        say(f"not used: {', '.join(found.unused)}; choose with --in-dist, --auxiliary and --ood")
+    with progress() as tick:
+        brought = own.bring(found, resolve_data(data_root), size, test_share, seed, drop_duplicates, replace, tick)
+        tick("examining", 0, 1)
+        examined = starting.examine(brought)
+    for_gpu = bool(visible_gpus()) if gpu is None else gpu
+    starting.write_sweep(file, brought, examined, for_gpu, data_root, force)
+    print_table(starting.COLUMNS, starting.rows(brought, examined), f"{folder}, stored in {brought.root}")
+    for line in starting.notes(brought, examined):
+        say_wrapped(line)
+    where = f" --data {data_root}" if data_root else ""
+    say(f"written: {file}\nNext: bench sweep {file}{where}\nthen: bench recommend {file}")

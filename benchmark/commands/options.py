@@ -1,0 +1,73 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.errors import BenchError
+
+Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="Folder of the runs.")]
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", help="Folder of the image sets. [default: $BENCH_DATA, or the user's cache]"),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="FIELD=VALUE", help="Override a field of every run, as in train.epochs=2. Repeatable."
+    ),
+]
+SiteOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--site",
+        metavar="FILE",
+        envvar="BENCH_SITE",
+        help="What belongs to a cluster: partition, account, setup, profiles. [default: ~/.config/ood-bench/site.yaml]",
+    ),
+]
+CheckpointEvery = Annotated[float, typer.Option("--checkpoint-every", metavar="SECONDS", min=0)]
+
+
+class ExecutorName(StrEnum):
+    """Where runs are run. auto: SLURM where it answers, else here."""
+
+    auto = "auto"
+    local = "local"
+    slurm = "slurm"
+
+
+class RowFormat(StrEnum):
+    """How `bench score` writes its rows."""
+
+    csv = "csv"
+    jsonl = "jsonl"
+
+
+class TableNumber(StrEnum):
+    """The paper's tables."""
+
+    one = "1"
+    two = "2"
+
+
+class Reference(StrEnum):
+    """What `bench perf` can measure itself against."""
+
+    reference = "reference"
+
+
+class FigureNumber(StrEnum):
+    """The paper's figures."""
+
+    two = "2"
+    three = "3"
+
+
+def check_device(device: str) -> None:
+    if device not in ("auto", "cpu", "cuda") and not (device.startswith("cuda:") and device[5:].isdecimal()):
+        raise BenchError(f"--device {device}: must be auto, cpu, cuda or cuda:N")

@@ -1,0 +1,51 @@
+"""`bench recommend`: which negatives, judged without any OOD image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.commands.options import Results, SetOption
+from benchmark.commands.terminal import print_table, say, say_wrapped
+
+
+def recommend(
+    file: Annotated[Path, typer.Argument(metavar="SWEEP.yaml", help="The sweep whose variants to choose from.")],
+    set_: SetOption = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option("--reference", metavar="DIR", help="Records to try the rule on. [default: results/reference]"),
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all of it as JSON.")] = None,
+    markdown_file: Annotated[
+        Path | None, typer.Option("--markdown", metavar="FILE", help="Write all of it as Markdown.")
+    ] = None,
+    results: Results = Path("results"),
+) -> None:
+    """Rank a sweep's negatives by sensitivity, without any OOD image, and say how far that can be trusted.
+
+    \b
+    Examples:
+      bench recommend my-images.yaml
+      bench recommend sweeps/small-cpu.yaml --results results/reference/small-cpu
+      bench recommend my-images.yaml --json choice.json
+    """
+    from benchmark.files import atomic_write, write_json
+    from benchmark.report import recommend as choosing
+
+    advice = choosing.recommend(file, results, reference, set_)
+    for section in choosing.sections(advice):
+        print_table(section.columns, section.rows, section.title)
+        for note in section.notes:
+            say_wrapped(f"- {note}")
+        say("")
+    if json_file:
+        write_json(json_file, choosing.as_json(advice))
+    if markdown_file:
+        with atomic_write(markdown_file, "w") as stream:
+            stream.write(choosing.markdown(advice))
+    written = [str(path) for path in (json_file, markdown_file) if path]
+    if written:
+        say("written: " + " ".join(written))

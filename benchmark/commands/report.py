@@ -1,0 +1,56 @@
+"""`bench report`: tables, figures, claims and the page from the records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.commands.options import Data, FigureNumber, Results, SetOption, TableNumber
+from benchmark.commands.terminal import say
+
+
+def report(
+    table: Annotated[
+        list[TableNumber] | None, typer.Option("--table", help="A table of the paper. Repeatable.")
+    ] = None,
+    figure: Annotated[
+        list[FigureNumber] | None, typer.Option("--figure", help="A figure of the paper. Repeatable.")
+    ] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Every table and figure, and the claims.")] = False,
+    claims: Annotated[bool, typer.Option("--claims", help="The paper's claims, checked one by one.")] = False,
+    page: Annotated[bool, typer.Option("--page", help="All of it as one HTML page, alone or with the others.")] = False,
+    sweep_file: Annotated[
+        Path | None, typer.Option("--sweep", metavar="FILE", help="Whose runs. [default: the paper's own sweep files]")
+    ] = None,
+    set_: SetOption = None,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the files go.")] = Path("reports"),
+    results: Results = Path("results"),
+    data_root: Data = None,
+) -> None:
+    """Tables and figures from the records, on the terminal and as files. Without a choice: all of them but the page.
+
+    \b
+    Examples:
+      bench report --table 2 --sweep sweeps/small.yaml
+      bench report --figure 2 --figure 3
+      bench report --all --sweep sweeps/smoke.yaml --out reports/smoke
+      bench report --claims
+      bench report --page --sweep sweeps/small-cpu.yaml --results results/reference/small-cpu
+    """
+    from benchmark.report.build import report as build
+
+    everything = all_ or not (table or figure or claims or page)
+    written = build(
+        results,
+        out,
+        tables=[int(number) for number in (TableNumber if everything else table or [])],
+        figures=[int(number) for number in (FigureNumber if everything else figure or [])],
+        claims=claims or everything,
+        page=page,
+        sweep=sweep_file,
+        sets=set_,
+        data=data_root,
+    )
+    say("written: " + " ".join(str(path) for path in written))

@@ -1,0 +1,76 @@
+"""`bench score`: images scored by a detector."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.commands.options import RowFormat, check_device
+from benchmark.errors import BenchError
+from benchmark.exits import FAILED
+
+
+def score(
+    detector: Annotated[Path, typer.Argument(metavar="DETECTOR", help="The folder that `bench export` wrote.")],
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGES...",
+            help="Files, folders, glob patterns, .npz arrays, stored sets; - reads a list of files, one a line.",
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Where the rows go. [default: standard output]")
+    ] = None,
+    format_: Annotated[RowFormat, typer.Option("--format", help="CSV, or one JSON object a line.")] = RowFormat.csv,
+    threshold: Annotated[
+        float | None, typer.Option("--threshold", help="Call OOD above this score. [default: the detector's]")
+    ] = None,
+    nearest: Annotated[int, typer.Option("--nearest", metavar="K", min=0, help="Nearest training images to name.")] = 3,
+    page: Annotated[
+        Path | None, typer.Option("--page", metavar="FILE.html", help="A gallery of the most anomalous images.")
+    ] = None,
+    page_size: Annotated[int, typer.Option("--page-size", metavar="N", min=1, help="Images on that page.")] = 100,
+    batch: Annotated[int, typer.Option("--batch", metavar="N", min=1, help="Images a forward pass.")] = 256,
+    device: Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda[:N]")] = "auto",
+) -> None:
+    """Score images: path, score (larger = more OOD), OOD or not, p-value, nearest training images.
+
+    A file that is not a readable image is a row with its error. Exit code 1 where no image could be read.
+
+    \b
+    Examples:
+      bench score my-detector photos/ > scores.csv
+      bench score my-detector 'photos/**/*.png' --out scores.csv --page worst.html
+      find / -name '*.jpg' | bench score my-detector - --format jsonl
+    """
+    from benchmark.detector import stream
+    from benchmark.detector.detector import Detector
+    from benchmark.files import atomic_write
+
+    check_device(device)
+    sources = stream.find_images(images, sys.stdin.buffer)
+    total = None if "-" in images else sum(1 for _ in stream.find_images(images))
+    if total == 0:
+        raise BenchError(f"{' '.join(images)}: no images there")
+    loaded = Detector.load(detector, device)
+    top, progress = stream.Top(page_size if page is not None else 0), stream.Progress(total)
+    rows = progress.watch(top.watch(stream.score_images(loaded, sources, batch, nearest, threshold)))
+    as_csv = format_ is RowFormat.csv
+    lines = stream.csv_lines(rows, nearest, loaded.names is not None) if as_csv else stream.json_lines(rows)
+    if out is None:
+        stream.write_lines(lines, sys.stdout.buffer)
+        sys.stdout.flush()
+    else:
+        with atomic_write(out) as file:
+            stream.write_lines(lines, file)
+    print(progress.text(), file=sys.stderr)
+    if page is not None:
+        stream.write_page(page, top, progress, loaded, threshold)
+    if progress.counts.seen == 0:
+        raise BenchError("no images in the list")
+    if progress.counts.broken == progress.counts.seen:
+        raise typer.Exit(FAILED)

@@ -1,0 +1,63 @@
+"""`bench status`: how far the runs are."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.commands.options import Data, Results, SetOption
+from benchmark.commands.terminal import print_rows, say
+from benchmark.errors import BenchError
+
+
+def status(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[SWEEP.yaml]", help="Only this sweep's runs. [default: every run]")
+    ] = None,
+    only: Annotated[str | None, typer.Option("--only", metavar="GLOB", help="Only runs whose name matches.")] = None,
+    set_: SetOption = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Show again every 5 s, until Ctrl-C.")] = False,
+    results: Results = Path("results"),
+    data_root: Data = None,
+) -> None:
+    """Each run's state, progress, age, and where its log is.
+
+    pending: its job waits, for the reason given; lost: its process or job ended without a word. `bench sweep` goes on
+    with what is interrupted or lost.
+
+    \b
+    Examples:
+      bench status
+      bench status sweeps/small.yaml --watch
+    """
+    while True:
+        _show_status(file, only, set_, results, data_root)
+        if not watch:
+            return
+        try:
+            time.sleep(5)
+        except KeyboardInterrupt:
+            return
+        say("\x1b[2J\x1b[H" if sys.stdout.isatty() else "")
+
+
+def _show_status(
+    file: Path | None, only: str | None, set_: list[str] | None, results: Path, data_root: Path | None
+) -> None:
+    from benchmark.data.images import data_root as resolve_data
+    from benchmark.launch import board
+    from benchmark.launch.status import counts
+    from benchmark.plan import sweep as sweeps
+
+    if file is not None:
+        rows = board.rows_of_sweep(sweeps.load(file, set_, only), results, resolve_data(data_root), say)
+    elif set_:
+        raise BenchError("--set: needs a SWEEP.yaml whose runs it overrides")
+    else:
+        rows = board.rows_of_results(results, only, say)
+    print_rows(rows, str(file or results), with_logs=True)
+    say(f"{len(rows)} runs: {counts(row.state for row in rows)}")

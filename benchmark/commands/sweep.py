@@ -1,0 +1,197 @@
+"""`bench sweep`: run all of a sweep that is not done yet."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from benchmark.commands.options import CheckpointEvery, Data, ExecutorName, Results, SetOption, SiteOption
+from benchmark.commands.terminal import print_checklist, print_rows, say
+from benchmark.errors import BenchError
+from benchmark.exits import FAILED, INTERRUPTED
+
+if TYPE_CHECKING:
+    from benchmark.launch.board import Board
+    from benchmark.launch.slurm import Array
+    from benchmark.plan.sweep import Sweep
+
+FOLLOW_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What the command line says of how to run."""
+
+    use_slurm: bool
+    jobs: int | None
+    results: Path
+    data_root: Path
+    checkpoint_every: float
+
+
+def sweep(
+    file: Annotated[Path, typer.Argument(metavar="SWEEP.yaml", help="The sweep file.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and start nothing.")] = False,
+    executor: Annotated[ExecutorName, typer.Option("--executor", help="Where to run.")] = ExecutorName.auto,
+    only: Annotated[
+        str | None, typer.Option("--only", metavar="GLOB", help="Only runs whose name matches, as in '*-rot-*'.")
+    ] = None,
+    set_: SetOption = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed runs again.")] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", metavar="N", min=1, help="Runs at a time here. [default: one a GPU, or one a CPU core]"),
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="On a cluster: stay, and tell how the runs get on, until all have ended.")
+    ] = False,
+    site: SiteOption = None,
+    results: Results = Path("results"),
+    data_root: Data = None,
+    checkpoint_every: CheckpointEvery = 300.0,
+) -> None:
+    """Run all of a sweep that is not done yet. Run again, it continues; nothing finished is trained twice.
+
+    \b
+    Examples:
+      bench sweep sweeps/smoke.yaml
+      bench sweep sweeps/small.yaml --dry-run
+      bench sweep sweeps/small.yaml --only '*-rot-*' --set train.epochs=2
+      bench sweep sweeps/table2.yaml --executor slurm --wait
+    """
+    from benchmark.data.images import data_root as resolve_data
+    from benchmark.files import locked
+    from benchmark.launch import slurm
+    from benchmark.launch.board import board
+    from benchmark.plan import sweep as sweeps
+    from benchmark.plan.resources import load_site
+
+    root = resolve_data(data_root)
+    plan = sweeps.load(file, set_, only, load_site(site))
+    use_slurm = executor is ExecutorName.slurm or (executor is ExecutorName.auto and slurm.answers())
+    asked = _Asked(use_slurm, jobs, results, root, checkpoint_every)
+    # One at a time reads the queue and submits, so that two sweeps cannot both find a run free.
+    with locked(results / ".sweep.lock") if use_slurm and not dry_run else nullcontext():
+        found = board(plan, results, root, use_slurm, retry_failed)
+        arrays = slurm.make_arrays(found.chosen, slurm.max_array_size()) if use_slurm else []
+        _show(plan, found, arrays)
+        if dry_run:
+            _show_more(plan, found, arrays, results)
+            return
+        _refuse_without_images(found, file)
+        failed = _start(plan, found, arrays, asked) or bool(found.left_alone)
+    again = "".join(f" --set {shlex.quote(text)}" for text in set_ or [])
+    if use_slurm and wait:
+        failed |= _follow(plan, results, root)
+    elif arrays:
+        say(f"Watch them: bench status {plan.path}{again}{_results_option(results)}")
+    say(f"See the results: bench report --all --sweep {file}{again}{_results_option(results)}")
+    if failed:
+        raise typer.Exit(FAILED)
+
+
+def _show(plan: Sweep, found: Board, arrays: Sequence[Array]) -> None:
+    from benchmark.launch import slurm, status
+
+    print_rows(found.rows, f"{plan.title}  ({plan.path})")
+    say(f"{len(found.rows)} runs: {status.counts(row.state for row in found.rows)}")
+    if found.left_alone:
+        say(f"left alone, failed before: {', '.join(found.left_alone)} (again with --retry-failed)")
+    if arrays:
+        say(slurm.describe(arrays))
+
+
+def _show_more(plan: Sweep, found: Board, arrays: Sequence[Array], results: Path) -> None:
+    """What a dry run shows beside the plan: what is missing, and the very text for sbatch."""
+    from benchmark.launch import slurm
+    from benchmark.store.missing import missing_sets
+
+    missing = missing_sets(found.planned)
+    if missing:
+        print_checklist(f"missing: {len(missing)} image sets; bench data prepare --for {plan.path}", missing)
+    for number, array in enumerate(arrays, 1):
+        names = ", ".join(job.folder.name for job in array.jobs)
+        say(f"\n# Submission {number} of {len(arrays)}: {len(array.jobs)} runs: {names}")
+        say(slurm.submission_text(array, plan.name, results))
+    say("nothing started (--dry-run)")
+
+
+def _refuse_without_images(found: Board, file: Path) -> None:
+    from benchmark.store.missing import missing_sets
+
+    missing = missing_sets(found.planned)
+    if missing:
+        lacking = sum(item.state == "no data" for item in found.planned)
+        raise BenchError(f"{lacking} runs lack images: {', '.join(missing)}; get them: bench data prepare --for {file}")
+
+
+def _start(plan: Sweep, found: Board, arrays: Sequence[Array], asked: _Asked) -> bool:
+    """Run here, or submit, what is to do; returns whether a run failed."""
+    from benchmark.launch import slots, slurm, starting
+    from benchmark.launch.backbones import check_backbones
+
+    if not found.chosen:
+        say("nothing to do")
+        return False
+    first = slots.make_slots(len(found.chosen), asked.jobs)[0]
+    if not asked.use_slurm and first.gpu is None:
+        starting.warm_up(first)  # its imports run beside the check
+    check_backbones([job.config for job, _ in found.chosen], plan.path)
+    if not asked.use_slurm:
+        return _run_here(found, asked)
+    for name, job_id in slurm.submit(arrays, plan.name, asked.results, asked.data_root, asked.checkpoint_every):
+        say(f"submitted   {name}  job {job_id}")
+    return False
+
+
+def _run_here(found: Board, asked: _Asked) -> bool:
+    from benchmark.launch import display, local, slots, starting, status
+
+    jobs = [job for job, _ in found.chosen]
+    places = slots.make_slots(len(jobs), asked.jobs)
+    gpus = len({slot.gpu for slot in places} - {None})
+    say(
+        f"running {len(jobs)}, {len(places)} at a time on "
+        + (f"{gpus} GPU{'s' * (gpus > 1)}" if gpus else f"the CPU, {places[0].threads} threads each")
+    )
+    launch = starting.bench_run(asked.data_root, asked.checkpoint_every)
+    with (display.Bars if sys.stdout.isatty() else display.Lines)(jobs) as shown:
+        outcomes = local.run_queue(jobs, places, launch, shown)
+    say(f"{len(outcomes)} runs: {status.counts(outcome.state for outcome in outcomes)}")
+    if any(outcome.state == "interrupted" for outcome in outcomes):
+        raise typer.Exit(INTERRUPTED)
+    return any(outcome.state == "failed" for outcome in outcomes)
+
+
+def _results_option(results: Path) -> str:
+    return "" if results == Path("results") else f" --results {results}"
+
+
+def _follow(plan: Sweep, results: Path, root: Path) -> bool:
+    """Tell how the runs of a sweep get on until none is queued or running; returns whether one did not end well."""
+    from benchmark.launch import status
+    from benchmark.launch.board import LIVE, rows_of_sweep
+
+    told: dict[str, tuple[str, float]] = {}
+    while True:
+        rows = rows_of_sweep(plan, results, root, say)
+        if sys.stdout.isatty():
+            say("\x1b[2J\x1b[H")
+            print_rows(rows, f"{plan.title}  ({plan.path})")
+        for row in [] if sys.stdout.isatty() else rows:
+            state, when = told.get(row.name, ("", 0.0))
+            if row.state != state or (row.state == "running" and time.monotonic() - when > 30):
+                told[row.name] = (row.state, time.monotonic())
+                say(f"{row.state:<11} {row.name}  {row.detail}".rstrip())
+        if not {row.state for row in rows} & LIVE:
+            say(f"{len(rows)} runs: {status.counts(row.state for row in rows)}")
+            return any(row.state != "done" for row in rows)
+        time.sleep(FOLLOW_SECONDS)

@@ -1,0 +1,63 @@
+"""Exit codes, and the one line on stderr for whatever the user can mend.
+
+0 all is done; 1 a run failed or a check found problems; 2 something the user can mend, said in one line; 75 another
+process is on the run (`bench run`); 130 stopped by Ctrl-C or a signal, what is done and saved is kept.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable
+
+from benchmark.errors import BenchError
+
+FAILED, USER_ERROR, HELD_ELSEWHERE, INTERRUPTED = 1, 2, 75, 130
+
+
+def exit_code(call: Callable[[], int | None], said: Callable[[Exception], str | None] = lambda error: None) -> int:
+    """What `call` returns, or the exit code for what it raises; that is then said in a line on stderr.
+
+    said: the line for exceptions that only the caller knows, None for others.
+    """
+    try:
+        code = call()
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+        return code or 0
+    except BenchError as error:
+        complain(str(error))
+        return USER_ERROR
+    except KeyboardInterrupt:
+        again = shlex.join(["bench", *sys.argv[1:]])
+        print(f"stopped; what is done and saved is kept. To go on: {again}", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output went away (`bench status | head`): no complaint, nor one at interpreter exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        complain(explain_os(error))
+        return USER_ERROR
+    except Exception as error:
+        line = said(error)
+        if line is None:
+            raise
+        complain(line)
+        return USER_ERROR
+
+
+def complain(text: str) -> None:
+    """One line on stderr."""
+    print("error: " + " ".join(text.split()), file=sys.stderr, flush=True)
+
+
+def explain_os(error: OSError) -> str:
+    """What an operating system's error means to a user, with the file's name."""
+    file = error.filename2 or error.filename or "a file"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{file}: disk full ({error.strerror}); make room and give the same command again, nothing done is lost"
+    return f"{file}: {error.strerror or error}"

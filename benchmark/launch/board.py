@@ -1,0 +1,117 @@
+"""The runs of a sweep, or of a folder, as they stand: the plan, the disk and SLURM's queue together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from benchmark.data.images import data_root as resolve_data
+from benchmark.errors import BenchError
+from benchmark.launch import slurm
+from benchmark.launch.jobs import Job
+from benchmark.launch.status import QueuedJob, Row, rows_of_folders, rows_of_plan
+from benchmark.plan import sweep as sweeps
+from benchmark.plan.resources import Resources
+from benchmark.plan.sweep import Sweep
+from benchmark.store import states
+from benchmark.store.folders import RunFolder, all_runs
+from benchmark.store.states import PlannedRun
+
+LIVE = {"pending", "running", "suspended", "unknown"}  # of a run that somebody is on, or may be
+WANTED = {"to do", "interrupted", "lost", "to score"}  # of a run that `bench sweep` starts
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Board:
+    """A sweep held against the disk and the queue, and what is to be started of it."""
+
+    planned: list[PlannedRun]
+    rows: list[Row]
+    chosen: list[tuple[Job, Resources]]
+    left_alone: list[str]  # failed before, and not to be tried again
+
+
+def board(plan: Sweep, results: Path, root: Path, ask_queue: bool, retry_failed: bool) -> Board:
+    """What `bench sweep` has to go by. Raises BenchError when SLURM's queue is to be asked and does not answer."""
+    planned = states.plan(plan, results, root)
+    queued: Mapping[str, QueuedJob] | None = {}
+    if ask_queue and (waiting := _submitted(planned)):
+        queued = slurm.queued_jobs(waiting)
+        planned = states.plan(plan, results, root)  # once more: what has left the queue meanwhile has its record
+    rows = rows_of_plan(planned, queued)
+    wanted = WANTED | ({"failed"} if retry_failed else set())
+    chosen = [
+        (Job(item.run.config, item.folder), item.run.resources)
+        for item, row in zip(planned, rows, strict=True)
+        if item.folder is not None and row.state in wanted
+    ]
+    left_alone = [row.name for row in rows if row.state == "failed" and not retry_failed]
+    return Board(planned, rows, chosen, left_alone)
+
+
+def rows_of_sweep(plan: Sweep, results: Path, root: Path, tell: Tell) -> list[Row]:
+    """The runs of a sweep as they stand. SLURM's queue is asked first: what leaves it has a record.
+
+    tell: is given a line when the queue does not answer.
+    """
+    planned = states.plan(plan, results, root, need_data=False)
+    queued: Mapping[str, QueuedJob] | None = {}
+    if waiting := _submitted(planned):
+        queued = queue_of(waiting, tell)
+        planned = states.plan(plan, results, root, need_data=False)
+    rows = rows_of_plan(planned, queued)
+    lost = [item for item, row in zip(planned, rows, strict=True) if row.state == "lost"]
+    ended = slurm.last_words(item.folder for item in lost if item.folder is not None)
+    return _replaced(rows, rows_of_plan(lost, queued, ended))
+
+
+def rows_of_results(results: Path, only: str | None, tell: Tell) -> list[Row]:
+    """All runs in a folder, or those whose name matches the glob `only`. Raises BenchError where there are none."""
+    folders = [folder for folder in all_runs(results) if only is None or fnmatch(folder.name, only)]
+    if not folders:
+        raise BenchError(
+            f"{results}: holds no runs{f' that match {only}' if only else ''}; start some: bench sweep SWEEP.yaml"
+        )
+    queued = queue_of(folders, tell)
+    rows = rows_of_folders(folders, queued)
+    lost = [folder for folder, row in zip(folders, rows, strict=True) if row.state == "lost"]
+    return _replaced(rows, rows_of_folders(lost, queued, slurm.last_words(lost)))
+
+
+def queue_of(folders: Iterable[RunFolder], tell: Tell) -> dict[str, QueuedJob] | None:
+    """Run name -> its job in SLURM's queue; None, and a line to `tell`, when the queue does not answer."""
+    try:
+        return slurm.queued_jobs(folders)
+    except BenchError as error:
+        tell(f"note: {error}")
+        return None
+
+
+def runs_named(target: str, results: Path, data_root: Path | None) -> list[RunFolder]:
+    """The run folders that a name, a folder, a glob or a sweep file stands for. Raises BenchError for none."""
+    if target.endswith((".yaml", ".yml")):
+        planned = states.plan(sweeps.load(Path(target)), results, resolve_data(data_root), need_data=False)
+        found = [item.folder for item in planned if item.folder is not None and item.folder.config.exists()]
+    elif (Path(target) / "config.yaml").exists():
+        found = [RunFolder(Path(target))]
+    else:
+        found = [folder for folder in all_runs(results) if fnmatch(folder.name, target)]
+    if not found:
+        names = [folder.name for folder in all_runs(results)]
+        some = f"; there are {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}" if names else ""
+        raise BenchError(f"{target}: matches no run in {results}{some}")
+    return found
+
+
+def _submitted(planned: Iterable[PlannedRun]) -> list[RunFolder]:
+    """The runs that SLURM may know of."""
+    return [item.folder for item in planned if item.begun and item.folder is not None and item.folder.job.exists()]
+
+
+def _replaced(rows: Iterable[Row], better: Iterable[Row]) -> list[Row]:
+    by_name = {row.name: row for row in better}
+    return [by_name.get(row.name, row) for row in rows]

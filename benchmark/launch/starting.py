@@ -1,0 +1,110 @@
+"""Starts a run as a process of its own: a program, or a fork of one that has the heavy imports behind it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.context
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from multiprocessing import forkserver
+from pathlib import Path
+from typing import Any, Protocol
+
+from benchmark.launch.jobs import Job
+from benchmark.launch.slots import Slot
+
+
+class Process(Protocol):
+    """What the queue asks of a run's process."""
+
+    @property
+    def pid(self) -> int | None: ...
+
+    def poll(self) -> int | None:
+        """Its exit code (minus the signal's number if one killed it), None while it runs."""
+        ...
+
+
+Launch = Callable[[Job, Slot], Process]  # starts a run, its output going to the end of its log
+
+
+def bench_run(data_root: Path, checkpoint_seconds: float) -> Launch:
+    """Starts `bench run`: on a GPU as a program of its own, on a CPU forked from a process that has torch imported.
+
+    Importing torch, timm and scikit-learn takes ten seconds and more, as long as many a CPU run; a run on a GPU is long
+    enough not to care, and gets a process that no CUDA state can leak into.
+    """
+
+    def arguments(job: Job, slot: Slot) -> list[str]:
+        places = ["--results", str(job.folder.path.parent), "--data", str(data_root)]
+        how = ["--threads", str(slot.threads), "--checkpoint-every", f"{checkpoint_seconds:g}"]
+        return ["run", str(job.folder.config), *places, *how]
+
+    as_program = by_command(lambda job, slot: [sys.executable, "-m", "benchmark", *arguments(job, slot)])
+
+    def launch(job: Job, slot: Slot) -> Process:
+        if slot.gpu is not None:
+            return as_program(job, slot)
+        return _Forked(arguments(job, slot), job, slot, data_root, checkpoint_seconds)
+
+    return launch
+
+
+def by_command(command: Callable[[Job, Slot], list[str]]) -> Launch:
+    """Starts a run as the program that `command` names."""
+
+    def launch(job: Job, slot: Slot) -> Process:
+        with open(job.folder.log, "ab") as log:
+            return subprocess.Popen(
+                command(job, slot),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=slot.environment(),
+                start_new_session=True,
+            )
+
+    return launch
+
+
+def warm_up(slot: Slot) -> multiprocessing.context.ForkServerContext:
+    """Start the server that CPU runs are forked from, if it is not running: it imports while we go on."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["benchmark.run", "timm", "sklearn.metrics"])
+    # The server inherits it at its start, when OpenMP and BLAS read it: all CPU slots have equally many threads.
+    os.environ.update(slot.environment())
+    forkserver.ensure_running()
+    return context
+
+
+class _Forked:
+    """`bench run` in a fork of multiprocessing's fork server, which has the heavy imports behind it."""
+
+    def __init__(self, arguments: list[str], job: Job, slot: Slot, data_root: Path, checkpoint_seconds: float) -> None:
+        context = warm_up(slot)
+        file, results = job.folder.config, job.folder.path.parent
+        asked = (file, results, data_root, "auto", slot.threads, checkpoint_seconds)
+        self._process = context.Process(target=_run_forked, args=(arguments, str(job.folder.log), asked))
+        self._process.start()
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+
+def _run_forked(arguments: list[str], log: str, asked: tuple[Any, ...]) -> None:
+    """In the fork: become the leader of a process group, write to the log, and do what `bench run` does."""
+    os.setsid()
+    stream = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    for number in (1, 2):
+        os.dup2(stream, number)
+    sys.argv = ["bench", *arguments]  # what an interrupted run says to go on with
+    from benchmark.exits import exit_code
+    from benchmark.launch.foreground import run_file
+
+    sys.exit(exit_code(lambda: run_file(*asked)))
