@@ -17,6 +17,7 @@ def source_commit() -> str:
     if kept.exists():
         return kept.read_text().strip()
     try:
+        _git("ls-files", "--error-unmatch", "--", "provenance.py")  # installed below another project's checkout?
         return _git("rev-parse", "HEAD") + ("+edited" if _git("status", "--porcelain", "--", ".") else "")
     except (OSError, subprocess.SubprocessError):
         return "unknown"

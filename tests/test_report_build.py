@@ -129,12 +129,12 @@ def test_unknown_tables_and_figures(place, asked, line):
         make(place, **asked)
 
 
-def test_sweeps_are_looked_up_here_and_then_beside_the_package(place):
-    assert build.find_sweep("table2.yaml") == Path(build.__file__).parents[2] / "sweeps" / "table2.yaml"
+def test_the_papers_sweeps_are_those_of_this_folder_and_else_the_built_in_ones(place):
+    assert build.find_sweep("table2") == Path("table2")
+    with pytest.raises(BenchError, match=r"no records for table2 yet; run: bench sweep table2$"):
+        build.report(Path("results"), Path("reports"), tables=[2], figures=[], claims=False)
     write_sweep(place, variant=["dino"])
-    assert build.find_sweep("table2.yaml") == Path("sweeps/table2.yaml")
-    with pytest.raises(BenchError, match=r"sweeps/none\.yaml: no such file"):
-        build.find_sweep("none.yaml")
+    assert build.find_sweep("table2") == Path("sweeps/table2.yaml")
 
 
 def test_2000_records_take_less_than_5_seconds(place):

@@ -142,6 +142,41 @@ def test_circular_extends_and_bad_set(tmp_path: Path) -> None:
         sweeps.load(write(tmp_path), only="nothing*")
 
 
+def test_built_in_sweeps_go_by_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert sorted(sweeps.built_in()) == sorted(path.stem for path in (REPOSITORY / "sweeps").glob("*.yaml"))
+    named = sweeps.load(Path("small-cpu-2h"))  # extends small-cpu, which extends small
+    assert named == sweeps.load(REPOSITORY / "sweeps/small-cpu-2h.yaml") and named.name == "small-cpu-2h"
+    own = tmp_path / "own.yaml"
+    own.write_text("extends: smoke\nbase: {train: {epochs: 7}}\n")
+    assert {run.config.train.epochs for run in sweeps.load(own).runs if run.config.method.name == "dino"} == {7}
+
+
+def test_a_path_wins_over_a_built_in_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "smoke").mkdir()  # a folder is no sweep file
+    assert sweeps.load(Path("smoke")).runs[0].config.in_dist == "synthetic"
+    for mine in ("small", "smoke.yaml", "smoke/small"):
+        write(tmp_path, mine)
+        assert {run.config.in_dist for run in sweeps.load(Path(mine)).runs} == {"mini"}
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ("table9", "unknown sweep 'table9' (did you mean 'table2'?); allowed: small, small-cpu, small-cpu-2h, smoke, "
+         "table1, table2; a sweep file of your own is meant by its path, as in table9.yaml"),
+        ("mine.yaml", "mine.yaml: no such file"),
+        ("sweeps/table2.yaml", "sweeps/table2.yaml: no such file; the built-in sweep is called table2"),
+    ],
+)  # fmt: skip
+def test_what_names_no_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, line: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BenchError) as caught:
+        sweeps.load(Path(given))
+    assert str(caught.value) == line
+
+
 def test_plan_tells_missing_and_unknown_images(tmp_path: Path, mini_data: Path) -> None:
     sweep = sweeps.load(write(tmp_path), only="mini-dino-s0")
     [planned] = states.plan(sweep, tmp_path / "results", mini_data)

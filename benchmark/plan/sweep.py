@@ -1,4 +1,7 @@
-"""A sweep file becomes runs. Nothing is written or started here."""
+"""A sweep file becomes runs. Nothing is written or started here.
+
+A sweep is named by the path of its file or, for those that come with the package, by their name: `small-cpu`.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,8 @@ class Override(Strict):
 class SweepFile(Strict):
     """The schema of a sweep file.
 
-    A further key, `extends`, names another sweep file, relative to this one, whose keys are the defaults.
+    A further key, `extends`, names another sweep, whose keys are the defaults: a file, relative to this one, or a
+    built-in one.
     """
 
     title: str = ""
@@ -74,13 +78,41 @@ class Sweep:
         return self.path.stem
 
 
+def built_in() -> dict[str, Path]:
+    """The sweep files that come with the package, by name: inside an installed one, beside it in a checkout."""
+    package = Path(__file__).parents[1]
+    folder = next((f for f in (package / "sweeps", package.parent / "sweeps") if f.is_dir()), package / "sweeps")
+    return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+
+
+def find(path: Path, folder: Path = Path()) -> Path:
+    """The sweep file that `path` means: that file, relative to `folder`, or a built-in sweep by its name.
+
+    A file wins over a built-in sweep of the same name. Raises BenchError for a bare name that is neither, and for a
+    file that is not there; whether what is there can be read is seen when it is read.
+    """
+    name, file = str(path), folder / path
+    if file.exists() and (path.suffix or path.name != name or file.is_file()):
+        return file
+    known = built_in()
+    if path.suffix or path.name != name:
+        hint = f"; the built-in sweep is called {path.stem}" if path.stem in known else ""
+        raise BenchError(f"{file}: no such file{hint}")
+    if name not in known:
+        raise BenchError(
+            f"{unknown('sweep', name, known)}; a sweep file of your own is meant by its path, as in {name}.yaml"
+        )
+    return known[name]
+
+
 def load(path: Path, sets: list[str] | None = None, only: str | None = None, site: SiteFile | None = None) -> Sweep:
-    """Read and expand the sweep file `path`.
+    """Read and expand the sweep file `path`, or the built-in sweep of that name.
 
     sets: "dotted.field=value" overrides of every run, as from `--set`. only: a glob on `SweepRun.short_name`.
     site: what the cluster wants of resources; None reads the user's own site file where there is one.
     Raises BenchError, one line that names the file and the key.
     """
+    path = find(path)
     raw = _read_with_parents(path, ())
     sweep: SweepFile = validate(SweepFile, raw, str(path))
     given = dict(parse_set(text) for text in sets or [])
@@ -118,7 +150,7 @@ def _read_with_parents(path: Path, children: tuple[Path, ...]) -> dict[str, Any]
         return raw
     if not isinstance(parent, str):
         raise BenchError(f"{path}: extends: must be the name of a sweep file, given {parent!r}")
-    return _merge(_read_with_parents(path.parent / parent, (*children, path.resolve())), raw)
+    return _merge(_read_with_parents(find(Path(parent), path.parent), (*children, path.resolve())), raw)
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 # Whose runs an item is made of, unless `--sweep` says otherwise.
-TABLE_SWEEPS = {1: "table1.yaml", 2: "table2.yaml"}
-FIGURE_SWEEPS = {2: "table2.yaml", 3: "table2.yaml"}
+TABLE_SWEEPS = {1: "table1", 2: "table2"}
+FIGURE_SWEEPS = {2: "table2", 3: "table2"}
 
 
 def report(
@@ -39,7 +39,7 @@ def report(
 ) -> list[Path]:
     """Write the tables, figures, claims and page asked for under `out`/SWEEP/, show the tables, return the paths.
 
-    sweep: whose runs; by default the paper's own sweep files, from ./sweeps or beside the package. sets: the
+    sweep: whose runs; by default the paper's own, from ./sweeps or built in. sets: the
     "field=value" overrides that the runs were made with, as in `bench sweep --set`. data: the folder of the image
     sets, where the page finds its thumbnails. show: the console to print on, standard output by default. Items whose
     sweep has no records yet are named and passed over; raises BenchError, one line, when that leaves nothing, and for
@@ -93,12 +93,9 @@ def report(
 
 
 def find_sweep(name: str) -> Path:
-    """The sweep file of this name in ./sweeps, else in the repository beside the package."""
-    beside = Path(__file__).parents[2] / "sweeps" / name
-    for path in (Path("sweeps") / name, beside):
-        if path.exists():
-            return path
-    raise BenchError(f"sweeps/{name}: no such file here or in {beside.parent}; name one with --sweep FILE")
+    """The paper's sweep of this name: the file in ./sweeps where there is one, else the built-in sweep."""
+    here = Path("sweeps") / f"{name}.yaml"
+    return here if here.exists() else Path(name)
 
 
 def _groups(paths: list[Path], sets: list[str] | None, records: list[Record]) -> list[Group]:
