@@ -30,7 +30,7 @@ FLOW = [
     ["perf"],
     ["launch"],
     ["commands"],
-    ["cli", "__main__"],
+    ["commands", "__main__"],
 ]
 TORCH = {"torch", "torchvision", "timm"}
 DATA_TABLES: list[str] = []  # paths of files that are long because there is much to list

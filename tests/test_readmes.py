@@ -14,7 +14,8 @@ import typer
 from command import run_bench
 from readmes import PAGES, REPOSITORY, Shown, fences, is_placeholder, prose, shown, title
 
-from benchmark import Detector, cli
+from benchmark import Detector
+from benchmark.commands.app import app
 from benchmark.errors import BenchError
 from benchmark.plan import resources, sweep, yamlfile
 
@@ -25,7 +26,7 @@ OTHER_PROGRAMS = {"pytest", "ruff", "mypy", "python", "python3", "pip", "uv", ".
 # Files that a run or a cluster makes, as the pages name them.
 MADE = {"config.yaml", "record.json", "status.json", "lease.json", "job.json", "results/.submitit"}
 
-BENCH: Any = typer.main.get_command(cli.app)
+BENCH: Any = typer.main.get_command(app)
 COMMANDS = [command for page in PAGES for command in shown(page)]
 OF_BENCH = [command for command in COMMANDS if command.words[0] == "bench"]
 on_every_page = pytest.mark.parametrize("page", PAGES, ids=title)

@@ -14,6 +14,7 @@ import re
 import secrets
 import shlex
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -174,11 +175,8 @@ def submit(
             status = folder.read_status()
             if status is not None and status.state == "failed":  # that was another job
                 folder.write_status(status.model_copy(update={"state": "interrupted", "error": ""}))
-            tasks.append(
-                RunTask(
-                    folder.config.resolve(), results.resolve(), data_root.resolve(), array.resources, checkpoint_seconds
-                )
-            )
+            paths = folder.config.resolve(), results.resolve(), data_root.resolve()
+            tasks.append(RunTask(*paths, array.resources, checkpoint_seconds, _warning_signal()))
             note = {"name": submission.name, "index": index, "folder": str(submission.folder), "submitted": time.time()}
             folder.write_job(note)
         try:
@@ -217,6 +215,13 @@ def _executor(submission: Submission, array: Array, dry: bool = False) -> submit
     ]
     executor.update_parameters(**asked)
     return executor
+
+
+def _warning_signal() -> int:
+    """What submitit has SLURM send before a job's end."""
+    import submitit
+
+    return int(getattr(signal, f"SIG{submitit.JobEnvironment.USR_SIG}"))
 
 
 def _submit_array(executor: submitit.SlurmExecutor, tasks: Sequence[RunTask]) -> list[str]:

@@ -32,18 +32,25 @@ class RunTask:
     """What a SLURM job calls: one run, by its paths. submitit pickles it, and loads it again at each requeue."""
 
     def __init__(
-        self, config: Path, results: Path, data_root: Path, resources: Resources, checkpoint_seconds: float
+        self,
+        config: Path,
+        results: Path,
+        data_root: Path,
+        resources: Resources,
+        checkpoint_seconds: float,
+        warning: int = signal.SIGUSR2,
     ) -> None:
         self.config, self.results, self.data_root = str(config), str(results), str(data_root)
         self.threads, self.hours = resources.cpus, resources.hours
         self.device = "cuda" if resources.device == "auto" and resources.gpus else resources.device
         self.checkpoint_seconds = checkpoint_seconds
+        self.warning = int(warning)  # the signal that SLURM is told to send before the end
 
     def __call__(self) -> str:
         """Train and score the run; returns how it ended. All output goes to the run's own log."""
         folder = RunFolder(Path(self.config).parent)
         begun = time.monotonic()
-        with _stop_on_warning():
+        with _stop_on_warning(self.warning):
             try:
                 if _is_first_task():  # what others say is in submitit's log of each, and in `bench logs`
                     _send_output_to(folder.log)
@@ -112,13 +119,11 @@ class RunTask:
 
 
 @contextmanager
-def _stop_on_warning() -> Iterator[None]:
+def _stop_on_warning(number: int) -> Iterator[None]:
     """SLURM's warning (time limit, preemption) becomes the SIGINT that a run answers with a checkpoint after its step.
 
     submitit's own handler would requeue at once, in the middle of a training step.
     """
-    import submitit
-
     warned = False
 
     def warn(_number: int, _frame: FrameType | None) -> None:
@@ -127,7 +132,6 @@ def _stop_on_warning() -> Iterator[None]:
             warned = True
             signal.raise_signal(signal.SIGINT)
 
-    number = getattr(signal, f"SIG{submitit.JobEnvironment.USR_SIG}")
     before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, number)}
     # SIGTERM comes at `scancel`, `scontrol requeue` and on clusters that preempt without the warning.
     for n, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, warn), (number, warn)):

@@ -227,7 +227,7 @@ def test_a_warning_stops_the_run_once(number: int) -> None:
     before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)}
     saved = False
     try:
-        with pytest.raises(KeyboardInterrupt), _stop_on_warning():
+        with pytest.raises(KeyboardInterrupt), _stop_on_warning(signal.SIGUSR2):
             try:
                 signal.raise_signal(number)
             finally:
