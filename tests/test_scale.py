@@ -86,5 +86,5 @@ def test_report_of_2000_records(tmp_path: Path) -> None:
     path = write_sweep(tmp_path, variant=VARIANTS, seed=list(range(100)), in_dist=["cifar10", "cifar100"])
     fill(tmp_path / "results", path, 2004)
     with bounded():
-        written = report(tmp_path / "results", tmp_path / "out", tables=[2], figures=[], claims=True, sweep=path)
+        written = report(tmp_path / "results", tmp_path / "out", tables=["2"], figures=[], claims=True, sweep=path)
     assert "n (runs) | 100 | 100" in re.sub(" +", " ", written[0].read_text())

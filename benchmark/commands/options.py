@@ -48,24 +48,10 @@ class RowFormat(StrEnum):
     jsonl = "jsonl"
 
 
-class TableNumber(StrEnum):
-    """The paper's tables."""
-
-    one = "1"
-    two = "2"
-
-
 class Reference(StrEnum):
     """What `bench perf` can measure itself against."""
 
     reference = "reference"
-
-
-class FigureNumber(StrEnum):
-    """The paper's figures."""
-
-    two = "2"
-    three = "3"
 
 
 def check_device(device: str) -> None:

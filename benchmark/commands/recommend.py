@@ -33,19 +33,20 @@ def recommend(
       bench recommend my-images.yaml --json choice.json
     """
     from benchmark.files import atomic_write, write_json
+    from benchmark.report import advice
     from benchmark.report import recommend as choosing
 
-    advice = choosing.recommend(file, results, reference, set_)
-    for section in choosing.sections(advice):
+    found = choosing.recommend(file, results, reference, set_)
+    for section in advice.sections(found):
         print_table(section.columns, section.rows, section.title)
         for note in section.notes:
             say_wrapped(f"- {note}")
         say("")
     if json_file:
-        write_json(json_file, choosing.as_json(advice))
+        write_json(json_file, advice.as_json(found))
     if markdown_file:
         with atomic_write(markdown_file, "w") as stream:
-            stream.write(choosing.markdown(advice))
+            stream.write(advice.markdown(found))
     written = [str(path) for path in (json_file, markdown_file) if path]
     if written:
         say("written: " + " ".join(written))

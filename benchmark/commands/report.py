@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from benchmark.commands.options import Data, FigureNumber, Results, SetOption, TableNumber
+from benchmark.commands.options import Data, Results, SetOption
 from benchmark.commands.terminal import say
+from benchmark.report.items import FIGURES, TABLES
+
+# typer offers and checks the names of an enumeration.
+TableName = StrEnum("TableName", {f"table {name}": name for name in TABLES})  # type: ignore[misc]
+FigureName = StrEnum("FigureName", {f"figure {name}": name for name in FIGURES})  # type: ignore[misc]
 
 
 def report(
-    table: Annotated[
-        list[TableNumber] | None, typer.Option("--table", help="A table of the paper. Repeatable.")
-    ] = None,
+    table: Annotated[list[TableName] | None, typer.Option("--table", help="A table of the paper. Repeatable.")] = None,
     figure: Annotated[
-        list[FigureNumber] | None, typer.Option("--figure", help="A figure of the paper. Repeatable.")
+        list[FigureName] | None, typer.Option("--figure", help="A figure of the paper. Repeatable.")
     ] = None,
     all_: Annotated[bool, typer.Option("--all", help="Every table and figure, and the claims.")] = False,
     claims: Annotated[bool, typer.Option("--claims", help="The paper's claims, checked one by one.")] = False,
@@ -45,8 +49,8 @@ def report(
     written = build(
         results,
         out,
-        tables=[int(number) for number in (TableNumber if everything else table or [])],
-        figures=[int(number) for number in (FigureNumber if everything else figure or [])],
+        tables=list(TABLES) if everything else [name.value for name in table or []],
+        figures=list(FIGURES) if everything else [name.value for name in figure or []],
         claims=claims or everything,
         page=page,
         sweep=sweep_file,

@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmark.data.images import data_root
 from benchmark.errors import BenchError, unknown
 from benchmark.files import atomic_write
 from benchmark.plan import sweep as sweeps
 from benchmark.report import claims as paper_claims
-from benchmark.report import tables as paper_tables
+from benchmark.report import drawn, table_text
 from benchmark.report.groups import Group, group_runs
+from benchmark.report.items import FIGURES, TABLES, Item
 from benchmark.store.records import Record
 from benchmark.store.tables import load_records
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-# Whose runs an item is made of, unless `--sweep` says otherwise.
-TABLE_SWEEPS = {1: "table1", 2: "table2"}
-FIGURE_SWEEPS = {2: "table2", 3: "table2"}
+Job = Callable[[list[Group], Path, "Console"], list[Path]]  # writes files of groups into a folder, shows them
 
 
 def report(
     results: Path,
     out: Path,
     *,
-    tables: list[int],
-    figures: list[int],
+    tables: Sequence[str],
+    figures: Sequence[str],
     claims: bool,
     page: bool = False,
     sweep: Path | None = None,
@@ -48,24 +48,21 @@ def report(
     from rich.console import Console
 
     console = show or Console()
-    for number in tables:
-        if number not in TABLE_SWEEPS:
-            raise BenchError(unknown("table", number, map(str, TABLE_SWEEPS)))
-    for number in figures:
-        if number not in FIGURE_SWEEPS:
-            raise BenchError(unknown("figure", number, map(str, FIGURE_SWEEPS)))
+    for kind, names, known in (("table", tables, TABLES), ("figure", figures, FIGURES)):
+        for name in names:
+            if name not in known:
+                raise BenchError(unknown(kind, name, known))
 
     records = load_records(results)
-    jobs: list[tuple[list[Path], Callable[[list[Group], Path, Console], list[Path]]]] = []
-    for number in tables:
-        jobs.append(([sweep or find_sweep(TABLE_SWEEPS[number])], _table_job(number)))
-    for number in figures:
-        jobs.append(([sweep or find_sweep(FIGURE_SWEEPS[number])], _figure_job(number)))
+    jobs: list[tuple[list[Path], Job]] = []
+    for name in tables:
+        jobs.append(([sweep or find_sweep(TABLES[name].sweep)], _table_job(name)))
+    for name in figures:
+        jobs.append(([sweep or find_sweep(FIGURES[name].sweep)], _figure_job(name)))
+    both = [sweep] if sweep else [find_sweep(TABLES[name].sweep) for name in ("1", "2")]
     if claims:
-        jobs.append(([sweep] if sweep else [find_sweep(name) for name in TABLE_SWEEPS.values()], _claims))
-
+        jobs.append((both, _claims))
     if page:
-        both = [sweep] if sweep else [find_sweep(name) for name in TABLE_SWEEPS.values()]
         title = " and ".join(dict.fromkeys(loaded.title or loaded.name for loaded in map(sweeps.load, both)))
         jobs.append((both, _page_job(title, results, data_root(data))))
 
@@ -105,35 +102,44 @@ def _groups(paths: list[Path], sets: list[str] | None, records: list[Record]) ->
     return groups if any(run.record for group in groups for run in group.runs) else []
 
 
-def _table_job(number: int) -> Callable[[list[Group], Path, Console], list[Path]]:
+def _made_by(item: Item) -> Callable[..., Any]:
+    module, _, function = item.made_by.partition(":")
+    made: Callable[..., Any] = getattr(importlib.import_module(f"benchmark.report.{module}"), function)
+    return made
+
+
+def _table_job(name: str) -> Job:
     def write(groups: list[Group], folder: Path, console: Console) -> list[Path]:
-        made = [table for group in groups for table in paper_tables.tables(number, group)]
+        make = _made_by(TABLES[name])
+        made = [table for group in groups for table in make(group)]
         for table in made:
-            for part in paper_tables.terminal(table, console.width):
+            for part in table_text.terminal(table, console.width):
                 console.print(part)
         tex_head = "% needs the packages booktabs and graphicx\n"
         return [
-            _write(folder / f"table{number}.md", "\n".join(map(paper_tables.markdown, made))),
-            _write(folder / f"table{number}.csv", paper_tables.as_csv(made)),
-            _write(folder / f"table{number}.tex", tex_head + "\n".join(map(paper_tables.latex, made))),
+            _write(folder / f"table{name}.md", "\n".join(map(table_text.markdown, made))),
+            _write(folder / f"table{name}.csv", table_text.as_csv(made)),
+            _write(folder / f"table{name}.tex", tex_head + "\n".join(map(table_text.latex, made))),
         ]
 
     return write
 
 
-def _figure_job(number: int) -> Callable[[list[Group], Path, Console], list[Path]]:
+def _figure_job(name: str) -> Job:
     def write(groups: list[Group], folder: Path, console: Console) -> list[Path]:
-        from benchmark.report import figures  # matplotlib takes a while to load
-
-        written = []
+        written: list[Path] = []
         with_records = [(group, i) for group in groups for i in group.in_dists if any(r.record for r in group.runs)]
         for index, (group, in_dist) in enumerate(with_records, 1):
-            name = f"figure{number}" + (f"-{index}" if index > 1 else "")
-            for suffix, content in figures.draw(number, group, in_dist).items():
-                path = folder / f"{name}.{suffix}"
-                with atomic_write(path) as stream:
-                    stream.write(content)
-                written.append(path)
+            stem = f"figure{name}" + (f"-{index}" if index > 1 else "")
+            paths = {suffix: folder / f"{stem}.{suffix}" for suffix in ("png", "svg")}
+            key = drawn.fingerprint(name, group, in_dist)
+            if not drawn.are_there(list(paths.values()), key):
+                from benchmark.report import figures  # matplotlib takes a while to load
+
+                for suffix, content in figures.draw(_made_by(FIGURES[name]), group, in_dist, key).items():
+                    with atomic_write(paths[suffix]) as stream:
+                        stream.write(content)
+            written += paths.values()
         return written
 
     return write
@@ -150,7 +156,7 @@ def _claims(groups: list[Group], folder: Path, console: Console) -> list[Path]:
     ]
 
 
-def _page_job(title: str, results: Path, data: Path) -> Callable[[list[Group], Path, Console], list[Path]]:
+def _page_job(title: str, results: Path, data: Path) -> Job:
     def write(groups: list[Group], folder: Path, console: Console) -> list[Path]:
         from benchmark.report.page import write_page
 

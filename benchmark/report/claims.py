@@ -15,7 +15,9 @@ from benchmark.report import published
 from benchmark.report.figures import measures, near_and_far, variant_points
 from benchmark.report.groups import Group, title_of
 from benchmark.report.intervals import Correlation, correlate, estimate
-from benchmark.report.tables import about, auroc, average_over, md, occupancy_reading, occupied
+from benchmark.report.numbers import auroc, average_over, occupancy_reading, occupied
+from benchmark.report.table_notes import about
+from benchmark.report.table_text import md
 from benchmark.store.records import Record
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from benchmark.plan.methods import REFERENCES
 from benchmark.report import published
 from benchmark.report.groups import Group, title_of
 from benchmark.report.intervals import Estimate, correlate, estimate
-from benchmark.report.tables import auroc, average_over, classes, occupancy_reading, occupied
+from benchmark.report.numbers import auroc, average_over, classes, occupancy_reading, occupied
 from benchmark.store.records import Record
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Of = Callable[[Record], float | None]
 Points = dict[str, tuple[Estimate, Estimate]]
+Draw = Callable[[Group, str], "Figure"]  # of a group and an in-distribution set
 
 # Okabe and Ito's colours, told apart by colour-blind people: the colour says where negatives come from, the shape what
 # was done to them. One table for all figures.
@@ -84,26 +85,29 @@ def variant_points(group: Group, in_dist: str, x: Of, y: Of, references: bool = 
     return points
 
 
-def draw(number: int, group: Group, in_dist: str) -> dict[str, bytes]:
-    """Figure 2 or 3 of this group: "png" (200 dpi) and "svg" -> content."""
+def draw(make: Draw, group: Group, in_dist: str, key: str = "") -> dict[str, bytes]:
+    """A figure of this group: "png" (200 dpi) and "svg" -> content, each with `key` as its description."""
     import matplotlib
 
     style: dict[Any, Any] = {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
                              "axes.axisbelow": True, "grid.alpha": 0.25, "font.size": 9,
                              "svg.hashsalt": "bench"}  # fmt: skip
     with matplotlib.rc_context(style):
-        figure = (_figure2 if number == 2 else _figure3)(group, in_dist)
+        figure = make(group, in_dist)
         figure.draw_without_rendering()  # lay out once, for both files
         figure.set_layout_engine("none")
         content = {}
-        for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
+        for suffix, metadata in (
+            ("png", {"Software": None, "Description": key}),
+            ("svg", {"Date": None, "Creator": None, "Description": key}),
+        ):
             stream = io.BytesIO()
             figure.savefig(stream, format=suffix, dpi=200, metadata=metadata)
             content[suffix] = stream.getvalue()
     return content
 
 
-def _figure2(group: Group, in_dist: str) -> Figure:
+def figure2(group: Group, in_dist: str) -> Figure:
     """(a) occupied soft classes of each variant; (b) the same against AUROC on near OOD."""
     from matplotlib.figure import Figure
 
@@ -141,7 +145,7 @@ def _figure2(group: Group, in_dist: str) -> Figure:
     return figure
 
 
-def _figure3(group: Group, in_dist: str) -> Figure:
+def figure3(group: Group, in_dist: str) -> Figure:
     """k-NN accuracy (top) and sensitivity (bottom) against AUROC on near OOD (left) and far OOD (right)."""
     from matplotlib.figure import Figure
 

@@ -14,9 +14,10 @@ from scipy import stats
 
 from benchmark.negatives import VARIANTS
 from benchmark.plan import sweep as sweeps
-from benchmark.report import published
+from benchmark.report import published, tables
+from benchmark.report.cells import Table
 from benchmark.report.groups import Group, group_runs
-from benchmark.report.tables import Table, as_csv, fold, latex, lines, markdown, md, tables, terminal, tex
+from benchmark.report.table_text import as_csv, fold, latex, lines, markdown, md, terminal, tex
 
 
 def group_of(path, make=record_of) -> Group:
@@ -31,7 +32,7 @@ def row(table: Table, key: str, in_dist: str = "cifar10"):
 
 
 def table2(path, make=record_of) -> Table:
-    (table,) = tables(2, group_of(path, make))
+    (table,) = tables.table2(group_of(path, make))
     return table
 
 
@@ -151,7 +152,7 @@ def test_a_missing_occupancy_is_no_missing_cell(tmp_path):
 
 def test_table1_marks_rivals_as_published(tmp_path):
     path = write_sweep(tmp_path, variant=["rot-imgn", "combined"], in_dist=["cifar10", "cifar100"])
-    (table,) = tables(1, group_of(path))
+    (table,) = tables.table1(group_of(path))
     assert list(table.columns.values())[:4] == ["Geometric (publ.)", "SSD (publ.)", "CSI (publ.)", "MTL (publ.)"]
     assert list(table.columns)[4:] == ["rot-imgn", "combined", "untrained", "image-statistics"]
     assert row(table, "lsun", "cifar100").cells["SSD"].published == 79.50
@@ -251,7 +252,7 @@ def test_latex_is_booktabs_with_as_many_cells_on_every_line(tmp_path):
 @pytest.mark.parametrize("number", [1, 2])
 def test_the_terminal_table_fits_80_columns_and_loses_nothing(tmp_path, number):
     path = write_sweep(tmp_path, variant=list(VARIANTS), seed=[0, 1])
-    (table,) = tables(number, group_of(path, lambda c: record_of(c, shifted)))
+    (table,) = (tables.table1 if number == 1 else tables.table2)(group_of(path, lambda c: record_of(c, shifted)))
     text = on_terminal(table)
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text

@@ -12,7 +12,7 @@ from report_fakes import VARIANTS10, record_of, write_runs, write_sweep
 from rich.console import Console
 
 from benchmark.errors import BenchError
-from benchmark.report import build
+from benchmark.report import build, figures
 from benchmark.store.folders import RunFolder
 
 
@@ -36,7 +36,7 @@ def test_everything_from_the_papers_sweeps(place):
     one = write_sweep(place, variant=["rot-imgn", "combined"], in_dist=["cifar10", "cifar100"], name="table1.yaml")
     write_runs(Path("results"), two)
     write_runs(Path("results"), one)
-    names, text = make(place, tables=[1, 2], figures=[2, 3], claims=True)
+    names, text = make(place, tables=["1", "2"], figures=["2", "3"], claims=True)
     assert names == [
         "table1/table1.md", "table1/table1.csv", "table1/table1.tex", "table2/table2.md", "table2/table2.csv",
         "table2/table2.tex", "table2/figure2.png", "table2/figure2.svg", "table2/figure3.png", "table2/figure3.svg",
@@ -50,23 +50,58 @@ def test_everything_from_the_papers_sweeps(place):
 def test_a_named_sweep_picks_the_runs_and_the_folder(place):
     path = write_sweep(place, variant=["dino"], name="mine.yaml")
     write_runs(Path("results"), path)
-    names, _ = make(place, tables=[2], sweep=path)
+    names, _ = make(place, tables=["2"], sweep=path)
     assert names == ["mine/table2.md", "mine/table2.csv", "mine/table2.tex"]
 
 
 def test_the_same_records_give_the_same_bytes(place):
     path = write_sweep(place, variant=["dino", "imgn", "dti"])
     write_runs(Path("results"), path)
-    names, _ = make(place, tables=[2], figures=[2], claims=True, sweep=path)
+    names, _ = make(place, tables=["2"], figures=["2"], claims=True, sweep=path)
     before = {name: (place / "reports" / name).read_bytes() for name in names}
-    make(place, tables=[2], figures=[2], claims=True, sweep=path)
+    make(place, tables=["2"], figures=["2"], claims=True, sweep=path)
     assert before == {name: (place / "reports" / name).read_bytes() for name in names}
+
+
+def test_figures_are_drawn_again_only_where_something_changed(place, monkeypatch):
+    path = write_sweep(place, variant=["dino", "imgn", "dti"])
+    records = write_runs(Path("results"), path)
+    drawn: list[str] = []
+    honest = figures.draw
+
+    def noted(make_figure, *rest):
+        drawn.append(make_figure.__name__)
+        return honest(make_figure, *rest)
+
+    monkeypatch.setattr(figures, "draw", noted)
+
+    def report() -> list[str]:
+        drawn.clear()
+        make(place, figures=["2", "3"], sweep=path)
+        return list(drawn)
+
+    folder = place / "reports" / path.stem
+    assert report() == ["figure2", "figure3"] and report() == []
+    png, svg = folder / "figure2.png", folder / "figure3.svg"
+    whole = png.read_bytes()
+    for damaged in (whole[: len(whole) // 2], whole[:-500] + bytes(400) + whole[-100:], b"no picture"):
+        png.write_bytes(damaged)
+        assert report() == ["figure2"] and png.read_bytes() == whole
+    svg.write_text(svg.read_text()[:-20])
+    assert report() == ["figure3"]
+    svg.unlink()
+    assert report() == ["figure3"] and svg.exists()
+    record = next(record for record in records if record.config["variant"] == "imgn")
+    file = RunFolder(Path("results") / f"{record.name}-{record.run_id[:8]}").record
+    raw = json.loads(file.read_text())
+    file.write_text(json.dumps(raw | {"sensitivity": raw["sensitivity"] + 1}))
+    assert report() == ["figure2", "figure3"] and report() == []
 
 
 def test_no_records_is_one_line_that_says_what_to_run(place):
     write_sweep(place, variant=["dino"])
     with pytest.raises(BenchError) as error:
-        make(place, tables=[2])
+        make(place, tables=["2"])
     assert str(error.value) == "results: no records for sweeps/table2.yaml yet; run: bench sweep sweeps/table2.yaml"
     assert not (place / "reports").exists()
 
@@ -76,15 +111,15 @@ def test_runs_made_with_set_are_found_with_the_same_set(place):
     short = write_sweep(place, variant=["dino"], extra="base: {train: {warmup_epochs: 1, epochs: 2}}", name="s.yaml")
     write_runs(Path("results"), short, lambda c: record_of(c) if c.variant == "dino" else None)
     with pytest.raises(BenchError, match="its 1 records are of other settings"):
-        make(place, tables=[2], sweep=path)
-    _, text = make(place, tables=[2], sweep=path, sets=["train.epochs=2"])
+        make(place, tables=["2"], sweep=path)
+    _, text = make(place, tables=["2"], sweep=path, sets=["train.epochs=2"])
     assert "2 epochs" in text
 
 
 def test_one_sweep_without_records_does_not_hide_the_other(place):
     write_runs(Path("results"), write_sweep(place, variant=["dino"]))
     write_sweep(place, variant=["combined"], in_dist=["cifar100"], name="table1.yaml")
-    names, text = make(place, tables=[1, 2])
+    names, text = make(place, tables=["1", "2"])
     assert names == ["table2/table2.md", "table2/table2.csv", "table2/table2.tex"]
     assert "no records for sweeps/table1.yaml yet" in text
 
@@ -92,7 +127,7 @@ def test_one_sweep_without_records_does_not_hide_the_other(place):
 def test_a_half_finished_sweep_reports_what_there_is(place):
     path = write_sweep(place, variant=VARIANTS10)
     write_runs(Path("results"), path, lambda c: record_of(c) if c.variant in ("dino", "imgn") else None)
-    names, text = make(place, tables=[2], figures=[2, 3], claims=True, sweep=path)
+    names, text = make(place, tables=["2"], figures=["2", "3"], claims=True, sweep=path)
     assert len(names) == 9
     joined = " ".join(text.split())
     assert "80 of 96 cells missing" in joined and "10 of 12 runs have no record yet" in joined
@@ -102,7 +137,7 @@ def test_a_half_finished_sweep_reports_what_there_is(place):
 def test_protocols_get_tables_of_their_own(place):
     path = write_sweep(place, variant=["dino", "imgn"], protocol=["paper", "authors"])
     write_runs(Path("results"), path)
-    names, _ = make(place, tables=[2], figures=[3], claims=True, sweep=path)
+    names, _ = make(place, tables=["2"], figures=["3"], claims=True, sweep=path)
     text = (place / "reports/table2/table2.md").read_text()
     assert text.count("## Table 2") == 2
     assert "### protocol = paper" in text and "### protocol = authors" in text
@@ -117,7 +152,7 @@ def test_a_newer_schema_is_one_line(place):
     file = RunFolder(Path("results") / f"{record.name}-{record.run_id[:8]}").record
     file.write_text(json.dumps(json.loads(file.read_text()) | {"schema_version": 99}))
     with pytest.raises(BenchError, match="newer release") as error:
-        make(place, tables=[2])
+        make(place, tables=["2"])
     assert str(file) in str(error.value) and "\n" not in str(error.value)
 
 
@@ -132,7 +167,7 @@ def test_unknown_tables_and_figures(place, asked, line):
 def test_the_papers_sweeps_are_those_of_this_folder_and_else_the_built_in_ones(place):
     assert build.find_sweep("table2") == Path("table2")
     with pytest.raises(BenchError, match=r"no records for table2 yet; run: bench sweep table2$"):
-        build.report(Path("results"), Path("reports"), tables=[2], figures=[], claims=False)
+        build.report(Path("results"), Path("reports"), tables=["2"], figures=[], claims=False)
     write_sweep(place, variant=["dino"])
     assert build.find_sweep("table2") == Path("sweeps/table2.yaml")
 
@@ -148,7 +183,7 @@ def test_2000_records_take_less_than_5_seconds(place):
         folder.config.write_text("{}")
         folder.record.write_text(record.model_dump_json())
     start = time.process_time()  # of this process alone: the machine may be busy
-    make(place, tables=[2], claims=True, sweep=path)
+    make(place, tables=["2"], claims=True, sweep=path)
     seconds = time.process_time() - start
     print(f"2,000 records: {seconds:.1f} s")
     assert seconds < 5

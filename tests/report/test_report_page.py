@@ -20,11 +20,11 @@ from report_fakes import VARIANTS10, record_of, write_runs, write_sweep
 from benchmark.data.images import load
 from benchmark.errors import BenchError
 from benchmark.plan import sweep as sweeps
-from benchmark.report import charts, page
+from benchmark.report import charts, page_figures, page_provenance, page_scores
 from benchmark.report.gallery import GalleryItem, write_gallery
 from benchmark.report.groups import group_runs
 from benchmark.report.markup import embed, tag
-from benchmark.report.tables import tables
+from benchmark.report.tables import table1, table2
 from benchmark.store.folders import RunFolder
 from benchmark.store.tables import load_records
 
@@ -99,7 +99,7 @@ def test_every_cell_of_the_report_is_on_the_page(made):
     (group,) = group_runs([run.config for run in sweeps.load(sweep).runs], load_records(place / "results"))
     reader = Reader(path.read_text())
     numbers = [(given["data-v"], float(given["data-n"])) for given, _ in reader.all("td") if given.get("data-n")]
-    for table in [*tables(1, group), *tables(2, group)]:
+    for table in [*table1(group), *table2(group)]:
         for row in table.rows:
             for column, cell in row.cells.items():
                 if cell.ours:
@@ -164,7 +164,7 @@ def test_thumbnails_are_the_extreme_images(made):
 
 def test_thumbnails_keep_to_their_room(made):
     place = made[0]
-    thumbnails = page._Thumbnails(place / "data", room=150_000)
+    thumbnails = page_scores.Thumbnails(place / "data", room=150_000)
     images = load(place / "data", "svhn", "test")
     assert thumbnails.add([(images, i) for i in range(20)]) == list(range(20))
     assert thumbnails.add([(images, i) for i in range(5, 10)]) == list(range(5, 10))  # each once
@@ -176,7 +176,7 @@ def test_thumbnails_keep_to_their_room(made):
 def test_many_runs_stay_small(tmp_path, monkeypatch):
     sweep = write_everything(tmp_path, VARIANTS10, list(range(4)), count=40)
     assert write_page(tmp_path, sweep).stat().st_size < 5_000_000
-    monkeypatch.setattr(page, "IMAGE_BYTES", 250_000)
+    monkeypatch.setattr(page_scores, "IMAGE_BYTES", 250_000)
     text = write_page(tmp_path, sweep).read_text()
     sources = images_in(text)
     assert sources and sum(map(len, sources)) < 250_000 and "left out to keep this page small" in text
@@ -184,7 +184,7 @@ def test_many_runs_stay_small(tmp_path, monkeypatch):
 
 def test_large_images_are_shrunk():
     big = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
-    assert Image.open(io.BytesIO(page.thumbnail(big))).size == (64, 64)
+    assert Image.open(io.BytesIO(page_scores.thumbnail(big))).size == (64, 64)
 
 
 def test_what_is_missing_is_said(tmp_path):
@@ -222,12 +222,12 @@ def test_curves_are_those_of_the_metrics(made):
     assert f"Combined, seed 0\nNegative term less ln K: KL from uniform: {8.98 - np.log(4096):.3f} at first, {kl:.3f} at the end" in tips  # fmt: skip # noqa: E501
     assert len([t for t in tips if t.startswith("DINO, seed")]) == 4  # two seeds: loss and the positive term, no KL
     assert not any("untrained, seed" in t for t in tips)
-    assert page._curve(next((place / "results").glob("*dino*")) / "metrics.jsonl")[-1]["step"] == 30
+    assert page_figures._curve(next((place / "results").glob("*dino*")) / "metrics.jsonl")[-1]["step"] == 30
 
 
 def test_thinned_curves_keep_the_mean():
     values = [float(v) for v in range(1000)]
-    few = page._thinned(values, 100)
+    few = page_figures._thinned(values, 100)
     assert len(few) == 100 and few[0] == pytest.approx(4.5) and sum(few) / 100 == pytest.approx(499.5)
 
 
@@ -239,7 +239,9 @@ def test_claims_stand_as_the_report_judges_them(made):
     rows = [text for _, text in Reader(path.read_text()).all("tr")]
     for claim in check(group):
         (row,) = [row for row in rows if row.startswith(claim.text)]
-        assert row.endswith(f"{claim.published}{claim.ours_text}{claim.n}{page._SYMBOLS[claim.verdict]}{claim.verdict}")
+        assert row.endswith(
+            f"{claim.published}{claim.ours_text}{claim.n}{page_provenance.SYMBOLS[claim.verdict]}{claim.verdict}"
+        )
 
 
 def test_settings_and_fingerprints_are_there(made):

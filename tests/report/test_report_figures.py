@@ -44,7 +44,7 @@ def test_styles_are_distinct_and_cover_every_column():
 def test_figure3_shows_every_variant_once_and_its_correlation():
     sensitivity = {name: 50 + 3 * (i % 4) for i, name in enumerate([*VARIANTS, "none"])}
     group = group_of(all_configs(), lambda c: record_of(c, sensitivity=float(sensitivity[c.variant])))
-    shown = panels(figures._figure3(group, "cifar10"))
+    shown = panels(figures.figure3(group, "cifar10"))
     assert len(shown) == 4
     for axes, ood in ((shown[2], "cifar100"), (shown[3], "texture")):
         xs = [paper_auroc(config(variant=name), ood) for name in VARIANTS]
@@ -60,7 +60,7 @@ def test_figure3_shows_every_variant_once_and_its_correlation():
 def test_a_reference_near_the_variants_is_drawn_hollow_and_not_counted():
     auroc = lambda c, ood: paper_auroc(c, ood) if c.variant != "none" else 90.0  # noqa: E731
     group = group_of(all_configs(), lambda c: record_of(c, auroc))
-    axes = panels(figures._figure3(group, "cifar10"))[0]
+    axes = panels(figures.figure3(group, "cifar10"))[0]
     assert "n = 11" in axes.get_title(loc="left") and "off the axes" not in axes.get_xlabel()
     hollow = [line for line in axes.get_lines() if line.get_markerfacecolor() == "none"]
     assert len(hollow) == 2
@@ -69,7 +69,7 @@ def test_a_reference_near_the_variants_is_drawn_hollow_and_not_counted():
 def test_several_seeds_make_one_point_with_error_bars():
     configs = [config(variant=name, seed=seed) for name in ("dino", "imgn", "dti") for seed in (0, 1)]
     group = group_of(configs, lambda c: record_of(c, lambda c, ood: paper_auroc(c, ood) + c.seed))
-    axes = panels(figures._figure3(group, "cifar10"))[0]
+    axes = panels(figures.figure3(group, "cifar10"))[0]
     assert len(drawn(axes)) == 3
     points = figures.variant_points(group, "cifar10", lambda r: r.ood["cifar100"].auroc, lambda r: r.sensitivity)
     x, y = points["dino"]
@@ -79,7 +79,7 @@ def test_several_seeds_make_one_point_with_error_bars():
 
 def test_figure2_bars_are_the_occupied_classes():
     group = group_of(all_configs())
-    bars, scatter = panels(figures._figure2(group, "cifar10"))
+    bars, scatter = panels(figures.figure2(group, "cifar10"))
     widths = [bar.get_width() for bar in bars.patches]
     assert widths == [pytest.approx(3000 - 10 * paper_auroc(config(variant=name), "cifar100")) for name in VARIANTS]
     assert [label.get_text() for label in bars.get_yticklabels()][:3] == ["DINO", "ImgN", "Rot. ImgN"]
@@ -89,7 +89,7 @@ def test_figure2_bars_are_the_occupied_classes():
 
 def test_the_authors_protocol_counts_their_reading_of_occupancy():
     configs = [config(variant=name, protocol="authors") for name in ("dino", "imgn")]
-    bars, _ = panels(figures._figure2(group_of(configs), "cifar10"))
+    bars, _ = panels(figures.figure2(group_of(configs), "cifar10"))
     assert [bar.get_width() for bar in bars.patches] == [7, 7]
 
 
@@ -112,18 +112,18 @@ def test_near_and_far_sets_of_figure3(in_dist, ood, near, far):
     group = group_of([c], lambda c: record_of(c, lambda c, ood: 80.0))
     chosen = figures.near_and_far(group, in_dist)
     assert (chosen.get("near"), chosen["far"]) == (near, far)
-    assert len(panels(figures._figure3(group, in_dist))) == (4 if near else 2)
+    assert len(panels(figures.figure3(group, in_dist))) == (4 if near else 2)
 
 
 def test_bytes_never_change_and_constant_input_warns_of_nothing():
     group = group_of(all_configs(), lambda c: record_of(c, lambda c, ood: 80.0))  # every correlation undefined
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        first, again = figures.draw(2, group, "cifar10"), figures.draw(2, group, "cifar10")
+        first, again = figures.draw(figures.figure2, group, "cifar10"), figures.draw(figures.figure2, group, "cifar10")
     assert first == again
     assert set(first) == {"png", "svg"}
     assert b"<dc:date>" not in first["svg"] and first["svg"].startswith(b"<?xml")
-    title = panels(figures._figure2(group, "cifar10"))[1].get_title(loc="left")
+    title = panels(figures.figure2(group, "cifar10"))[1].get_title(loc="left")
     assert "correlation undefined, n = 11" in title
 
 
@@ -133,7 +133,7 @@ def test_png_is_200_dpi(tmp_path):
     from PIL import Image
 
     group = group_of([config(variant=name) for name in VARIANTS10[:3]])
-    image = Image.open(io.BytesIO(figures.draw(2, group, "cifar10")["png"]))
+    image = Image.open(io.BytesIO(figures.draw(figures.figure2, group, "cifar10")["png"]))
     assert image.size == (1800, 960)
     assert round(image.info["dpi"][0]) == 200
 
@@ -141,4 +141,4 @@ def test_png_is_200_dpi(tmp_path):
 def test_a_half_finished_sweep_draws_what_there_is():
     configs = all_configs()
     (group,) = group_runs(configs, [record_of(configs[0])])
-    assert figures.draw(3, group, "cifar10")["svg"]
+    assert figures.draw(figures.figure3, group, "cifar10")["svg"]

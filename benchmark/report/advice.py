@@ -1,0 +1,231 @@
+"""The recommendation in words: sections for a terminal, Markdown and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from benchmark.data.catalog import info
+from benchmark.report.groups import title_of
+from benchmark.report.intervals import hanley_mcneil
+from benchmark.report.ranking import LEVEL, Place
+from benchmark.report.table_text import md
+from benchmark.report.trial import Agreement, Trial
+
+PUBLISHED = (
+    "Published: the paper finds a positive correlation (its Figure 3: CIFAR10 against CIFAR100 and Texture, single "
+    "runs), but none of its tables prints a sensitivity, so there is no published figure to compute one from."
+)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """One ranking: all variants of one ID set with the same settings. costs: label -> column -> points of AUROC lost
+    against the best variant there. references: label -> sensitivity of the rows that train nothing."""
+
+    heading: str
+    in_dist: str
+    settings: str
+    places: tuple[Place, ...]
+    missing: tuple[str, ...]
+    counts: tuple[int, int]
+    references: dict[str, float]
+    columns: tuple[str, ...]
+    costs: dict[str, dict[str, float]]
+    aurocs: dict[str, dict[str, float]]
+    trial: Trial | None
+
+    @property
+    def best(self) -> Place:
+        return self.places[0]
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Everything that `bench recommend` says. reference: the folder of the benchmark's own records, None without."""
+
+    sweep: str
+    rankings: tuple[Ranking, ...]
+    reference: str | None
+    trials: tuple[Trial, ...]
+
+
+# --- saying it ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of what is said: a title, a table, and sentences below it."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    notes: list[str]
+
+
+def sections(advice: Advice, wide: bool = False) -> list[Section]:
+    """The ranking of each group, then how far the rule can be trusted. wide: with AUROCs, p-values and methods too."""
+    made = [_ranking_section(ranking, wide) for ranking in advice.rankings]
+    trials = [ranking.trial for ranking in advice.rankings if ranking.trial] + list(advice.trials)
+    rows = [[trial.name, one.title, one.kind, *_tau(one), str(one.n)] for trial in trials for one in trial.agreements]
+    if not wide:  # say the name of the records once
+        rows = [[row[0] if i == 0 or rows[i - 1][0] != row[0] else "", *row[1:]] for i, row in enumerate(rows)]
+    notes = [_verdict(trial) for trial in trials]
+    if advice.reference is None:
+        notes.append(
+            "The benchmark's own records (results/reference) are not here: name their folder with --reference."
+        )
+    notes += [
+        PUBLISHED,
+        "τ: Kendall's rank correlation, over n variants, of sensitivity with AUROC; the rule wants +1. p: two-sided, "
+        "of no correlation. The sets share variants and ID images, so their rows are not independent.",
+    ]
+    made.append(Section("How far to trust the rule", ["records", "OOD set", "kind", "τ", "p", "n"], rows, notes))
+    return made
+
+
+def _ranking_section(ranking: Ranking, wide: bool) -> Section:
+    columns = ["#", "variant", "sensitivity", "n", "vs best", "noise"]
+    if wide:
+        columns += ["p (Holm)", "judged by"]
+    columns += [f"lost {c}" if wide else c for c in ranking.columns]
+    if wide:
+        columns += [f"AUROC {c}" for c in ranking.columns]
+    rows = []
+    for place in ranking.places:
+        row = [str(place.rank), title_of(place.label), f"{place.sensitivity:.2f} ±{place.half:.2f}", str(place.n)]
+        if place.p is None:
+            row += ["", "best", *(["", ""] if wide else [])]
+        else:
+            row += [
+                f"{place.difference:+.2f} ±{place.difference_half:.2f}",
+                "within" if place.within_noise else "beyond",
+            ]
+            row += [f"{place.p:.2g}", place.how] if wide else []
+        lost, values = ranking.costs.get(place.label, {}), ranking.aurocs.get(place.label, {})
+        row += [f"{lost[c]:.1f}" if c in lost else "—" for c in ranking.columns]
+        row += [f"{values[c]:.1f}" if c in values else "—" for c in ranking.columns] if wide else []
+        rows.append(row)
+    for label, value in ranking.references.items():
+        rows.append(["", title_of(label), f"{value:.2f}", "1"] + [""] * (len(columns) - 4))
+    heading = f" ({ranking.heading})" if ranking.heading else ""
+    title = f"Negatives for {info(ranking.in_dist).title}, by sensitivity{heading}"
+    return Section(title, columns, rows, _ranking_notes(ranking))
+
+
+def _ranking_notes(ranking: Ranking) -> list[str]:
+    places, best = ranking.places, ranking.best
+    others = places[1:]
+    beyond = [title_of(place.label) for place in others if not place.within_noise]
+    near = [title_of(place.label) for place in others if place.within_noise]
+    name = title_of(best.label)
+    if not others:
+        notes = [f"One variant, {name}: there is nothing to choose from."]
+    elif not beyond:
+        notes = [
+            f"No variant differs from the first, {name}, beyond noise: this ranking gives no reason to prefer any."
+        ]
+    elif not near:
+        notes = [f"{name} leads, and every other variant is behind it by more than noise."]
+    else:
+        notes = [f"{name} leads; within noise of it: {', '.join(near)}. Behind it beyond noise: {', '.join(beyond)}."]
+    error = 1.96 * hanley_mcneil(best.sensitivity, *ranking.counts)
+    if max(abs(place.sensitivity - 50) for place in places) < error:
+        notes.append(
+            f"Every sensitivity is within ±{error:.1f} of 50, the error that {ranking.counts[0]:,} training and "
+            f"{ranking.counts[1]:,} test images leave: the score does not tell unseen ID images from seen ones. Train "
+            "longer, or on more images, before choosing by it."
+        )
+    if ranking.missing:
+        more = f" and {len(ranking.missing) - 8} more" if len(ranking.missing) > 8 else ""
+        notes.append(f"{len(ranking.missing)} runs not done: {', '.join(ranking.missing[:8])}{more}.")
+    notes += _explained(places)
+    if ranking.columns:
+        notes.append(
+            f"{', '.join(ranking.columns)}: points of AUROC lost by this choice against the best variant there, known "
+            "only afterwards; the ranking does not use them."
+        )
+    notes.append(f"Settings: {ranking.settings}.")
+    return notes
+
+
+def _explained(places: Sequence[Place]) -> list[str]:
+    ways = {
+        "seeds": "paired by seed, Student's t over n seeds",
+        "Welch": "Welch's t over the seeds of each",
+        "DeLong": "DeLong's test on the same images, as there is one seed: what another seed would give is not known",
+        "Hanley-McNeil": "Hanley and McNeil's error of two AUROCs from their numbers of images, as there is one seed "
+        "and no scores.npz: too wide, and what another seed would give is not known",
+    }
+    used = list(dict.fromkeys(place.how for place in places if place.how))
+    kinds = list(dict.fromkeys(place.interval for place in places))
+    tail = f"; p after Holm over {len(places) - 1} comparisons, {LEVEL:g}." if used else "."
+    kind = " or ".join(f"over {one}" for one in kinds)
+    judged = f" vs best, noise: {'; or '.join(ways[way] for way in used)}" if used else ""
+    seeds = " Seeds say nothing of other ID images." if "seeds" in kinds else ""
+    return [
+        f"sensitivity: AUROC in % of ID train against ID test, ± half its 95% interval {kind}.{judged}{tail}{seeds}"
+    ]
+
+
+def _tau(one: Agreement) -> list[str]:
+    return ["—", "—"] if one.tau is None or one.p is None else [f"{one.tau:+.2f}", f"{one.p:.2g}"]
+
+
+def _verdict(one: Trial) -> str:
+    """In plain words whether the rule held on these records, by the first agreement of each kind."""
+    by_kind = {a.kind: a for a in reversed(one.agreements) if a.tau is not None and a.p is not None}
+    heads = sorted(by_kind.values(), key=lambda a: ["near", "far", "", "all"].index(a.kind))
+    wrong = [a for a in heads if (a.tau or 0) < 0]
+    sure = [a for a in heads if a.p is not None and a.p < LEVEL]
+    if not sure:
+        says = "no evidence for or against the rule" + (
+            ", the signs are against it" if heads and heads == wrong else ""
+        )
+    elif heads == wrong:
+        says = "the rule points the WRONG way"
+    elif any(a in wrong for a in sure):
+        says = "the rule points the WRONG way on " + ", ".join(a.title for a in sure if a in wrong)
+    else:
+        says = "the rule holds on " + ", ".join(a.title for a in sure)
+    values = ", ".join(f"{a.title} τ = {a.tau:+.2f} (p = {a.p:.2g})" for a in heads)
+    text = (
+        f"{one.name}: {says}: {values}, n = {one.n} variants. It chooses {title_of(one.chosen)}, which loses "
+        f"{one.cost:.1f} points of average AUROC against the best, {title_of(one.best)}; a blind choice loses "
+        f"{one.at_random:.1f}."
+    )
+    if one.spread < 2 * one.error:
+        text += (
+            f" Its sensitivities differ by {one.spread:.1f} points at most, and its images leave each open by "
+            f"±{one.error:.1f}: a weak test of the rule."
+        )
+    if one.halves and one.halves[0] < one.halves[1]:
+        text += (
+            f" Part of a negative τ is chance, as both measures share the ID test images: on one half of them τ = "
+            f"{one.halves[0]:+.2f} (average), with each measure on a half of its own {one.halves[1]:+.2f}."
+        )
+    return text
+
+
+def markdown(advice: Advice) -> str:
+    """The same as GitHub Markdown, with AUROCs and p-values."""
+    from tabulate import tabulate
+
+    parts = [f"# Which negatives? {md(advice.sweep)}\n"]
+    for section in sections(advice, wide=True):
+        rows = [[md(cell) for cell in row] for row in section.rows]
+        table = tabulate(rows, [md(column) for column in section.columns], tablefmt="pipe", disable_numparse=True)
+        parts.append(
+            f"## {md(section.title)}\n\n{table}\n\n" + "\n".join(f"- {md(note)}" for note in section.notes) + "\n"
+        )
+    return "\n".join(parts)
+
+
+def as_json(advice: Advice) -> dict[str, Any]:
+    """The same as plain values: every number unrounded."""
+    plain = asdict(advice)
+    for ranking, made in zip(advice.rankings, plain["rankings"], strict=True):
+        for place, row in zip(ranking.places, made["places"], strict=True):
+            row["within_noise"] = place.within_noise
+    return plain

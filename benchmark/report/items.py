@@ -1,0 +1,31 @@
+"""What `bench report` can make, by name. A table or figure joins as a function and a row here.
+
+Nothing heavy is imported: the command line reads these names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Item:
+    """A table or a figure.
+
+    sweep: the built-in sweep whose runs it is made of, unless `--sweep` says otherwise. made_by: "module:function" in
+    benchmark/report. A table's function turns a group of comparable runs into `cells.Table`s, a figure's draws one
+    in-distribution set of a group as a matplotlib figure.
+    """
+
+    sweep: str
+    made_by: str
+
+
+TABLES = {
+    "1": Item("table1", "tables:table1"),
+    "2": Item("table2", "tables:table2"),
+}
+FIGURES = {
+    "2": Item("table2", "figures:figure2"),
+    "3": Item("table2", "figures:figure3"),
+}

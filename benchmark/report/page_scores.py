@@ -1,0 +1,164 @@
+"""The score histograms of the page, and the images found most and least OOD."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from benchmark.data.catalog import info
+from benchmark.data.images import ImageSet, load, read_manifest
+from benchmark.files import read_npz
+from benchmark.plan.methods import REFERENCES
+from benchmark.report import charts
+from benchmark.report.groups import Group, Run, title_of
+from benchmark.report.markup import Html, png, tag
+from benchmark.store.folders import RunFolder
+from benchmark.store.records import Record
+
+THUMBNAILS = 8  # at each end of each OOD set
+THUMBNAIL_SIDE = 64  # larger images are shrunk to it
+IMAGE_BYTES = 3_000_000  # all thumbnails of a page together; variants beyond are named
+
+
+# --- scores and images --------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Thumbnails:
+    """The thumbnails of a page: each image once, by number, as long as there is room."""
+
+    data: Path
+    room: int  # bytes
+    sources: list[str] = field(default_factory=list)
+    numbers: dict[tuple[str, str, int], int] = field(default_factory=dict)
+
+    def of(self, run: Run, key: str) -> ImageSet | str:
+        """The images that the run scored as "set/split" `key`, or why they cannot be shown."""
+        assert run.record is not None
+        name, _, split = key.rpartition("/")
+        manifest = read_manifest(self.data, name, split)
+        seen = run.record.data.get(key)
+        if manifest is None:
+            return "its images are not on this machine (--data says where they are)"
+        if seen is None or manifest["sha256"] != seen.fingerprint:
+            return "the images stored here are not those that the run saw"
+        limit = run.config.data.test_limit
+        if limit is not None and limit < manifest["count"]:
+            return "the run scored a random part of them (data.test_limit)"
+        return load(self.data, name, split)
+
+    def add(self, many: Sequence[tuple[ImageSet, int]]) -> list[int] | None:
+        """Their numbers; None, and nothing kept, where there is no room for all of them."""
+        new, used = {}, 0
+        for images, index in many:
+            key = (images.name, images.fingerprint, index)
+            if key not in self.numbers and key not in new:
+                new[key] = png(thumbnail(images.images[index]))
+                used += len(new[key]) + 3
+        if used > self.room:
+            return None
+        self.room -= used
+        for key, source in new.items():
+            self.numbers[key] = len(self.sources)
+            self.sources.append(source)
+        return [self.numbers[(images.name, images.fingerprint, index)] for images, index in many]
+
+
+def thumbnail(image: np.ndarray) -> bytes:
+    """An image (H, W, 3) uint8 as a PNG of at most THUMBNAIL_SIDE pixels a side."""
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BICUBIC)
+    stream = io.BytesIO()
+    picture.save(stream, "png", optimize=True)
+    return stream.getvalue()
+
+
+def scores_section(group: Group, in_dist: str, results: Path, thumbnails: Thumbnails) -> Html:
+    """Histograms and extreme images of each OOD set, a block a variant of which one is shown."""
+    title = info(in_dist).title
+    runs = {}
+    for label in group.labels(in_dist):
+        done = sorted(group.records(in_dist, label))
+        run = next((r for r in group.runs if r.record and r.config.in_dist == in_dist and r.config.label == label
+                    and r.config.seed == done[0]), None) if done else None  # fmt: skip
+        kept = RunFolder(results / run.record.name).scores if run and run.record else None
+        if run and kept is not None and kept.exists():
+            runs[label] = (run, read_npz(kept))
+    if not runs:
+        return tag("p", f"{title}: no scores.npz beside these records, so no histograms.", class_="note")
+    # The best first: it is shown first, and gets its thumbnails while there is room.
+    order = sorted(runs, key=lambda label: (label in REFERENCES, -_average(runs[label][0].record, group, in_dist)))
+    blocks = {label: _score_block(*runs[label], thumbnails) for label in order}
+    options = [tag("option", f"{title_of(label)}, seed {runs[label][0].config.seed}", value=f"{in_dist} {label}",
+                   selected=label == order[0]) for label in runs]  # fmt: skip
+    choose = tag("label", f"{title}, detector ", tag("select", options, data_chooses=""), class_="choose")
+    legend = tag("p", tag("span", class_="swatch id"), f"{title} test  ", tag("span", class_="swatch ood"),
+                 "OOD set. Share of images by score, larger = more OOD; the outermost bins hold what lies beyond.",
+                 class_="note")  # fmt: skip
+    parts = [tag("div", block, data_block=f"{in_dist} {label}", hidden=label != order[0])
+             for label, block in blocks.items()]  # fmt: skip
+    return tag("div", choose, legend, parts, class_="chooser")
+
+
+def _average(record: Record | None, group: Group, in_dist: str) -> float:
+    values = [record.ood[ood].auroc for ood in group.ood_sets(in_dist) if record and ood in record.ood]
+    return math.fsum(values) / len(values) if values else 0.0
+
+
+def _score_block(run: Run, scores: dict[str, np.ndarray], thumbnails: Thumbnails) -> Html:
+    config = run.config
+    assert run.record is not None
+    of_id = scores.get(f"{config.in_dist}/test", np.empty(0))
+    keys = {ood: key for ood in config.ood_sets() if (key := f"{config.stored_name(ood)}/test") in scores}
+    every = np.concatenate([of_id, *(scores[key] for key in keys.values())])
+    every = every[np.isfinite(every)]
+    if not len(every):
+        return tag("p", "This run has no scores of these sets.", class_="note")
+    low, high = (float(value) for value in np.quantile(every, [0.002, 0.998]))
+    ends = (low, high) if high > low else charts.span([low])
+    cards = []
+    for ood, key in keys.items():
+        measured = run.record.ood.get(ood)
+        name = info(ood).title
+        facts = f"AUROC {measured.auroc:.2f} · {measured.n_id:,} against {measured.n_ood:,} images" if measured else ""
+        cards.append(tag(
+            "article",
+            tag("h4", name, tag("small", facts)),
+            charts.histograms(of_id, scores[key], ends, f"{name}: scores of {config.label}"),
+            _extremes(run, key, scores[key], thumbnails),
+        ))  # fmt: skip
+    return tag("div", cards, class_="cards")
+
+
+def _extremes(run: Run, key: str, scores: np.ndarray, thumbnails: Thumbnails) -> Html:
+    images = thumbnails.of(run, key)
+    if isinstance(images, str):
+        return tag("p", f"No thumbnails: {images}.", class_="note")
+    if len(scores) != images.count:
+        return tag("p", f"No thumbnails: {len(scores)} scores for {images.count} images.", class_="note")
+    order = np.argsort(-scores, kind="stable")
+    order = order[np.isfinite(scores[order])]
+    few = min(THUMBNAILS, len(order) // 2)
+    ends = {"most OOD": order[:few], "least OOD": order[::-1][:few]}
+    numbers = thumbnails.add([(images, int(i)) for chosen in ends.values() for i in chosen])
+    if numbers is None:
+        return tag("p", "No thumbnails: left out to keep this page small.", class_="note")
+    classes = images.manifest.get("classes") or []
+    strips, place = [], 0
+    for name, chosen in ends.items():
+        pictures = []
+        for i in map(int, chosen):
+            label = int(images.labels[i])
+            of_class = f"{classes[label]}\n" if 0 <= label < len(classes) else ""
+            tip = f"{of_class}score {scores[i]:.3f}\nimage {i} of {info(images.name).title}"
+            pictures.append(tag("img", data_i=numbers[place], alt=tip.replace("\n", ", "), data_tip=tip,
+                                width=32, height=32))  # fmt: skip
+            place += 1
+        strips.append(tag("div", tag("span", name), tag("div", pictures, class_="strip", data_roving="")))
+    return tag("div", strips, class_="extremes")

@@ -1,0 +1,153 @@
+"""Variants ranked by sensitivity, and which differences are noise. No OOD image is looked at here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from benchmark.files import read_npz
+from benchmark.plan.methods import REFERENCES
+from benchmark.report.groups import Group
+from benchmark.report.intervals import delong, estimate, hanley_mcneil, holm
+from benchmark.store.folders import RunFolder
+
+Scores = tuple[NDArray[np.floating], NDArray[np.floating]]  # of ID train (each unseen by itself) and of ID test
+
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """All that the ranking may read of a variant. sensitivity: seed -> AUROC in %. scores: seed -> scores of the ID
+    images, where they are kept. counts: ID images (train, test)."""
+
+    label: str
+    sensitivity: dict[int, float]
+    scores: dict[int, Scores]
+    counts: tuple[int, int]
+
+    @property
+    def mean(self) -> float:
+        return math.fsum(self.sensitivity.values()) / len(self.sensitivity)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A variant's place. half: half the 95% interval of the sensitivity, of the kind `interval`.
+
+    difference, difference_half: this less the best, in points. p: of the difference, after Holm over all comparisons.
+    how: what the difference was judged by. Both None for the best.
+    """
+
+    rank: int
+    label: str
+    sensitivity: float
+    half: float
+    interval: str
+    n: int
+    difference: float | None = None
+    difference_half: float | None = None
+    p: float | None = None
+    how: str = ""
+
+    @property
+    def within_noise(self) -> bool:
+        return self.p is None or self.p >= LEVEL
+
+
+# --- the ranking: no OOD image is looked at here ------------------------------------------------------------------
+
+
+def rank(candidates: Sequence[Candidate]) -> list[Place]:
+    """The variants by mean sensitivity, the largest first, each held against the first.
+
+    The same two or more seeds: paired by seed, Student's t. Two or more each, but other seeds: Welch's t. Otherwise the
+    sampling error of the images: DeLong's on the same images or, without their scores, Hanley and McNeil's.
+    """
+    ordered = sorted(candidates, key=lambda candidate: -candidate.mean)
+    best = ordered[0]
+    judged = [_against(best, other) for other in ordered[1:]]
+    adjusted = holm([p for _, p, _ in judged])
+    places = [Place(1, best.label, best.mean, *_interval(best), len(best.sensitivity))]
+    for number, (other, (half, _, how), p) in enumerate(zip(ordered[1:], judged, adjusted, strict=True), 2):
+        n = len(other.sensitivity)
+        difference = other.mean - best.mean
+        places.append(Place(number, other.label, other.mean, *_interval(other), n, difference, half, p, how))
+    return places
+
+
+def _interval(one: Candidate) -> tuple[float, str]:
+    made = estimate(list(one.sensitivity.values()))
+    if made.half is not None:
+        return made.half, "seeds"
+    seed = next(iter(one.sensitivity))
+    if seed in one.scores:
+        return 1.96 * delong(one.scores[seed]), "images (DeLong)"
+    return 1.96 * hanley_mcneil(one.mean, *one.counts), "images (Hanley-McNeil)"
+
+
+def _against(best: Candidate, other: Candidate) -> tuple[float, float, str]:
+    """Half the 95% interval of the difference of the means, its two-sided p, and the way they were found."""
+    shared = sorted(best.sensitivity.keys() & other.sensitivity.keys())
+    if len(shared) >= 2 and len(shared) == len(best.sensitivity) == len(other.sensitivity):
+        steps = [other.sensitivity[seed] - best.sensitivity[seed] for seed in shared]
+        return *_student(
+            float(np.mean(steps)), float(np.std(steps, ddof=1)) / math.sqrt(len(steps)), len(steps) - 1
+        ), "seeds"
+    sides = [list(one.sensitivity.values()) for one in (best, other)]
+    if min(map(len, sides)) >= 2:
+        parts = [float(np.var(side, ddof=1)) / len(side) for side in sides]
+        error = math.sqrt(sum(parts))
+        below = sum(part**2 / (len(side) - 1) for part, side in zip(parts, sides, strict=True))
+        freedom = sum(parts) ** 2 / below if below else math.inf
+        return *_student(other.mean - best.mean, error, freedom), "Welch"
+    for seed in shared:
+        if seed in best.scores and seed in other.scores and _same_images(best.scores[seed], other.scores[seed]):
+            error = delong(best.scores[seed], other.scores[seed])
+            return *_student(other.mean - best.mean, error, math.inf), "DeLong"
+    error = math.hypot(*(hanley_mcneil(one.mean, *one.counts) for one in (best, other)))
+    return *_student(other.mean - best.mean, error, math.inf), "Hanley-McNeil"
+
+
+def _student(difference: float, error: float, freedom: float) -> tuple[float, float]:
+    half = float(stats.t.ppf(0.975, freedom) * error)
+    if error == 0:
+        return half, 1.0 if difference == 0 else 0.0
+    return half, float(2 * stats.t.sf(abs(difference) / error, freedom))
+
+
+def _same_images(one: Scores, other: Scores) -> bool:
+    return [len(side) for side in one] == [len(side) for side in other]
+
+
+def candidates(group: Group, in_dist: str, results: Path) -> list[Candidate]:
+    """The variants of a group that have a record, with what the ranking may read of them."""
+    found = []
+    for label in group.labels(in_dist):
+        records = group.records(in_dist, label)
+        if label in REFERENCES or not records:
+            continue
+        keys = [f"{in_dist}/{split}" for split in ("train", "test")]
+        scores = {}
+        for seed, record in records.items():
+            kept = scores_of(RunFolder(results / record.name), keys)
+            if kept is not None:
+                scores[seed] = (kept[0], kept[1])
+        first = next(iter(records.values()))
+        counts = (first.data[keys[0]].count, first.data[keys[1]].count)
+        found.append(Candidate(label, {seed: r.sensitivity for seed, r in records.items()}, scores, counts))
+    return found
+
+
+def scores_of(folder: RunFolder, keys: list[str]) -> list[NDArray[np.floating]] | None:
+    """The scores of these sets and of no other; None where one is not kept."""
+    if not folder.scores.is_file():
+        return None
+    kept = read_npz(folder.scores, keys)
+    return [kept[key] for key in keys] if all(key in kept for key in keys) else None

@@ -1,0 +1,169 @@
+"""The notes below a table: what is missing, stood in for, published elsewhere, and how the runs were made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from benchmark.data.catalog import info
+from benchmark.plan.config import RunConfig
+from benchmark.plan.methods import REFERENCES
+from benchmark.report import published
+from benchmark.report.groups import Group
+from benchmark.store.records import SetInRecord
+
+if TYPE_CHECKING:
+    pass
+from benchmark.report.cells import Row
+
+# --- notes below a table ------------------------------------------------------------------------------------------
+
+
+def missing_notes(rows: list[Row], columns: dict[str, str], group: Group, in_dists: list[str]) -> list[str]:
+    planned = missing = 0
+    parts = []
+    for in_dist in in_dists:
+        of_set = [row for row in rows if row.section == "ood" and row.in_dist == in_dist]
+        gaps = {}
+        for column in columns:
+            wanted = [row for row in of_set if row.cells[column].planned]
+            gone = [row.title for row in wanted if not row.cells[column].ours]
+            planned, missing = planned + len(wanted), missing + len(gone)
+            if gone:
+                gaps[column] = "all" if len(gone) == len(wanted) else ", ".join(gone)
+        if gaps:
+            where = f"{info(in_dist).title}: " if len(in_dists) > 1 else ""
+            parts.append(where + ", ".join(f"{columns[column]} ({gone})" for column, gone in gaps.items()))
+    notes = [f"{missing} of {planned} cells missing: {'; '.join(parts)}."] if missing else []
+    runs = [run for run in group.runs if run.config.in_dist in in_dists]
+    todo = [f"{r.config.in_dist}-{r.config.label}-s{r.config.seed}" for r in runs if not r.record]
+    if todo:
+        more = f" and {len(todo) - 6} more" if len(todo) > 6 else ""
+        notes.append(f"{len(todo)} of {len(runs)} runs have no record yet: {', '.join(todo[:6])}{more}.")
+    return notes
+
+
+def row_notes(rows: list[Row], columns: dict[str, str]) -> list[str]:
+    notes = []
+    cells = [(row, column, row.cells[column]) for row in rows for column in columns if column in row.cells]
+    estimates = [cell.ours for _, _, cell in cells if cell.ours]
+    if any(one.half is not None for one in estimates):
+        notes.append("± is half of the 95% Student-t interval of the mean over n runs (seeds); n = 1 has none.")
+    mixed = []
+    for column in columns:
+        usual = max((cell.ours.n for _, c, cell in cells if c == column and cell.ours), default=0)
+        fewer = [
+            f"{row.title} n = {cell.ours.n}"
+            for row, c, cell in cells
+            if c == column and cell.ours and cell.ours.n < usual
+        ]
+        if fewer and len({row.in_dist for row in rows}) == 1:
+            mixed.append(f"{columns[column]}: {', '.join(fewer)}, the rest n = {usual}")
+    if mixed:
+        notes.append(f"n differs within a column: {'; '.join(mixed)}.")
+    incomplete = [f"{columns[column]}, {row.title}: over {cell.over} sets" for row, column, cell in cells if cell.over]
+    if incomplete:
+        notes.append(f"* incomplete, over the sets measured only: {'; '.join(incomplete)}.")
+    oods = [row for row in rows if row.section == "ood"]
+    stand_ins = dict.fromkeys(
+        f"{info(row.key).title} stands in for {info(published.original(row.key)).title}"
+        for row in oods
+        if row.title.endswith("†")
+    )
+    if stand_ins:
+        notes.append(f"† {'; '.join(stand_ins)}: the published value is of other images.")
+    if any(published.original(row.in_dist) == "cifar10" and published.original(row.key) == "stl10" for row in oods):
+        notes.append("STL10 shares all its classes but monkey with CIFAR10: a test of shift, not of new classes.")
+    references = [column for column in columns if column in REFERENCES]
+    if references:
+        notes.append("untrained, image statistics: references. An OOD set that they already separate proves nothing.")
+    else:
+        notes.append("This sweep has no reference rows (untrained, image-statistics): easy OOD sets go unseen.")
+    return notes
+
+
+def published_notes(with_rivals: bool, rows: list[Row], columns: dict[str, str]) -> list[str]:
+    shown = {(published.original(row.in_dist), published.original(row.key), column)
+             for row in rows for column, cell in row.cells.items() if cell.published is not None}  # fmt: skip
+    if not shown:
+        return []
+    notes = ["Published: ViT-S/16, views of 256 and 128 px, K = 4096, 500 epochs, single runs (arXiv 2201.06378). "
+             "Published averages are shown where the sets are the paper's."]  # fmt: skip
+    if with_rivals:
+        notes.append("Columns marked (publ.) are the paper's figures for others' systems, none of them run here. "
+                     "Label-free: SSD, CSI. With help of labels: Geometric, MTL.")  # fmt: skip
+    if any(key in shown for key in published.DOUBTFUL):
+        notes.append(
+            "The paper prints the same CIFAR100 (93.77) and SVHN (99.86) for DTI and Rot. DTI, probably a slip."
+        )
+    if not with_rivals and (order := rank_agreement(rows, columns)):
+        notes.append(order)
+    return notes
+
+
+def rank_agreement(rows: list[Row], columns: Iterable[str]) -> str | None:
+    """Kendall's tau between the columns' order in our averages and in the published ones, None below three columns.
+
+    Over the OOD sets that the paper has and that all compared columns have.
+    """
+    from scipy import stats
+
+    oods = [row for row in rows if row.section == "ood" and any(c.published is not None for c in row.cells.values())]
+    chosen = [column for column in columns if oods and any(row.cells[column].difference is not None for row in oods)]
+    oods = [row for row in oods if all(row.cells[column].difference is not None for column in chosen)]
+    if len(chosen) < 3 or not oods:
+        return None
+    ours = [math.fsum(row.cells[column].ours.mean for row in oods) for column in chosen]  # type: ignore[union-attr]
+    paper = [math.fsum(row.cells[column].published or 0.0 for row in oods) for column in chosen]
+    if len(set(ours)) == 1 or len(set(paper)) == 1:
+        return f"Kendall's τ of our order of columns with the published one: undefined (all equal), n = {len(chosen)}."
+    tau, p = stats.kendalltau(ours, paper)
+    return (f"Kendall's τ of our order of columns with the published one: {tau:.2f} "
+            f"(n = {len(chosen)} columns, p = {p:.2g}, averages over {len(oods)} OOD sets).")  # fmt: skip
+
+
+def about(group: Group, in_dists: Sequence[str]) -> list[str]:
+    """Where the numbers come from: settings, runs, images, machines."""
+    runs = [run for run in group.runs if run.config.in_dist in in_dists]
+    notes = [f"Settings: {describe(group.trained[0])}."] if group.trained else []
+    machines = {_machine(run.record.environment) for run in runs if run.record} - {""}
+    done = sum(run.record is not None for run in runs)
+    notes.append(f"Runs: {done} of {len(runs)} done{'; ' + ' | '.join(sorted(machines)) if machines else ''}.")
+    seen = group.data()
+    keys = [f"{in_dist}/{split}" for in_dist in in_dists for split in ("train", "test")]
+    keys += sorted(key for key in seen if key.endswith("/aux"))
+    keys += [f"{ood}/test" for in_dist in in_dists for ood in group.ood_sets(in_dist)]
+    images = [_images(key, seen[key]) for key in dict.fromkeys(keys) if key in seen]
+    if images:
+        notes.append(f"Images: {', '.join(images)}.")
+    swapped = [f"{info(source).title} negatives are drawn from {info(name).title}"
+               for source, name in (group.trained[0].data.sources if group.trained else {}).items()
+               if name != source and f"{name}/aux" in seen]  # fmt: skip
+    return notes + ([f"{'; '.join(swapped)}."] if swapped else [])
+
+
+def _images(key: str, seen: SetInRecord) -> str:
+    name, _, split = key.rpartition("/")
+    of = f" of {seen.official_count:,}" if seen.official_count and seen.official_count != seen.count else ""
+    return f"{info(name).title} {split} {seen.count:,}{of}{'' if seen.official else ' (imported)'}"
+
+
+def describe(config: RunConfig) -> str:
+    """The settings that matter most, on one line."""
+    args = "".join(f", {key} {value}" for key, value in config.model.args.items())
+    soft_classes = getattr(config.method, "classes", None)
+    k = f", K = {soft_classes}" if soft_classes else ""
+    return (f"{config.model.backbone}{args}, views {config.views.global_size}/{config.views.local_size} px{k}, "
+            f"{config.train.epochs} epochs, batch {config.train.batch}, {config.train.precision}, "
+            f"protocol {config.protocol}")  # fmt: skip
+
+
+def _machine(environment: dict[str, Any]) -> str:
+    hardware = environment.get("hardware") or ""
+    if isinstance(hardware, dict):
+        hardware = ", ".join(str(value) for value in hardware.values() if value)
+    torch = environment.get("torch") or (environment.get("packages") or {}).get("torch")
+    commit = environment.get("commit")
+    parts = [str(hardware), f"torch {torch}" if torch else "", f"commit {str(commit)[:10]}" if commit else ""]
+    return ", ".join(part for part in parts if part)
