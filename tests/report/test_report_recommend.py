@@ -17,6 +17,7 @@ from benchmark.errors import BenchError
 from benchmark.files import write_json
 from benchmark.plan import sweep as sweeps
 from benchmark.plan.config import RunConfig
+from benchmark.report import advice as wording
 from benchmark.report import recommend as choosing
 from benchmark.report.intervals import delong, hanley_mcneil, holm, placements
 from benchmark.report.ranking import Candidate, rank
@@ -169,9 +170,9 @@ def test_costs_and_agreement_against_scipy(tmp_path: Path) -> None:
     assert trial.chosen == VARIANTS10[-1] and trial.cost == pytest.approx(table.mean(1).max() - table[-1].mean())
     assert trial.at_random == pytest.approx(table.mean(1).max() - table.mean())
     assert advice.trials == ()  # the records being ranked are not their own reference
-    text = advice.markdown(advice)
+    text = wording.markdown(advice)
     assert "the rule points the WRONG way on" in text and "lost near" in text
-    write_json(tmp_path / "a.json", advice.as_json(advice))  # no NaN, all plain
+    write_json(tmp_path / "a.json", wording.as_json(advice))  # no NaN, all plain
     plain = json.loads((tmp_path / "a.json").read_text())
     assert plain["rankings"][0]["places"][0]["within_noise"] is True
 
@@ -188,7 +189,7 @@ def test_what_is_missing_is_said_and_what_is_there_is_ranked(tmp_path: Path) -> 
     assert {place.label for place in ranking.places} == {"dino", "rot-imgn"}
     assert set(ranking.missing) == {"dino-s1", "imgn-s0", "imgn-s1", "rot-imgn-s1"}
     assert ranking.trial is None  # two variants have no order to correlate
-    assert any("4 runs not done" in note for note in advice.sections(advice)[0].notes)
+    assert any("4 runs not done" in note for note in wording.sections(advice)[0].notes)
 
 
 def test_own_sets_are_neither_near_nor_far(tmp_path: Path) -> None:
@@ -210,7 +211,7 @@ def test_a_reference_without_runs_is_refused_and_a_missing_one_said(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(choosing, "__file__", str(tmp_path / "a" / "b" / "c.py"))
     advice = choosing.recommend(sweep, tmp_path / "results")
-    assert advice.reference is None and "are not here" in advice.markdown(advice)
+    assert advice.reference is None and "are not here" in wording.markdown(advice)
 
 
 def test_the_shipped_records_speak_against_the_rule_and_it_is_said() -> None:
@@ -225,7 +226,7 @@ def test_the_shipped_records_speak_against_the_rule_and_it_is_said() -> None:
     records = [folder.read_record() for folder in all_runs(SHIPPED / "small-cpu")]
     pairs = [(r.sensitivity, r.ood["cifar100"].auroc) for r in records if r and r.config["method"]["name"] == "dino"]
     assert near.tau == pytest.approx(stats.kendalltau(*zip(*pairs, strict=True)).statistic) and near.tau < 0
-    said = "\n".join(note for section in advice.sections(advice) for note in section.notes)
+    said = "\n".join(note for section in wording.sections(advice) for note in section.notes)
     assert "this sweep: the rule points the WRONG way" in said
     assert "none of its tables prints a sensitivity" in said
     assert "is within ±2.2 of 50" in said

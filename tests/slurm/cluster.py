@@ -24,116 +24,25 @@ import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-PACKAGES = {"munged": "munge", "slurmctld": "slurmctld", "slurmd": "slurmd", "sbatch": "slurm-client"}
-ACCOUNTING_PACKAGES = {
-    "slurmdbd": "slurmdbd",
-    "mariadbd": "mariadb-server-core",
-    "my_print_defaults": "mariadb-client-core",
-}
-# A pretended GPU needs a device file of its own: SLURM drops one without, and one that shares it. Nothing is confined
-# to the file, so any character device will do.
-DEVICES = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"]
-MARKER = ".slurm-test-cluster"
-MAX_FOLDER = 65  # sockets below it have names of at most 107 bytes
-READY = 60.0  # seconds for each thing to become ready
-
-
-class ClusterError(Exception):
-    """The cluster cannot do what was asked; one line says why."""
-
-
-def _which(program: str) -> str | None:
-    return shutil.which(program, path=_search_path())
-
-
-def _search_path() -> str:
-    """PATH with the folders of daemons, which an ordinary user's does not have."""
-    return os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
-
-
-def _missing(accounting: bool) -> list[str]:
-    wanted = PACKAGES | ACCOUNTING_PACKAGES if accounting else PACKAGES
-    return [package for program, package in wanted.items() if _which(program) is None]
-
-
-def unavailable(accounting: bool = True) -> str | None:
-    """Why no cluster can be started here, in one line; None if it can, if need be after installing packages."""
-    if sys.platform != "linux":
-        return f"SLURM runs on Linux only (this is {sys.platform})"
-    missing = _missing(accounting)
-    if not missing:
-        return None
-    if shutil.which("apt-get") is None:
-        return f"not installed, and no apt-get to install it with: {' '.join(missing)} (Debian's names)"
-    if os.geteuid() != 0:
-        return f"not installed, and only root can: apt-get install {' '.join(missing)}"
-    return None
-
-
-def _install(accounting: bool) -> None:
-    missing = _missing(accounting)
-    if not missing:
-        return
-    install = ["apt-get", "-o", "DPkg::Lock::Timeout=120", "install", "-y", "--no-install-recommends", *missing]
-    env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    # the package lists may be absent or old: a second try with new ones
-    for command in (install, ["apt-get", "update"], install):
-        done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        if command is install and done.returncode == 0:
-            return
-    last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
-    raise ClusterError(f"apt-get install {' '.join(missing)} failed: {last}")
-
-
-# Processes ------------------------------------------------------------------------------------------------------------
-
-
-def _alive(pid: int, name: str) -> bool:
-    """Whether `pid` runs and is that program. A dead process that nobody has waited for yet does not run."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
-    return status.startswith(f"Name:\t{name}\n") and "\nState:\tZ" not in status
-
-
-def _processes() -> Iterator[tuple[int, int, set[bytes]]]:
-    """(pid, parent's pid, environment at its start) of every process that may be read."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            parent = int(folder.joinpath("stat").read_text().rpartition(")")[2].split()[1])
-            yield int(folder.name), parent, set(folder.joinpath("environ").read_bytes().split(b"\0"))
-
-
-def _kill(pids: Iterable[int], number: signal.Signals = signal.SIGKILL) -> None:
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
-
-
-def _wait(what: str, ready: Callable[[], bool], log: Path, seconds: float = READY) -> None:
-    end = time.monotonic() + seconds
-    while not ready():
-        if time.monotonic() > end:
-            last = log.read_text(errors="replace").strip().splitlines()[-1:] if log.is_file() else []
-            raise ClusterError(f"{what} after {seconds:g} s; {log}: {' '.join(last) or 'empty'}")
-        time.sleep(0.05)
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return True
-    return False
+from cluster_machine import (
+    DEVICES,
+    MARKER,
+    MAX_FOLDER,
+    ClusterError,
+    alive,
+    install,
+    is_free,
+    kill,
+    processes,
+    search_path,
+    unavailable,
+    wait_for,
+)
+from cluster_settings import settings
 
 
 class Cluster:
@@ -186,7 +95,7 @@ class Cluster:
         self.environment = {
             "SLURM_CONF": str(self.folder / "etc/slurm.conf"),
             "SLURM_BITSTR_LEN": "0",  # squeue else cuts a long list of array indices short with "..."
-            "PATH": _search_path(),
+            "PATH": search_path(),
         }
 
     # The whole -------------------------------------------------------------------------------------------------------
@@ -197,7 +106,7 @@ class Cluster:
         ClusterError: it cannot; in one line."""
         if reason := unavailable(self.accounting):
             raise ClusterError(reason)
-        _install(self.accounting)
+        install(self.accounting)
         self._own_folder()
         if fresh:
             self.stop()
@@ -230,10 +139,10 @@ class Cluster:
             with contextlib.suppress(ClusterError):
                 # what resists is killed below
                 gone = lambda: not self._client("squeue", "-ha", check=False)  # noqa: E731
-                _wait("jobs remain", gone, self._log("slurmctld"), self.kill_wait + 1)
+                wait_for("jobs remain", gone, self._log("slurmctld"), self.kill_wait + 1)
         for name in [path.stem for path in self.folder.glob("run/slurmd.*.pid")]:
             self._end(name)
-        _kill(self._job_processes())
+        kill(self._job_processes())
         for name in ("slurmctld", "slurmdbd", "mariadbd", "munged"):
             self._end(name)
 
@@ -258,13 +167,13 @@ class Cluster:
 
         with_jobs: for them too, as when the machine dies."""
         pid = self.slurmd_pid(node)
-        _kill([pid])
-        _wait(f"slurmd of {node} does not die", lambda: not _alive(pid, "slurmd"), self._log(f"slurmd.{node}"))
+        kill([pid])
+        wait_for(f"slurmd of {node} does not die", lambda: not alive(pid, "slurmd"), self._log(f"slurmd.{node}"))
         if with_jobs:
             processes = self._job_processes(node)
             # All stand still before the first is killed: a slurmstepd would still report how its job ended.
-            _kill(processes, signal.SIGSTOP)
-            _kill(processes)
+            kill(processes, signal.SIGSTOP)
+            kill(processes)
 
     def start_slurmd(self, node: str) -> None:
         """Starts a node's slurmd if it does not run, and waits until the node takes jobs again."""
@@ -281,7 +190,7 @@ class Cluster:
         if not self._pid("slurmctld"):
             self._daemon("slurmctld", ["slurmctld", "-f", self.environment["SLURM_CONF"]])
         # ping answers at once; any other client takes 9 s to find that there is no controller
-        _wait("slurmctld does not answer", lambda: self._answers("scontrol", "ping"), self._log("slurmctld"))
+        wait_for("slurmctld does not answer", lambda: self._answers("scontrol", "ping"), self._log("slurmctld"))
 
     # Parts -----------------------------------------------------------------------------------------------------------
 
@@ -302,7 +211,7 @@ class Cluster:
                 break
             # below the ports that the system hands out by itself; at random, for the sake of a cluster beside this one
             first = random.SystemRandom().randrange(20000, 32000)
-            if all(_is_free(port) for port in range(first, first + 2 + len(self.nodes))):
+            if all(is_free(port) for port in range(first, first + 2 + len(self.nodes))):
                 self.port = first
         if self.port is None:
             raise ClusterError("no free ports found between 20000 and 32000")
@@ -321,101 +230,14 @@ class Cluster:
                 print(f"note: cannot write {hosts}; jobs on several nodes need MASTER_ADDR=127.0.0.1", file=sys.stderr)
 
     def _configure(self) -> None:
-        assert self.port is not None
-        folder, host, count = self.folder, os.uname().nodename.partition(".")[0], len(self.nodes)
-        user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
-        munge = folder / "run/munge.socket"
-        node_names = "node1" if count == 1 else f"node[1-{count}]"
-        node_ports = f"{self.port + 2}" if count == 1 else f"[{self.port + 2}-{self.port + 1 + count}]"
-        if self.accounting:
-            # AccountingStoragePass names the socket once more: AuthInfo does not hold for the way to slurmdbd
-            accounting = f"""AccountingStorageType=accounting_storage/slurmdbd
-AccountingStorageHost=127.0.0.1
-AccountingStoragePort={self.port + 1}
-AccountingStoragePass={munge}"""
-        else:
-            accounting = "AccountingStorageType=accounting_storage/none"
-        # cred_expire is also how long a requeued job waits (120 s by default). After a node failure nothing else keeps
-        # the new start apart from the end of the old processes (KillWait): if these still run, slurmd refuses a second
-        # copy, and the job is held and the node drained.
-        conf = f"""ClusterName=test
-SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort={self.port}
-SlurmUser={user}
-SlurmdUser={user}
-# listen on the loopback only
-CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
-AuthType=auth/munge
-CredType=cred/munge
-AuthInfo=socket={munge},cred_expire={self.requeue_wait}
-StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool/%n
-SlurmctldPidFile={folder}/run/slurmctld.pid
-SlurmdPidFile={folder}/run/slurmd.%n.pid
-SlurmctldLogFile={folder}/log/slurmctld.log
-SlurmdLogFile={folder}/log/slurmd.%n.log
-# nothing is confined, pinned or measured
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-JobAcctGatherType=jobacct_gather/none
-SwitchType=switch/none
-MpiDefault=none
-PropagateResourceLimits=NONE
-{accounting}
-MinJobAge={self.min_job_age}
-{f"MaxArraySize={self.max_array_size}" if self.max_array_size else ""}
-SelectType=select/cons_tres
-SelectTypeParameters=CR_Core_Memory
-DefMemPerCPU=256
-# believe the node's line, not the hardware
-SlurmdParameters=config_overrides
-SchedulerType=sched/backfill
-# look for work every second, and at a submitted job at once; the last two by default after 3 and 2 s
-SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
-JobRequeue=1
-# a node that comes back is used again
-ReturnToService=2
-PreemptType=preempt/partition_prio
-PreemptMode=REQUEUE
-{"SlurmctldParameters=preempt_send_user_signal" if self.preempt_warning else ""}
-KillWait={self.kill_wait}
-OverTimeLimit=0
-SlurmdTimeout={self.dead_node}
-# a dead node is pinged for that long, and more than once, before it counts as down: by default 27 s in all
-MessageTimeout=4
-SlurmctldTimeout=30
-InactiveLimit=0
-BatchStartTimeout=10
-{"GresTypes=gpu" if self.gpus else ""}
-NodeName={node_names} NodeHostname={host} NodeAddr=127.0.0.1 Port={node_ports} CPUs={self.cpus} RealMemory=65536 \
-{f"Gres=gpu:{self.gpus}" if self.gpus else ""} State=UNKNOWN
-# LLN: the least loaded node first, so that even two jobs spread over two nodes
-PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE PriorityTier=1 LLN=YES GraceTime={self.grace}
-PartitionName=fragile Nodes=ALL MaxTime=INFINITE PriorityTier=1 LLN=YES GraceTime=0
-PartitionName=urgent Nodes=ALL MaxTime=INFINITE PriorityTier=10 LLN=YES PreemptMode=OFF
-"""
-        path = folder / "etc/slurm.conf"
-        if self._pid("slurmctld") and path.read_text() != conf:
-            raise ClusterError(f"{folder}: runs already, with other settings; stop it first or start it fresh")
-        path.write_text(conf)
-        gpus = f"NodeName={node_names} Name=gpu File={','.join(DEVICES[: self.gpus])}\n" if self.gpus else ""
-        path.with_name("gres.conf").write_text("AutoDetect=off\n" + gpus)
-        path.with_name("slurmdbd.conf").write_text(f"""AuthType=auth/munge
-AuthInfo=socket={munge}
-CommunicationParameters=NoInAddrAny
-DbdHost={host}
-DbdAddr=127.0.0.1
-DbdPort={self.port + 1}
-SlurmUser={user}
-LogFile={folder}/log/slurmdbd.log
-PidFile={folder}/run/slurmdbd.pid
-StorageType=accounting_storage/mysql
-StorageHost=localhost
-StorageUser={user}
-StorageLoc=slurm_acct_db
-""")
+        texts = settings(self)
+        path = self.folder / "etc/slurm.conf"
+        if self._pid("slurmctld") and path.read_text() != texts["slurm.conf"]:
+            raise ClusterError(f"{self.folder}: runs already, with other settings; stop it first or start it fresh")
+        for name, text in texts.items():
+            path.with_name(name).write_text(text)
         path.with_name("slurmdbd.conf").chmod(0o600)  # slurmdbd insists
-        (folder / "env.sh").write_text(
+        (self.folder / "env.sh").write_text(
             f"export SLURM_CONF={path}\nexport SLURM_BITSTR_LEN=0\n"
             "case :$PATH: in *:/usr/sbin:*) ;; *) export PATH=$PATH:/usr/sbin:/sbin ;; esac\n"
         )
@@ -430,7 +252,7 @@ StorageLoc=slurm_acct_db
             command = ["munged", "--force", f"--key-file={key}", f"--seed-file={key.with_name('seed')}"]
             command += [f"--socket={munge}", f"--pid-file={run}/munged.pid", f"--log-file={self._log('munged')}"]
             self._daemon("munged", command)
-        _wait("munged does not answer", lambda: self._answers("munge", "-n", "-S", str(munge)), self._log("munged"))
+        wait_for("munged does not answer", lambda: self._answers("munge", "-n", "-S", str(munge)), self._log("munged"))
 
     def _start_database(self) -> None:
         run, data = self.folder / "run", self.folder / "db"
@@ -453,7 +275,7 @@ StorageLoc=slurm_acct_db
             # slurmdbd asks for the long lock wait
             command += ["--innodb-flush-log-at-trx-commit=0", "--innodb-lock-wait-timeout=900"]
             self._daemon("mariadbd", ["setsid", "--fork", *command])  # it does not go into the background itself
-        _wait(
+        wait_for(
             "mariadbd is not ready",
             lambda: bool(self._pid("mariadbd")) and (run / "mariadbd.sock").is_socket(),
             self._log("mariadbd"),
@@ -463,7 +285,7 @@ StorageLoc=slurm_acct_db
             self._daemon("slurmdbd", ["slurmdbd"], {"MYSQL_UNIX_PORT": f"{run}/mariadbd.sock"})
         # slurmctld's first start fails unless slurmdbd answers
         ready = ("sacctmgr", "-n", "list", "cluster")
-        _wait("slurmdbd does not answer", lambda: self._answers(*ready), self._log("slurmdbd"))
+        wait_for("slurmdbd does not answer", lambda: self._answers(*ready), self._log("slurmdbd"))
 
     def _start_slurmd(self, node: str) -> None:
         (self.folder / "spool" / node).mkdir(exist_ok=True)
@@ -479,7 +301,7 @@ StorageLoc=slurm_acct_db
             # a "*" at the end: it does not answer yet
             return state in ("idle", "mixed", "allocated", "completing")
 
-        _wait(f"{node} is not ready", usable, self._log(f"slurmd.{node}"))
+        wait_for(f"{node} is not ready", usable, self._log(f"slurmd.{node}"))
 
     def _log(self, name: str) -> Path:
         return self.folder / "log" / f"{name}.log"
@@ -490,16 +312,16 @@ StorageLoc=slurm_acct_db
             pid = int((self.folder / "run" / f"{name}.pid").read_text())
         except (OSError, ValueError):
             return None
-        return pid if _alive(pid, name.partition(".")[0]) else None
+        return pid if alive(pid, name.partition(".")[0]) else None
 
     def _end(self, name: str) -> None:
         """Ends a daemon: SIGTERM, and SIGKILL if it still runs after 10 s."""
         if pid := self._pid(name):
             os.kill(pid, signal.SIGTERM)
             try:
-                _wait(name, lambda: self._pid(name) != pid, self._log(name), 10)
+                wait_for(name, lambda: self._pid(name) != pid, self._log(name), 10)
             except ClusterError:
-                _kill([pid])
+                kill([pid])
         (self.folder / "run" / f"{name}.pid").unlink(missing_ok=True)
 
     def _job_processes(self, node: str | None = None) -> set[int]:
@@ -508,7 +330,7 @@ StorageLoc=slurm_acct_db
         Known by their environment, a job's own as well as its slurmstepd's, or by their parents."""
         mine = f"SLURM_CONF={self.environment['SLURM_CONF']}".encode()
         mark = f"SLURMD_NODENAME={node or ''}".encode()
-        table = list(_processes())
+        table = list(processes())
         daemons = {pid for path in self.folder.glob("run/*.pid") if (pid := self._pid(path.stem))}
         found = {pid for pid, _, env in table if mine in env and any(word.startswith(mark) for word in env)} - daemons
         while more := {pid for pid, parent, _ in table if parent in found} - found:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster import Cluster, unavailable
+from cluster import Cluster
+from cluster_machine import unavailable
 from command import Said, run_bench
 from lab import Lab
 from tiny_runs import write_mini_sets

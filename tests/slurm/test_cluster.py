@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster import Cluster, ClusterError, unavailable
+from cluster import Cluster
+from cluster_machine import ClusterError, unavailable
 
 WANTED = os.environ.get("BENCH_TEST_SLURM") == "1"
 real = pytest.mark.skipif(

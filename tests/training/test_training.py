@@ -109,7 +109,7 @@ run(tiny(train={{"epochs": 6}}, model={{"drop_path": 0.2}}), Path(sys.argv[1]), 
 def test_sigkill_at_a_random_moment_then_resume_is_bit_for_bit_the_undisturbed_run(
     tmp_path: Path, mini_data: Path
 ) -> None:
-    script = CHILD.format(tests=str(Path(__file__).parent))
+    script = CHILD.format(tests=str(Path(__file__).parents[1]))
 
     def start(results: Path) -> subprocess.Popen:
         return subprocess.Popen(

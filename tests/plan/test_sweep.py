@@ -12,7 +12,7 @@ from benchmark.plan import yamlfile
 from benchmark.store import states
 from benchmark.store.folders import Status
 
-REPOSITORY = Path(__file__).parent.parent
+REPOSITORY = Path(__file__).parents[2]
 PAPER_COLUMNS = [
     "dino",
     "imgn",
