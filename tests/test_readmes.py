@@ -6,6 +6,7 @@ The two `sh` blocks of the top README are run word for word by .ci/run.
 from __future__ import annotations
 
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -140,11 +141,14 @@ def test_the_map_of_the_house_names_every_room() -> None:
 
 def test_yaml_examples_are_sweeps_and_site_files(tmp_path: Path) -> None:
     found = [text for page in PAGES for _, text in fences(page.read_text(), "yaml")]
-    assert len(found) == 2
+    assert len(found) == 3
     for text in found:
         file = tmp_path / "example.yaml"
         file.write_text(text.replace("extends: small.yaml", "extends: small"))  # as beside the built-in ones
-        if "grid" in yamlfile.read(file):
+        if "method" in yamlfile.read(file).get("base", {}):
+            file.write_text(text.replace("base:\n", "base:\n  in_dist: cifar10\n"))
+            assert sweep.load(file).runs[0].config.train.optimiser == "sgd"
+        elif "grid" in yamlfile.read(file):
             assert len(sweep.load(file).runs) == 20  # of 3 variants, 3 seeds and 2 rates, and 2 references
         else:
             assert resources.load_site(file).site.profiles
@@ -154,7 +158,7 @@ def test_python_examples_use_what_there_is() -> None:
     found = [text for page in PAGES for _, text in fences(page.read_text(), "python")]
     assert found
     for text in found:
-        compile(text, "README", "exec")
+        compile(textwrap.dedent(text).rstrip(",\n"), "README", "exec")
         assert [name for name in re.findall(r"[dD]etector\.(\w+)\(", text) if not hasattr(Detector, name)] == []
 
 

@@ -126,10 +126,10 @@ class Method:
         return None
 
     def stored(self, outputs: Outputs) -> Outputs:
-        """Outputs in the form that is kept on disk and scored: features of unit length, all in float16 (float32 would
-        double the disk for changes of 1e-4 in a cosine)."""
-        kept = outputs | {"features": nn.functional.normalize(outputs["features"].float(), dim=1)}
-        return {name: rows.half().cpu() for name, rows in kept.items()}
+        """Outputs in the form that is kept on disk and scored: features of unit length in float16 (float32 would double
+        the disk for changes of 1e-4 in a cosine), others as they are."""
+        unit = nn.functional.normalize(outputs["features"].float(), dim=1).half()
+        return {name: rows.cpu() for name, rows in {**outputs, "features": unit}.items()}
 
     def fit(self, train: Outputs) -> None:
         """Learn what scoring needs from the ID training set's stored outputs, features (M, D)."""

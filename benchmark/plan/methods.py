@@ -81,6 +81,12 @@ class DinoConfig(MethodSettings):
         return full
 
 
+class RotationConfig(MethodSettings):
+    """Rotation prediction (Hendrycks et al. 2019), on whole images: nothing to set but the network and the training."""
+
+    name: Literal["rotation"]
+
+
 class UntrainedConfig(MethodSettings):
     """Reference row: the backbone as initialised, scored like any other, at the size of the global views."""
 
@@ -111,6 +117,7 @@ class StatisticsConfig(MethodSettings):
 # The methods: a settings class, and the class in benchmark/methods/ that does what it says.
 METHODS: dict[type[MethodSettings], str] = {
     DinoConfig: "dino:Dino",
+    RotationConfig: "rotation:Rotation",
     UntrainedConfig: "references:Untrained",
     StatisticsConfig: "references:ImageStatistics",
 }

@@ -196,6 +196,8 @@ def _build(
 
 def _reference(run: SweepRun, name: str, path: Path) -> SweepRun:
     raw = run.config.model_dump() | {"method": {"name": name}, "variant": "none", "seed": 0}
+    if not run.config.method.multi_crop:  # the reference sees images of the size that the run sees
+        raw["views"]["global_size"] = run.config.data.image_size
     config: RunConfig = validate(RunConfig, raw, str(path))
     return SweepRun(config, run.resources, canonical(config.identity()))
 
