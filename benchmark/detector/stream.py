@@ -23,7 +23,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from benchmark.data.prepare import SUFFIXES, read_picture
+from benchmark.data.pictures import SUFFIXES, read_picture
 from benchmark.detector.detector import Detector, square_of
 from benchmark.errors import BenchError, first_line
 

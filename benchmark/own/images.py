@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmark.data import catalog, images
-from benchmark.data.prepare import SUFFIXES, UNREADABLE, image_files, read_picture, to_square
+from benchmark.data.pictures import SUFFIXES, UNREADABLE, image_files, read_picture, to_square
 from benchmark.errors import BenchError, first_line
 from benchmark.own import duplicates
 

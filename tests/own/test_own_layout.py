@@ -6,19 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from own_pictures import pictures, save
 from PIL import Image
-from test_data_duplicates import pictures
 
 from benchmark.data import images
-from benchmark.data.prepare import to_square
+from benchmark.data.pictures import to_square
 from benchmark.errors import BenchError
 from benchmark.own import images as own
-
-
-def save(folder: Path, pixels: np.ndarray, start: int = 0, suffix: str = "png", **options: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for i, one in enumerate(pixels, start):
-        Image.fromarray(one).save(folder / f"{i:03d}.{suffix}", **options)
 
 
 def fails(call: object) -> str:

@@ -27,7 +27,7 @@ from tiny_runs import TINY, tiny
 
 from benchmark import Detector
 from benchmark.data.images import load
-from benchmark.data.prepare import import_dir
+from benchmark.data.importing import import_dir
 from benchmark.detector import artifact, stream
 from benchmark.detector.export import bank_size, export, find_run, parse_rate, thin
 from benchmark.errors import BenchError

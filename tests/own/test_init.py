@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command import run_bench
+from own_pictures import pictures, save
 from PIL import Image
-from test_data_duplicates import pictures
-from test_data_own import save
 
 from benchmark.data import images
 from benchmark.errors import BenchError
