@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
+
+from benchmark.errors import BenchError
 
 
 def pictures(count: int, seed: int = 0, size: int = 32) -> np.ndarray:
@@ -18,3 +21,11 @@ def save(folder: Path, pixels: np.ndarray, start: int = 0, suffix: str = "png", 
     folder.mkdir(parents=True, exist_ok=True)
     for i, one in enumerate(pixels, start):
         Image.fromarray(one).save(folder / f"{i:03d}.{suffix}", **options)
+
+
+def fails(call: object) -> str:
+    """The one line that a call ends with."""
+    with pytest.raises(BenchError) as error:
+        call()  # type: ignore[operator]
+    assert "\n" not in str(error.value)
+    return str(error.value)
