@@ -28,8 +28,11 @@ from tiny_runs import TINY, tiny
 from benchmark import Detector
 from benchmark.data.images import load
 from benchmark.data.importing import import_dir
-from benchmark.detector import artifact, stream
+from benchmark.detector import artifact
 from benchmark.detector.export import bank_size, export, find_run, parse_rate, thin
+from benchmark.detector.output import csv_lines
+from benchmark.detector.rows import decoded, score_images
+from benchmark.detector.sources import Source, find_images
 from benchmark.errors import BenchError
 from benchmark.plan.config import RunConfig
 from benchmark.plan.validation import validate
@@ -300,10 +303,10 @@ def test_files_of_the_training_images_follow_from_the_import_to_the_rows(tmp_pat
     for name, label in zip(detector.names, detector.label, strict=True):
         assert detector.settings.classes is not None and name.split("/")[0] == detector.settings.classes[label]
     path = tmp_path / "in/named-train/dog/04.png"
-    source = list(stream.find_images([str(path)]))
-    [row] = stream.score_images(detector, source, 8, 2)
+    source = list(find_images([str(path)]))
+    [row] = score_images(detector, source, 8, 2)
     assert row.nearest[0].file == "dog/04.png" and row.nearest[0].label == "dog" and row.nearest[0].cosine > 0.999
-    lines = list(csv.DictReader(io.StringIO("".join(stream.csv_lines([row], 2, True)))))
+    lines = list(csv.DictReader(io.StringIO("".join(csv_lines([row], 2, True)))))
     assert lines[0]["file_1"] == "dog/04.png" and lines[0]["path"] == str(path)
 
 
@@ -634,14 +637,14 @@ def test_names_that_are_odd(bench: Callable[..., Said], made: Made, pictures: Pa
 def test_images_are_read_a_bounded_number_ahead() -> None:
     read: list[int] = []
 
-    def endless() -> Iterator[stream.Source]:
+    def endless() -> Iterator[Source]:
         number = 0
         while True:
             read.append(number)
             number += 1
-            yield stream.Source(str(number), lambda: Image.new("RGB", (8, 8)))
+            yield Source(str(number), lambda: Image.new("RGB", (8, 8)))
 
-    squares = stream._decoded(endless(), 8, ahead=6)
+    squares = decoded(endless(), 8, ahead=6)
     for _ in range(10):
         next(squares)
     assert len(read) <= 16
