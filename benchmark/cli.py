@@ -439,8 +439,7 @@ def run(
     from benchmark.store.leases import RunIsHeld
 
     raw = yamlfile.read(config_file)
-    for text in set_ or []:
-        sweeps.put(raw, *sweeps.parse_set(text))
+    sweeps.lay(raw, dict(sweeps.parse_set(text) for text in set_ or []))
     config: RunConfig = validate(RunConfig, raw, str(config_file))
     _check_device(device)
     # A shell that starts this in the background has SIGINT ignored, and ignoring is inherited.
