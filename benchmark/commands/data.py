@@ -22,7 +22,7 @@ def data_list(data_root: Data = None) -> None:
       bench data list --data /scratch/images
     """
     from benchmark.data.images import data_root as resolve_data
-    from benchmark.data.prepare import listing
+    from benchmark.data.inventory import listing
 
     root = resolve_data(data_root)
     sets = listing(root)
@@ -93,7 +93,7 @@ def data_import(
       bench data import my-images/ --replace
     """
     from benchmark.data.images import data_root as resolve_data
-    from benchmark.data.prepare import import_dir
+    from benchmark.data.importing import import_dir
 
     import_dir(folder, resolve_data(data_root), replace)
 
@@ -106,7 +106,7 @@ def data_verify(data_root: Data = None) -> None:
       bench data verify
     """
     from benchmark.data.images import data_root as resolve_data
-    from benchmark.data.prepare import verify
+    from benchmark.data.inventory import verify
 
     root = resolve_data(data_root)
     problems = verify(root)

@@ -37,10 +37,12 @@ def export(
       bench export results/cifar10-rot-imgn-s0-3f9a1c2b --to small --bank 10% --false-alarms 1%
     """
     from benchmark.data.images import data_root as resolve_data
-    from benchmark.detector import export as exports
+    from benchmark.detector.bank import parse_rate
+    from benchmark.detector.export import export as write_detector
+    from benchmark.detector.export import find_run
 
-    rate = exports.parse_rate(false_alarms, "--false-alarms")
-    made = exports.export(exports.find_run(run, results), to, resolve_data(data_root), rate, bank, replace)
+    rate = parse_rate(false_alarms, "--false-alarms")
+    made = write_detector(find_run(run, results), to, resolve_data(data_root), rate, bank, replace)
     full = ["whole bank"] if made.bank.thinned else []
     lines = [
         [name, *([f"{ood.auroc_full_bank:.2f}"] if full else []), f"{ood.auroc:.2f}", f"{ood.found:.1f}", str(ood.n)]

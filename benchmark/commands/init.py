@@ -49,23 +49,24 @@ def init(
     """
     from benchmark.data.images import data_root as resolve_data
     from benchmark.launch.slots import visible_gpus
-    from benchmark.own import images as own
-    from benchmark.own import starting
+    from benchmark.own import layout, summary, sweepfile
+    from benchmark.own.bring import bring
+    from benchmark.own.examine import examine
 
-    called = name or own.free_name(folder)
+    called = name or layout.free_name(folder)
     file = to or Path(f"{called}.yaml")
-    starting.refuse_to_overwrite(file, force)
-    found = own.layout(folder, called, in_dist, auxiliary, ood or ())
+    sweepfile.refuse_to_overwrite(file, force)
+    found = layout.layout(folder, called, in_dist, auxiliary, ood or ())
     if found.unused:
         say(f"not used: {', '.join(found.unused)}; choose with --in-dist, --auxiliary and --ood")
     with progress() as tick:
-        brought = own.bring(found, resolve_data(data_root), size, test_share, seed, drop_duplicates, replace, tick)
+        brought = bring(found, resolve_data(data_root), size, test_share, seed, drop_duplicates, replace, tick)
         tick("examining", 0, 1)
-        examined = starting.examine(brought)
+        examined = examine(brought)
     for_gpu = bool(visible_gpus()) if gpu is None else gpu
-    starting.write_sweep(file, brought, examined, for_gpu, data_root, force)
-    print_table(starting.COLUMNS, starting.rows(brought, examined), f"{folder}, stored in {brought.root}")
-    for line in starting.notes(brought, examined):
+    sweepfile.write_sweep(file, brought, examined, for_gpu, data_root, force)
+    print_table(summary.COLUMNS, summary.rows(brought, examined), f"{folder}, stored in {brought.root}")
+    for line in summary.notes(brought, examined):
         say_wrapped(line)
     where = f" --data {data_root}" if data_root else ""
     say(f"written: {file}\nNext: bench sweep {file}{where}\nthen: bench recommend {file}")

@@ -47,29 +47,32 @@ def score(
       bench score my-detector 'photos/**/*.png' --out scores.csv --page worst.html
       find / -name '*.jpg' | bench score my-detector - --format jsonl
     """
-    from benchmark.detector import stream
     from benchmark.detector.detector import Detector
+    from benchmark.detector.output import Progress, csv_lines, json_lines, write_lines
+    from benchmark.detector.rows import score_images
+    from benchmark.detector.sources import find_images
+    from benchmark.detector.worst import Top, write_page
     from benchmark.files import atomic_write
 
     check_device(device)
-    sources = stream.find_images(images, sys.stdin.buffer)
-    total = None if "-" in images else sum(1 for _ in stream.find_images(images))
+    sources = find_images(images, sys.stdin.buffer)
+    total = None if "-" in images else sum(1 for _ in find_images(images))
     if total == 0:
         raise BenchError(f"{' '.join(images)}: no images there")
     loaded = Detector.load(detector, device)
-    top, progress = stream.Top(page_size if page is not None else 0), stream.Progress(total)
-    rows = progress.watch(top.watch(stream.score_images(loaded, sources, batch, nearest, threshold)))
+    top, progress = Top(page_size if page is not None else 0), Progress(total)
+    rows = progress.watch(top.watch(score_images(loaded, sources, batch, nearest, threshold)))
     as_csv = format_ is RowFormat.csv
-    lines = stream.csv_lines(rows, nearest, loaded.names is not None) if as_csv else stream.json_lines(rows)
+    lines = csv_lines(rows, nearest, loaded.names is not None) if as_csv else json_lines(rows)
     if out is None:
-        stream.write_lines(lines, sys.stdout.buffer)
+        write_lines(lines, sys.stdout.buffer)
         sys.stdout.flush()
     else:
         with atomic_write(out) as file:
-            stream.write_lines(lines, file)
+            write_lines(lines, file)
     print(progress.text(), file=sys.stderr)
     if page is not None:
-        stream.write_page(page, top, progress, loaded, threshold)
+        write_page(page, top, progress, loaded, threshold)
     if progress.counts.seen == 0:
         raise BenchError("no images in the list")
     if progress.counts.broken == progress.counts.seen:

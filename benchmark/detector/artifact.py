@@ -12,7 +12,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from benchmark.errors import BenchError, first_line
 from benchmark.files import read_json, schema_version
@@ -86,7 +86,7 @@ class Settings(Strict):
     in_dist: str
     variant: str
     backbone: ModelConfig
-    timm_args: dict[str, int | float | str | bool]  # what timm.create_model needs to load the backbone's file
+    timm_args: dict[str, JsonValue]  # what timm.create_model needs to load the backbone's file
     image_size: int = Field(ge=8, le=512)  # every image is first brought to this size, as an import does
     view_size: PositiveInt  # and then to this one, the backbone's
     temperature: Positive  # of Eq. 6

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from benchmark.data.prepare import read_picture, to_square
+from benchmark.data.pictures import read_picture, to_square
 from benchmark.detection.knn import nearest
 from benchmark.detection.scores import full_float32, ood_scores
 from benchmark.detection.threshold import p_values

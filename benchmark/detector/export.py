@@ -1,40 +1,37 @@
 """A finished run -> a detector folder. Reads the run's own files; images are read only to check the result.
 
-Shapes: M bank rows, D features.
+Shapes: N images, M bank rows, D features.
 """
 
 from __future__ import annotations
 
-import os
-import secrets
-import shutil
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import safetensors.torch
-import timm
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from benchmark import methods
 from benchmark.data import images as stored_images
 from benchmark.data.images import ImageSet
 from benchmark.data.subsets import limited
-from benchmark.detection.knn import nearest
 from benchmark.detection.metrics import auroc
 from benchmark.detection.scores import ood_scores
-from benchmark.detection.threshold import choose_threshold
+from benchmark.detection.threshold import Threshold, choose_threshold
 from benchmark.detector import artifact
 from benchmark.detector.artifact import BACKBONE, BANK, CARD, NAMES, SETTINGS, Settings
+from benchmark.detector.bank import bank_size, thin
 from benchmark.detector.card import model_card
 from benchmark.detector.detector import Detector
+from benchmark.detector.folder import check_target, in_place_of, save_tensors
 from benchmark.errors import BenchError, first_line, unknown
 from benchmark.files import atomic_write, read_npz, write_json
 from benchmark.methods.base import Method
+from benchmark.models.backbones import create
 from benchmark.plan.config import ModelConfig, RunConfig
 from benchmark.seeds import derive_seed
 from benchmark.store.folders import RunFolder, all_runs
@@ -57,27 +54,55 @@ def find_run(run: str, results: Path) -> RunFolder:
     raise BenchError(unknown(f"run in {results}:", run, names))
 
 
-def parse_rate(text: str, option: str) -> float:
-    """ "5%" or "0.05" as 0.05."""
-    try:
-        rate = float(text[:-1]) / 100 if text.endswith("%") else float(text)
-    except ValueError:
-        rate = float("nan")
-    if not 0 < rate < 1:
-        raise BenchError(f"{option} {text}: must be a share above 0% and below 100%, as in 5% or 0.05")
-    return rate
+@dataclass(frozen=True)
+class _Source:
+    """A finished run: its settings, its network with the trained weights, and what it kept of every set.
+
+    features: "set/split" -> (N, D) float16. scores: "set/split" -> (N,) float32, larger = more OOD.
+    """
+
+    record: Record
+    config: RunConfig
+    backbone: nn.Module
+    features: dict[str, Tensor]
+    scores: dict[str, Tensor]
+
+    @property
+    def train(self) -> str:
+        return f"{self.config.in_dist}/train"
+
+    @property
+    def test(self) -> str:
+        return f"{self.config.in_dist}/test"
+
+    @property
+    def ood(self) -> dict[str, str]:
+        """OOD set -> "set/split" of what was read for it."""
+        return {name: f"{self.config.stored_name(name)}/test" for name in self.record.ood}
 
 
-def bank_size(text: str, count: int) -> int:
-    """ "10%" or "500" as a number of the `count` training images."""
-    given = round(parse_rate(text, "--bank") * count) if text.endswith("%") and text != "100%" else text
-    try:
-        size = count if given == "100%" else int(given)
-    except ValueError:
-        size = 0
-    if not 1 <= size <= count:
-        raise BenchError(f"--bank {text}: must be a share such as 10%, or a number of images from 1 to {count}")
-    return size
+@dataclass(frozen=True)
+class _Bank:
+    """The rows of the training features (M, D) that are kept, int64, and how many rows each stands for, float32.
+
+    weights: None where every row is kept. scores: as the run's, by this bank.
+    """
+
+    rows: Tensor
+    weights: Tensor | None
+    scores: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class _TrainingImages:
+    """Of each image of the whole bank: place, label (-1 unknown), file where it is known; the labels' names; what the
+    place counts in."""
+
+    index: NDArray[np.int64]
+    label: NDArray[np.int64]
+    names: list[str] | None
+    classes: list[str] | None
+    counted: Counted
 
 
 def export(
@@ -96,106 +121,40 @@ def export(
     Raises BenchError when the run is not finished, has no features kept, or is of a method without a backbone, when the
     detector does not give the run's scores, or when `to` holds something else (or a detector, without `replace`).
     """
-    _check_target(to, replace)
-    record = folder.read_record()
-    if record is None:
-        raise BenchError(f"{folder.path}: the run is not finished (no record.json); finish it: bench sweep, bench run")
-    config = record.run_config
-    method = trained_method(config, folder)
-    backbone = method.scoring_backbone()
-    if backbone is None:
-        raise BenchError(
-            f"{folder.name}: method {config.method.name!r} has no backbone to export; dino and untrained do"
-        )
-    features, scores = _kept(folder.features), _kept(folder.scores)
-    train_key, test_key = f"{config.in_dist}/train", f"{config.in_dist}/test"
-    ood_keys = {name: f"{config.stored_name(name)}/test" for name in record.ood}
-    for key in (train_key, test_key, *ood_keys.values()):
-        if key not in features or key not in scores:
-            raise BenchError(f"{folder.features}: has no {key}; the file is not of this record")
-
-    whole = features[train_key]
-    size = len(whole) if bank is None else bank_size(bank, len(whole))
-    rows, weights = thin(whole.float(), size, config.seed) if size < len(whole) else (torch.arange(len(whole)), None)
-    if weights is not None:
-        scores |= {
-            key: ood_scores(
-                features[key].float(), whole[rows].float(), config.eval.temperature, weights=weights
-            ).float()
-            for key in (test_key, *ood_keys.values())
-        }
-    threshold = choose_threshold(scores[test_key].numpy(), false_alarms)
-    index, label, names, classes, counted = _training_images(record, config, data_root, len(whole))
-
-    tensors = {
-        "features": whole[rows].half().contiguous(),
-        "index": torch.from_numpy(index)[rows],
-        "label": torch.from_numpy(label)[rows],
-        "id_scores": scores[test_key].float(),
-        **({} if weights is None else {"weights": weights}),
-    }
-    with _in_place_of(to) as made:
-        _save(made / BACKBONE, {name: tensor.detach().cpu() for name, tensor in backbone.state_dict().items()})
-        _save(made / BANK, tensors)
-        if names is not None:
-            write_json(made / NAMES, [names[row] for row in rows.tolist()])
-        about: dict[str, Any] = {
-            "run": record.name,
-            "run_id": record.run_id,
-            "recipe_id": record.recipe_id,
-            "method": config.method.name,
-            "in_dist": config.in_dist,
-            "variant": config.variant,
-            "backbone": ModelConfig(backbone=config.model.backbone, args=config.model.args, drop_path=0.0),
-            "timm_args": _timm_arguments(config, made / BACKBONE),
-            "image_size": config.data.image_size,
-            "view_size": config.views.global_size,
-            "temperature": config.eval.temperature,
-            "bank": artifact.BankInfo(
-                count=len(rows),
-                of=len(whole),
-                dimension=whole.shape[1],
-                thinned=weights is not None,
-                seed=config.seed,
-                index=counted,
-            ),
-            "threshold": artifact.ThresholdInfo(
-                value=threshold.value,
-                asked=false_alarms,
-                rate=threshold.rate,
-                rate_interval=[threshold.rate_low, threshold.rate_high],
-                value_interval=[threshold.value_low, threshold.value_high],
-                n=len(scores[test_key]),
-            ),
-            "figures": artifact.Figures(
-                ood={
-                    name: artifact.OODFigures(
-                        auroc=auroc(scores[test_key], scores[key]),
-                        auroc_full_bank=record.ood[name].auroc,
-                        found=100 * float((scores[key].float() > threshold.value).float().mean()),
-                        n=len(scores[key]),
-                    )
-                    for name, key in ood_keys.items()
-                },
-                sensitivity=record.sensitivity,
-                knn_accuracy=record.knn_accuracy,
-            ),
-            "classes": classes,
-            "data": record.data,
-            "environment": record.environment,
-            "files": {
-                name: artifact.checksum(made / name) for name in (BACKBONE, BANK, NAMES) if (made / name).exists()
-            },
-        }
-        settings = Settings(**about, checked="")
-        detector = Detector(settings, backbone, tensors)
-        settings = settings.model_copy(
-            update={"checked": check(detector, record, config, features[test_key], data_root)}
-        )
+    check_target(to, replace)
+    source = _read_run(folder)
+    kept = _thinned(source, bank)
+    threshold = choose_threshold(kept.scores[source.test].numpy(), false_alarms)
+    images = _training_images(source.record, source.config, data_root, len(source.features[source.train]))
+    tensors = _bank_tensors(source, kept, images)
+    with in_place_of(to) as made:
+        _write_tensors(made, source, kept, images, tensors)
+        settings = _settings(made, source, kept, threshold, false_alarms, images)
+        detector = Detector(settings, source.backbone, tensors)
+        found = check(detector, source.record, source.config, source.features[source.test], data_root)
+        settings = settings.model_copy(update={"checked": found})
         with atomic_write(made / CARD, "w") as stream:
             stream.write(model_card(settings))
         write_json(made / SETTINGS, settings.model_dump(mode="json"))
     return settings
+
+
+def _read_run(folder: RunFolder) -> _Source:
+    """The run's record, trained backbone, features and scores. Raises BenchError for what is missing or of no use."""
+    record = folder.read_record()
+    if record is None:
+        raise BenchError(f"{folder.path}: the run is not finished (no record.json); finish it: bench sweep, bench run")
+    config = record.run_config
+    backbone = trained_method(config, folder).scoring_backbone()
+    if backbone is None:
+        raise BenchError(
+            f"{folder.name}: method {config.method.name!r} has no backbone to export; dino and untrained do"
+        )
+    source = _Source(record, config, backbone, _kept(folder.features), _kept(folder.scores))
+    for key in (source.train, source.test, *source.ood.values()):
+        if key not in source.features or key not in source.scores:
+            raise BenchError(f"{folder.features}: has no {key}; the file is not of this record")
+    return source
 
 
 def trained_method(config: RunConfig, folder: RunFolder) -> Method:
@@ -212,29 +171,100 @@ def trained_method(config: RunConfig, folder: RunFolder) -> Method:
     return method
 
 
-def thin(bank: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """At most `count` rows of the bank (M, D) that stand for all of it: their positions, int64, rising, and how many
-    rows each stands for, float32.
+def _thinned(source: _Source, bank: str | None) -> _Bank:
+    """The run's bank, thinned where `bank` asks for fewer rows than it has, and the scores that it then gives."""
+    whole = source.features[source.train]
+    size = len(whole) if bank is None else bank_size(bank, len(whole))
+    if size == len(whole):
+        return _Bank(torch.arange(len(whole)), None, source.scores)
+    rows, weights = thin(whole.float(), size, source.config.seed)
+    scores = {
+        key: ood_scores(
+            source.features[key].float(), whole[rows].float(), source.config.eval.temperature, weights=weights
+        ).float()
+        for key in (source.test, *source.ood.values())
+    }
+    return _Bank(rows, weights, scores)
 
-    k-means, and of each cluster the row nearest to its centre: a real training image, so that it can be shown. The
-    weights matter more than the choice of rows: Eq. 6 is an estimate of density, and one row a cluster without its
-    weight forgets where the images are dense. On 64 features of 3,400 CIFAR10 images thinned to 10%, AUROC on eight OOD
-    sets moved by 0.07 points on average, with the centres themselves by 0.17, with random rows by 0.71, with k-means
-    rows unweighted by 3.74, with a k-centre coreset by 9.2 (weighted: 0.12).
-    """
-    from sklearn.cluster import KMeans
-    from sklearn.exceptions import ConvergenceWarning
 
-    unit = torch.nn.functional.normalize(bank.float(), dim=1)
-    # A few steps from random rows: what they leave to gain is small beside what the weights give.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different rows than asked for: fewer are kept
-        means = KMeans(count, init="random", n_init=1, max_iter=10, random_state=seed).fit(unit.numpy())
-    centres = torch.from_numpy(means.cluster_centers_).float()
-    chosen = nearest(centres, unit, 1)[1].flatten().unique()
-    owner = nearest(unit, unit[chosen], 1)[1].flatten()
-    weights = torch.bincount(owner, minlength=len(chosen)).float()
-    return chosen[weights > 0], weights[weights > 0]
+def _bank_tensors(source: _Source, kept: _Bank, images: _TrainingImages) -> dict[str, Tensor]:
+    """What bank.safetensors holds."""
+    tensors = {
+        "features": source.features[source.train][kept.rows].half().contiguous(),
+        "index": torch.from_numpy(images.index)[kept.rows],
+        "label": torch.from_numpy(images.label)[kept.rows],
+        "id_scores": kept.scores[source.test].float(),
+    }
+    return tensors if kept.weights is None else tensors | {"weights": kept.weights}
+
+
+def _write_tensors(
+    made: Path, source: _Source, kept: _Bank, images: _TrainingImages, tensors: dict[str, Tensor]
+) -> None:
+    """The files that detector.json has checksums of."""
+    weights = {name: tensor.detach().cpu() for name, tensor in source.backbone.state_dict().items()}
+    save_tensors(made / BACKBONE, weights)
+    save_tensors(made / BANK, tensors)
+    if images.names is not None:
+        write_json(made / NAMES, [images.names[row] for row in kept.rows.tolist()])
+
+
+def _settings(
+    made: Path, source: _Source, kept: _Bank, threshold: Threshold, asked: float, images: _TrainingImages
+) -> Settings:
+    """detector.json, but for what the check finds."""
+    record, config, whole = source.record, source.config, source.features[source.train]
+    backbone = ModelConfig(backbone=config.model.backbone, args=config.model.args, drop_path=0.0)
+    return Settings(
+        run=record.name,
+        run_id=record.run_id,
+        recipe_id=record.recipe_id,
+        method=config.method.name,
+        in_dist=config.in_dist,
+        variant=config.variant,
+        backbone=backbone,
+        timm_args=_timm_arguments(backbone, config.views.global_size, made / BACKBONE),
+        image_size=config.data.image_size,
+        view_size=config.views.global_size,
+        temperature=config.eval.temperature,
+        bank=artifact.BankInfo(
+            count=len(kept.rows),
+            of=len(whole),
+            dimension=whole.shape[1],
+            thinned=kept.weights is not None,
+            seed=config.seed,
+            index=images.counted,
+        ),
+        threshold=artifact.ThresholdInfo(
+            value=threshold.value,
+            asked=asked,
+            rate=threshold.rate,
+            rate_interval=[threshold.rate_low, threshold.rate_high],
+            value_interval=[threshold.value_low, threshold.value_high],
+            n=len(kept.scores[source.test]),
+        ),
+        figures=_figures(source, kept, threshold),
+        classes=images.classes,
+        data=record.data,
+        environment=record.environment,
+        checked="",
+        files={name: artifact.checksum(made / name) for name in (BACKBONE, BANK, NAMES) if (made / name).exists()},
+    )
+
+
+def _figures(source: _Source, kept: _Bank, threshold: Threshold) -> artifact.Figures:
+    """What the detector was measured to do, on the run's own OOD sets."""
+    inside = kept.scores[source.test]
+    ood = {}
+    for name, key in source.ood.items():
+        outside = kept.scores[key]
+        ood[name] = artifact.OODFigures(
+            auroc=auroc(inside, outside),
+            auroc_full_bank=source.record.ood[name].auroc,
+            found=100 * float((outside.float() > threshold.value).float().mean()),
+            n=len(outside),
+        )
+    return artifact.Figures(ood=ood, sensitivity=source.record.sensitivity, knn_accuracy=source.record.knn_accuracy)
 
 
 def check(detector: Detector, record: Record, config: RunConfig, features: Tensor, data_root: Path) -> str:
@@ -253,17 +283,14 @@ def check(detector: Detector, record: Record, config: RunConfig, features: Tenso
     return f"features of {len(rows)} ID test images as the run's, to within {error:.2g}"
 
 
-def _training_images(
-    record: Record, config: RunConfig, data_root: Path, count: int
-) -> tuple[np.ndarray, np.ndarray, list[str] | None, list[str] | None, Counted]:
-    """Of each of the `count` bank images: place, label (-1 unknown), file; the labels' names; what the place counts."""
+def _training_images(record: Record, config: RunConfig, data_root: Path, count: int) -> _TrainingImages:
     images = _same_images(record, f"{config.in_dist}/train", data_root)
     if images is None:
         counted: Counted = "stored split" if config.data.train_limit is None else "images of the run"
-        return np.arange(count), np.full(count, -1), None, None, counted
+        return _TrainingImages(np.arange(count), np.full(count, -1), None, None, counted)
     rows = limited(images, config.data.train_limit)
     names = stored_images.file_names(images, data_root)
-    return (
+    return _TrainingImages(
         rows,
         images.labels[rows],
         None if names is None else [names[row] for row in rows],
@@ -290,48 +317,9 @@ def _kept(path: Path) -> dict[str, Tensor]:
         raise BenchError(f"{path}: not what a run keeps ({first_line(error)})") from error
 
 
-def _timm_arguments(config: RunConfig, weights: Path) -> dict[str, Any]:
+def _timm_arguments(backbone: ModelConfig, size: int, weights: Path) -> dict[str, Any]:
     """The arguments with which `timm.create_model` loads these weights, found by doing it."""
-    plain: dict[str, Any] = {"num_classes": 0, **config.model.args}
-    positions = {"img_size": config.views.global_size, "dynamic_img_size": True}  # a transformer's; others refuse them
-    for arguments in (positions | plain, plain):
-        try:
-            timm.create_model(config.model.backbone, checkpoint_path=str(weights), **arguments)
-            return arguments
-        except TypeError:
-            continue
-    raise BenchError(f"{weights}: timm cannot load it as {config.model.backbone}")
-
-
-def _save(path: Path, tensors: dict[str, Tensor]) -> None:
-    with atomic_write(path) as stream:
-        stream.write(safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()}))
-
-
-@contextmanager
-def _in_place_of(to: Path) -> Iterator[Path]:
-    """A new folder that takes the place of `to` when all in it is written; detector.json, with the checksums, last."""
-    made = to.absolute().with_name(f".{to.name}.{secrets.token_hex(4)}.tmp")
-    made.mkdir(parents=True)
     try:
-        yield made
-        if (to / SETTINGS).exists():
-            for name in (BACKBONE, BANK, NAMES, CARD, SETTINGS):
-                if (made / name).exists():
-                    os.replace(made / name, to / name)
-                else:
-                    (to / name).unlink(missing_ok=True)
-        else:
-            os.rename(made, to)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-
-
-def _check_target(to: Path, replace: bool) -> None:
-    if to.exists() and not to.is_dir():
-        raise BenchError(f"--to {to}: is a file; a detector is a folder")
-    if to.is_dir() and any(to.iterdir()):
-        if not (to / SETTINGS).exists():
-            raise BenchError(f"--to {to}: holds other files; choose a new folder")
-        if not replace:
-            raise BenchError(f"--to {to}: holds a detector; allow its replacement with --replace")
+        return create(backbone, size, checkpoint_path=str(weights))[1]
+    except TypeError as error:
+        raise BenchError(f"{weights}: timm cannot load it as {backbone.backbone}") from error

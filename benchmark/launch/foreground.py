@@ -29,8 +29,7 @@ def run_file(
     Raises BenchError that names the file, and KeyboardInterrupt after a checkpoint when asked to stop.
     """
     raw = yamlfile.read(file)
-    for text in sets:
-        sweeps.put(raw, *sweeps.parse_set(text))
+    sweeps.lay(raw, dict(sweeps.parse_set(text) for text in sets))
     config: RunConfig = validate(RunConfig, raw, str(file))
     # A shell that starts this in the background has SIGINT ignored, and ignoring is inherited.
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -11,7 +12,9 @@ from benchmark.errors import BenchError, first_line, unknown
 from benchmark.plan.config import ModelConfig
 
 # The benchmark's own: a run starts from scratch, and `drop_path` has its own key.
-RESERVED_ARGS = {"pretrained", "checkpoint_path", "pretrained_cfg", "num_classes", "drop_path_rate"}
+RESERVED_ARGS = {
+    "pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "num_classes", "drop_path_rate",
+}  # fmt: skip
 
 
 def build_backbone(config: ModelConfig, global_size: int, local_size: int, drop_path: float) -> tuple[nn.Module, int]:
@@ -27,16 +30,8 @@ def build_backbone(config: ModelConfig, global_size: int, local_size: int, drop_
         raise BenchError(f"model.args: {', '.join(sorted(reserved))} cannot be set here; the benchmark sets it itself")
     if not timm.is_model(config.backbone):
         raise BenchError("model.backbone: " + _shorten(unknown("backbone", config.backbone, timm.list_models())))
-    arguments: dict[str, Any] = {"num_classes": 0, "drop_path_rate": drop_path}
-    positions: dict[str, Any] = {
-        "img_size": global_size,
-        "dynamic_img_size": True,
-    }  # a transformer's; other families refuse them
     try:
-        try:
-            model = timm.create_model(config.backbone, **(arguments | positions | config.args))
-        except TypeError:
-            model = timm.create_model(config.backbone, **(arguments | config.args))
+        model, _ = create(config, global_size, drop_path_rate=drop_path)
     except Exception as error:
         raise BenchError(f"model.args: {config.args} do not fit {config.backbone}: {first_line(error)}") from error
     model.eval()
@@ -48,12 +43,26 @@ def build_backbone(config: ModelConfig, global_size: int, local_size: int, drop_
             raise BenchError(
                 f"model.backbone: {config.backbone} cannot take views of {size} pixels: {first_line(error)}"
             ) from error
-        if features.ndim != 2:
-            raise BenchError(
-                f"model.backbone: {config.backbone} yields shape {tuple(features.shape)}, "
-                "not one feature vector an image"
-            )
+        if not isinstance(features, torch.Tensor) or features.ndim != 2:
+            given = f"shape {tuple(features.shape)}" if isinstance(features, torch.Tensor) else "several tensors"
+            raise BenchError(f"model.backbone: {config.backbone} yields {given}, not one feature vector an image")
     return model.train(), int(features.shape[1])
+
+
+def create(config: ModelConfig, size: int, **more: Any) -> tuple[nn.Module, dict[str, Any]]:
+    """The model that timm makes of `config` for images of `size` pixels, and the arguments that it took.
+
+    more: further arguments of `timm.create_model`, not among those returned. Raises whatever timm raises.
+    """
+    import timm  # three seconds, which a run without a backbone need not wait
+
+    plain: dict[str, Any] = {"num_classes": 0, **config.args}
+    positions = {"img_size": size, "dynamic_img_size": True}  # a transformer's; other families refuse them
+    try:
+        arguments = positions | plain
+        return timm.create_model(config.backbone, **copy.deepcopy(arguments), **more), arguments
+    except TypeError:
+        return timm.create_model(config.backbone, **copy.deepcopy(plain), **more), plain
 
 
 def _shorten(text: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from benchmark.errors import BenchError
 from benchmark.negatives import IN_DIST, Negative, patch_grid, perm_count, variant
@@ -41,7 +41,7 @@ class ModelConfig(Strict):
     """A timm backbone by name; `args` go to `timm.create_model` as they are."""
 
     backbone: str = "vit_small_patch16_224"
-    args: dict[str, int | float | str | bool] = {}
+    args: dict[str, JsonValue] = {}
     drop_path: Probability = 0.1  # on the student alone
 
 

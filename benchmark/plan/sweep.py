@@ -5,6 +5,7 @@ A sweep is named by the path of its file or, for those that come with the packag
 
 from __future__ import annotations
 
+import copy
 import fnmatch
 import functools
 import itertools
@@ -35,7 +36,12 @@ class SweepFile(Strict):
     """The schema of a sweep file.
 
     A further key, `extends`, names another sweep, whose keys are the defaults: a file, relative to this one, or a
-    built-in one.
+    built-in one. A run's settings are laid over each other: the extended file's `base`, this one's, its point of the
+    `grid`, the `set` of each override that matches, `--set`. Mappings merge key by key.
+
+    `model.args` belong to the backbone that they stand beside: where a layer names another `model.backbone` than the
+    layers below it, their args are dropped, and its own, if any, are all there are. The args stay where the backbone is
+    named anew but is the same, and where the layers below name none. `model.drop_path` is no backbone's own: it stays.
     """
 
     title: str = ""
@@ -150,7 +156,11 @@ def _read_with_parents(path: Path, children: tuple[Path, ...]) -> dict[str, Any]
         return raw
     if not isinstance(parent, str):
         raise BenchError(f"{path}: extends: must be the name of a sweep file, given {parent!r}")
-    return _merge(_read_with_parents(find(Path(parent), path.parent), (*children, path.resolve())), raw)
+    below = _read_with_parents(find(Path(parent), path.parent), (*children, path.resolve()))
+    base = below.get("base")
+    if isinstance(base, dict):
+        _drop_args_of_another(base, _backbone_of(raw.get("base")))
+    return _merge(below, raw)
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -160,6 +170,26 @@ def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
         both_mappings = isinstance(value, dict) and isinstance(below.get(key), dict)
         merged[key] = _merge(below[key], value) if both_mappings else value
     return merged
+
+
+def _backbone_of(settings: Any) -> Any:
+    """The backbone that nested settings name, None where they name none."""
+    model = settings.get("model") if isinstance(settings, dict) else None
+    return model.get("backbone") if isinstance(model, dict) else None
+
+
+def _drop_args_of_another(below: dict[str, Any], backbone: Any) -> None:
+    """Take `model.args` out of the settings `below` when they name a backbone and a layer above names another."""
+    named = _backbone_of(below)
+    if None not in (named, backbone) and named != backbone:
+        below["model"] = {key: value for key, value in below["model"].items() if key != "args"}
+
+
+def lay(raw: dict[str, Any], layer: dict[str, Any]) -> None:
+    """Set the dotted fields of one layer in the nested settings `raw`; args of another backbone are dropped."""
+    _drop_args_of_another(raw, layer.get("model.backbone"))
+    for key, value in layer.items():
+        put(raw, key, copy.deepcopy(value))
 
 
 def _grid_points(sweep: SweepFile, path: Path) -> list[dict[str, Any]]:
@@ -177,19 +207,16 @@ def _build(
     given: dict[str, Any],
     resources: Callable[[tuple[int, ...]], Resources],
 ) -> SweepRun:
-    raw, applied = _merge({}, sweep.base), []
-    for key, value in point.items():
-        put(raw, key, value)
+    raw, applied = copy.deepcopy(sweep.base), []  # deep: what one run's override sets must not reach the next run
+    lay(raw, point)
     for index, override in enumerate(sweep.overrides):
         for key in override.when:
             if key not in sweep.grid and key not in ("variant", "in_dist", "seed"):
                 raise BenchError(f"{path}: overrides.{index}.when: " + unknown("field", key, sweep.grid))
-        if all(fnmatch.fnmatch(str(raw.get(key, "")), pattern) for key, pattern in override.when.items()):
-            for key, value in override.set.items():
-                put(raw, key, value)
+        if all(fnmatch.fnmatch(str(_get(raw, key)), pattern) for key, pattern in override.when.items()):
+            lay(raw, override.set)
             applied.append(index)
-    for key, value in given.items():
-        put(raw, key, value)
+    lay(raw, given)
     config = validate(RunConfig, raw, str(path), "base")
     return SweepRun(config, resources(tuple(applied)), canonical(config.identity()))
 
@@ -210,6 +237,14 @@ def put(raw: dict[str, Any], dotted: str, value: Any) -> None:
         if not isinstance(raw, dict):
             raise BenchError(f"{dotted}: {parent!r} is a value, not a section")
     raw[last] = value
+
+
+def _get(raw: dict[str, Any], dotted: str) -> Any:
+    """The field at the dotted path in nested mappings, "" where there is none."""
+    value: Any = raw
+    for part in dotted.split("."):
+        value = value.get(part, "") if isinstance(value, dict) else ""
+    return value
 
 
 def parse_set(text: str) -> tuple[str, Any]:

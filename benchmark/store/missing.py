@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from benchmark.data import catalog, prepare
+from benchmark.data.downloads import DOWNLOADS
 from benchmark.data.images import fingerprint
 from benchmark.errors import BenchError
 from benchmark.store.states import PlannedRun
@@ -25,7 +26,7 @@ def fetch(missing: dict[str, str], root: Path, tell: Callable[[str], None]) -> d
     """
     for name in dict.fromkeys(key.rpartition("/")[0] for key in missing):
         base, size = catalog.split_size(name)
-        if base in prepare.DOWNLOADS:
+        if base in DOWNLOADS:
             try:
                 prepare.prepare(base, root, None, size)
             except BenchError as error:

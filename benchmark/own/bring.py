@@ -1,16 +1,14 @@
-"""Someone's own folders of images -> stored sets: in-distribution train and test, auxiliary, OOD.
+"""The images of a layout -> stored sets: read, copies left out, ID split into train and test, stored.
 
-FOLDER/in holds the in-distribution (ID) images, FOLDER/aux the auxiliary ones, each sub-folder of FOLDER/ood one OOD
-set; folders inside these are searched to the bottom. No labels are needed: all are stored as -1.
+No labels are needed: all are stored as -1.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,44 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmark.data import catalog, images
-from benchmark.data.prepare import SUFFIXES, UNREADABLE, image_files, read_picture, to_square
+from benchmark.data import images
+from benchmark.data.pictures import UNREADABLE, read_picture, to_square
 from benchmark.errors import BenchError, first_line
 from benchmark.own import duplicates
+from benchmark.own.layout import Layout, Source
 
-ID_FOLDERS = ("in", "id", "in-dist", "in_dist", "train")
-AUX_FOLDERS = ("aux", "auxiliary")
-OOD_FOLDERS = ("ood", "out")
 SIZES = (32, 48, 64, 96, 128, 160, 192, 224, 256)  # sides that patches of whole pixels divide, also at half the side
 NEIGHBOURS = 20  # a run asks for so many in its bank of training images
 FEWEST = 25  # ID images: that many to train on, and some to test on
 
 Tick = Callable[[str, int, int], object]  # what is being done, how many of how many
-
-
-@dataclass(frozen=True)
-class Source:
-    """Files that become one set. title: the folder as the user knows it. role: "id", "aux" or "ood"."""
-
-    title: str
-    role: str
-    folder: Path
-    files: list[str]
-    name: str = ""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What a folder holds. unused: sub-folders and files with images that belong to none of the sets."""
-
-    in_dist: Source
-    auxiliary: Source | None
-    ood: tuple[Source, ...]
-    unused: tuple[str, ...]
-
-    @property
-    def sources(self) -> list[Source]:
-        return [self.in_dist, *([self.auxiliary] if self.auxiliary else []), *self.ood]
 
 
 @dataclass
@@ -125,109 +96,6 @@ class Own:
 
     def of(self, role: str) -> list[Loaded]:
         return [one for one in self.loaded if one.source.role == role]
-
-
-# --- which folder is what --------------------------------------------------------------------------------------------
-
-
-def layout(
-    folder: Path,
-    name: str,
-    in_dist: str | None = None,
-    auxiliary: str | None = None,
-    ood: Iterable[str] = (),
-) -> Layout:
-    """Say what the folder holds. name: prefix of the stored sets. in_dist, auxiliary, ood: sub-folders, instead of
-    those found by their names; "." is `folder` itself, less the other sets.
-
-    Raises BenchError when there are no ID images, or a folder given has none.
-    """
-    if not folder.is_dir():
-        raise BenchError(f"{folder}: no such folder")
-    aux = _given(folder, auxiliary, "--auxiliary") if auxiliary else _found(folder, AUX_FOLDERS)
-    outside = [(_given(folder, sub, "--ood"), sub) for sub in ood] or _ood_folders(folder)
-    inside = _given(folder, in_dist, "--in-dist") if in_dist else _found(folder, ID_FOLDERS)
-    if inside is None and _loose(folder):
-        inside_files, inside = _loose(folder), folder
-    elif inside is not None:
-        others = [path.resolve() for path in [aux, *(path for path, _ in outside)] if path and path != inside]
-        inside_files = [file for file in image_files(inside) if not _within(file, others)]
-    else:
-        there = ", ".join(sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())) or "no folders"
-        raise BenchError(
-            f"{folder}: no in-distribution images; put them in {folder / ID_FOLDERS[0]}, or name their folder with "
-            f"--in-dist (. for all of it); there is {there}"
-        )
-    sources = [Source(_title(folder, inside), "id", inside, inside_files, name)]
-    if aux is not None:
-        sources.append(Source(_title(folder, aux), "aux", aux, image_files(aux), f"{name}-aux"))
-    for path, title in outside:
-        files = _loose(path) if path.name.lower() in OOD_FOLDERS and not list(ood) else image_files(path)
-        sources.append(Source(title, "ood", path, files, f"{name}-{slug(path.name)}"))
-    for source in sources:
-        if not source.files:
-            raise BenchError(f"{source.folder}: no image files inside (looked for {', '.join(SUFFIXES)})")
-    names = Counter(source.name for source in sources if source.role == "ood")
-    if doubled := [stored for stored, count in names.items() if count > 1]:
-        titles = " and ".join(source.title for source in sources if source.name == doubled[0])
-        raise BenchError(f"{folder}: the OOD sets {titles} would both be stored as {doubled[0]!r}; rename one")
-    used = [source.folder.resolve() for source in sources if source.folder != folder or in_dist]
-    whole = in_dist == "."
-    unused = [] if whole else [f"{e.name}/" for e in sorted(folder.iterdir()) if _is_unused(e, used)]
-    if inside != folder and (loose := _loose(folder)) and not whole:
-        unused.append(f"{len(loose)} images beside the folders")
-    auxiliaries = [source for source in sources if source.role == "aux"]
-    found = tuple(source for source in sources if source.role == "ood")
-    return Layout(sources[0], auxiliaries[0] if auxiliaries else None, found, tuple(unused))
-
-
-def slug(text: str) -> str:
-    """`text` as a name for a stored set: a-z, 0-9, '.', '_' and '-'; "images" where nothing is left."""
-    return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._") or "images"
-
-
-def _given(folder: Path, sub: str, option: str) -> Path:
-    path = folder if sub == "." else folder / sub
-    if not path.is_dir():
-        there = ", ".join(sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())) or "none"
-        raise BenchError(f"{option} {sub}: no such folder in {folder}; there are: {there}")
-    return path
-
-
-def _found(folder: Path, names: Iterable[str]) -> Path | None:
-    by_name = {entry.name.lower(): entry for entry in sorted(folder.iterdir()) if entry.is_dir()}
-    return next((by_name[name] for name in names if name in by_name), None)
-
-
-def _ood_folders(folder: Path) -> list[tuple[Path, str]]:
-    """Each sub-folder of FOLDER/ood is a set, and so are the images that lie in FOLDER/ood itself."""
-    place = _found(folder, OOD_FOLDERS)
-    if place is None:
-        return []
-    subs = [entry for entry in sorted(place.iterdir()) if entry.is_dir() and image_files(entry)]
-    return [(path, _title(folder, path)) for path in [*([place] if _loose(place) else []), *subs]]
-
-
-def _loose(folder: Path) -> list[str]:
-    """The image files in `folder` itself."""
-    return [path for path in image_files(folder) if os.path.dirname(path) == str(folder)]
-
-
-def _within(file: str, folders: Iterable[Path]) -> bool:
-    return any(Path(file).resolve().is_relative_to(folder) for folder in folders)
-
-
-def _is_unused(entry: Path, used: list[Path]) -> bool:
-    path = entry.resolve()
-    touched = any(one.is_relative_to(path) or path.is_relative_to(one) for one in used)
-    return entry.is_dir() and not entry.name.startswith(".") and not touched and bool(image_files(entry))
-
-
-def _title(folder: Path, path: Path) -> str:
-    return os.path.relpath(path, folder) if path != folder else folder.name
-
-
-# --- reading, cleaning, splitting, storing ---------------------------------------------------------------------------
 
 
 def bring(
@@ -360,9 +228,3 @@ def _store(own: Own, one: Loaded, split: str, index: NDArray[np.int64], more: st
             writer.add(one.images(part), np.full(len(part), -1))
         names = [one.names[i] for i in index]
         writer.finish(f"{recipe}; {more}" if more else recipe, None, replace, names=names)
-
-
-def free_name(folder: Path) -> str:
-    """A name for the sets of `folder` that the catalogue does not have."""
-    name = slug(folder.resolve().name)
-    return f"my-{name}" if name in catalog.CATALOG else name

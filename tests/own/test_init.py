@@ -7,15 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command import run_bench
+from own_pictures import pictures, save
 from PIL import Image
-from test_data_duplicates import pictures
-from test_data_own import save
 
 from benchmark.data import images
 from benchmark.errors import BenchError
-from benchmark.own import images as own
-from benchmark.own import starting
+from benchmark.own.bring import SIZES, Own, bring
+from benchmark.own.examine import Findings, auroc_reach, examine
+from benchmark.own.layout import layout
 from benchmark.own.orientation import Upright
+from benchmark.own.summary import rows
+from benchmark.own.sweepfile import refuse_to_overwrite, sweep_text, write_sweep
 from benchmark.plan import sweep, yamlfile
 
 
@@ -24,12 +26,12 @@ def grain(count: int, seed: int, scale: float = 40) -> np.ndarray:
     return np.clip(np.random.default_rng(seed).normal(128, scale, (count, 32, 32, 3)), 0, 255).astype(np.uint8)
 
 
-def bring(folder: Path, **options: object) -> tuple[own.Own, starting.Findings]:
-    brought = own.bring(own.layout(folder, "mine"), folder.parent / "data", **options)  # type: ignore[arg-type]
-    return brought, starting.examine(brought)
+def looked_through(folder: Path, **options: object) -> tuple[Own, Findings]:
+    brought = bring(layout(folder, "mine"), folder.parent / "data", **options)  # type: ignore[arg-type]
+    return brought, examine(brought)
 
 
-def warned(found: starting.Findings, *words: str) -> bool:
+def warned(found: Findings, *words: str) -> bool:
     return any(all(word in line for word in words) for line in found.warnings)
 
 
@@ -37,7 +39,7 @@ def test_clean_and_spoilt_folders(tmp_path: Path) -> None:
     save(tmp_path / "mine" / "in", pictures(100, seed=1))
     save(tmp_path / "mine" / "aux", pictures(60, seed=2))
     save(tmp_path / "mine" / "ood" / "alike", pictures(60, seed=3))
-    brought, clean = bring(tmp_path / "mine")
+    brought, clean = looked_through(tmp_path / "mine")
     assert [line.split(":")[0] for line in clean.warnings if "up and down" not in line] == ["few ID images"] * 2 + [
         "ood/alike"
     ]
@@ -47,7 +49,7 @@ def test_clean_and_spoilt_folders(tmp_path: Path) -> None:
     save(tmp_path / "mine" / "aux", pictures(100, seed=1)[:3], 200, "jpg", quality=80)
     save(tmp_path / "mine" / "in", pictures(100, seed=1)[:8, :, ::-1], 300)
     (tmp_path / "mine" / "in" / "999.png").write_bytes(b"no image")
-    _, spoilt = bring(tmp_path / "mine", replace=True)
+    _, spoilt = looked_through(tmp_path / "mine", replace=True)
     assert warned(spoilt, "aux: 3 images are near-duplicates of in's", "200.jpg = 000.png")
     assert warned(spoilt, "in: 16 of 108 images have a near-duplicate")
     assert warned(spoilt, "in: 1 unreadable files skipped", "999.png")
@@ -55,14 +57,14 @@ def test_clean_and_spoilt_folders(tmp_path: Path) -> None:
     assert warned(spoilt, "ood/sharp: JPEG (60) beside ID's PNG (108)")
     assert warned(spoilt, "ood/big: median side 96 pixels beside ID's 32")
     assert spoilt.low_level["mine-sharp"].auroc > 95
-    assert len(starting.rows(brought, clean)) == 3
-    _, dropped = bring(tmp_path / "mine", replace=True, drop_duplicates=True)
+    assert len(rows(brought, clean)) == 3
+    _, dropped = looked_through(tmp_path / "mine", replace=True, drop_duplicates=True)
     assert warned(dropped, "aux: 3 images are near-duplicates of in's: left out")
 
 
 def test_small_and_narrow_images_are_told(tmp_path: Path) -> None:
     save(tmp_path / "mine", [np.asarray(Image.fromarray(p).resize((100, 24))) for p in pictures(40)])
-    _, found = bring(tmp_path / "mine")
+    _, found = looked_through(tmp_path / "mine")
     assert warned(found, "40 of 40 images are smaller than 32 pixels (down to 24)")
     assert warned(found, "leaves out 76% of the median image")
 
@@ -72,24 +74,24 @@ def test_auroc_reach_is_the_spread_of_aurocs_of_noise() -> None:
 
     rng = np.random.default_rng(0)
     values = 100 * mannwhitneyu(rng.normal(size=(3000, 25)), rng.normal(size=(3000, 60)), axis=1).statistic / (25 * 60)
-    assert starting.auroc_reach(60, 25) == pytest.approx(1.96 * np.std(values), rel=0.05)
+    assert auroc_reach(60, 25) == pytest.approx(1.96 * np.std(values), rel=0.05)
 
 
 def test_how_many_test_images_are_asked_for(tmp_path: Path) -> None:
     save(tmp_path / "mine", pictures(100))
-    _, found = bring(tmp_path / "mine")
+    _, found = looked_through(tmp_path / "mine")
     need = int(next(line for line in found.warnings if "±3 take" in line).split("±3 take ")[1].split()[0])
-    assert starting.auroc_reach(4 * need, need) <= 3 < starting.auroc_reach(4 * (need - 1), need - 1)
+    assert auroc_reach(4 * need, need) <= 3 < auroc_reach(4 * (need - 1), need - 1)
 
 
 @pytest.mark.parametrize("gpu", [False, True])
-@pytest.mark.parametrize("size", own.SIZES)
+@pytest.mark.parametrize("size", SIZES)
 def test_every_size_gives_a_sweep_whose_patches_fit(tmp_path: Path, size: int, gpu: bool) -> None:
     save(tmp_path / "mine" / "in", pictures(30))
     save(tmp_path / "mine" / "aux", pictures(5, seed=2))
-    brought = own.bring(own.layout(tmp_path / "mine", "mine"), tmp_path / "data", size=size)
-    found = starting.Findings({}, Upright(60, 2, 30), [])
-    starting.write_sweep(tmp_path / "a.yaml", brought, found, gpu, None)
+    brought = bring(layout(tmp_path / "mine", "mine"), tmp_path / "data", size=size)
+    found = Findings({}, Upright(60, 2, 30), [])
+    write_sweep(tmp_path / "a.yaml", brought, found, gpu, None)
     for run in sweep.load(tmp_path / "a.yaml").runs:
         config = run.config
         patch = config.model.args["patch_size"]
@@ -101,18 +103,18 @@ def test_every_size_gives_a_sweep_whose_patches_fit(tmp_path: Path, size: int, g
 
 def test_sweep_text_by_what_is_there(tmp_path: Path) -> None:
     save(tmp_path / "mine" / "in", pictures(40))
-    brought, found = bring(tmp_path / "mine")
-    text = starting.sweep_text(tmp_path / "a.yaml", brought, found, False, tmp_path / "data")
+    brought, found = looked_through(tmp_path / "mine")
+    text = sweep_text(tmp_path / "a.yaml", brought, found, False, tmp_path / "data")
     raw = yamlfile.parse(text, "text")
     assert raw["grid"] == {"variant": ["dino", "rot-in-dist", "perm-16-in-dist", "perm-4-in-dist"], "seed": [0, 1, 2]}
     assert raw["base"]["eval"] == {"ood": []} and "sources" not in raw["base"]["data"]
     assert f"--data {tmp_path / 'data'}" in text
-    turned = starting.Findings({}, Upright(25, 2, 40), [])
-    flat = yamlfile.parse(starting.sweep_text(tmp_path / "a.yaml", brought, turned, False, None), "text")
+    turned = Findings({}, Upright(25, 2, 40), [])
+    flat = yamlfile.parse(sweep_text(tmp_path / "a.yaml", brought, turned, False, None), "text")
     assert flat["grid"]["variant"] == ["dino", "perm-16-in-dist", "perm-4-in-dist"]
     save(tmp_path / "mine" / "aux", pictures(40, seed=2))
-    brought, found = bring(tmp_path / "mine", replace=True)
-    text = starting.sweep_text(tmp_path / "a.yaml", brought, turned, False, None)
+    brought, found = looked_through(tmp_path / "mine", replace=True)
+    text = sweep_text(tmp_path / "a.yaml", brought, turned, False, None)
     raw = yamlfile.parse(text, "text")
     assert raw["grid"]["variant"] == ["dino", "imgn", "rot-imgn", "rot360-imgn", "perm-16-imgn", "perm-4-imgn",
                                       "pixperm-imgn"]  # fmt: skip
@@ -123,8 +125,8 @@ def test_sweep_text_by_what_is_there(tmp_path: Path) -> None:
 def test_an_existing_sweep_file_is_kept(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("mine")
     with pytest.raises(BenchError, match="--force"):
-        starting.refuse_to_overwrite(tmp_path / "a.yaml", False)
-    starting.refuse_to_overwrite(tmp_path / "a.yaml", True)
+        refuse_to_overwrite(tmp_path / "a.yaml", False)
+    refuse_to_overwrite(tmp_path / "a.yaml", True)
 
 
 SHORT = [f"--set={text}" for text in (

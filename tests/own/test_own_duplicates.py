@@ -8,15 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from own_pictures import pictures
 from PIL import Image
 
 from benchmark.own import duplicates
-
-
-def pictures(count: int, seed: int = 0, size: int = 32) -> np.ndarray:
-    """Smooth random pictures, (count, size, size, 3) uint8: no two alike, and JPEG leaves them recognisable."""
-    small = np.random.default_rng(seed).integers(0, 256, (count, 6, 6, 3), dtype=np.uint8)
-    return np.stack([np.asarray(Image.fromarray(one).resize((size, size), Image.Resampling.BICUBIC)) for one in small])
 
 
 def jpeg(pixels: np.ndarray, quality: int = 60) -> np.ndarray:

@@ -1,0 +1,132 @@
+"""The user's own images, as npz files or folders, into the data folder."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from benchmark import files
+from benchmark.data import catalog
+from benchmark.data.images import ImageSet
+from benchmark.data.pictures import SUFFIXES, Pictures, array_pictures, class_folders, file_pictures, image_files
+from benchmark.data.storing import Report, store
+from benchmark.errors import BenchError, first_line, unknown
+
+_NPZ_BROKEN = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
+_FILE_NAME = re.compile(r"(.+)-(train|test|aux)")
+
+
+def import_dir(
+    folder: Path,
+    root: Path,
+    replace: bool = False,
+    size: int = 32,
+    names: list[str] | None = None,
+    report: Report = print,
+) -> list[ImageSet]:
+    """Store every NAME-SPLIT.npz (`images` (N, size, size, 3) uint8, `labels` (N,) integers, -1 unknown) and every
+    folder NAME-SPLIT/ of image files in `folder`; SPLIT is train, test or aux.
+
+    Sub-folders of an image folder are its classes. A classes.json beside them ({"NAME-SPLIT": [names]}) names the
+    labels. names: only these sets. Raises BenchError that names the file; sets before it stay stored.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise BenchError(f"{folder}: no such folder")
+    entries = [entry for entry in sorted(folder.iterdir()) if entry.suffix == ".npz" or entry.is_dir()]
+    found = []
+    for entry in entries:
+        match = _FILE_NAME.fullmatch(entry.stem if entry.suffix == ".npz" else entry.name)
+        if match:
+            found.append((entry, match[1], match[2]))
+        elif entry.suffix == ".npz":
+            raise BenchError(f"{entry}: the name must be NAME-train.npz, NAME-test.npz or NAME-aux.npz")
+    if not found:
+        raise BenchError(f"{folder}: nothing to import; wanted are NAME-SPLIT.npz or folders NAME-SPLIT/ of images, "
+                         "SPLIT one of train, test, aux")  # fmt: skip
+    for name in names or ():
+        if name not in (have := {base for _, base, _ in found}):
+            raise BenchError(f"{folder}: " + unknown("image set", name, have))
+    class_names = _class_names(folder)
+    done = []
+    for entry, base, split in found:
+        if names and base not in names:
+            continue
+        info, stored_as = catalog.info(base), base if size == 32 else f"{base}@{size}"
+        if info.builtin:
+            raise BenchError(f"{entry}: {base!r} is a built-in set; give yours another name")
+        if info.counts and split not in info.counts:
+            raise BenchError(f"{entry}: {base} has no split {split!r}; it has {', '.join(info.counts)}")
+        if entry.is_dir():
+            pictures = _own_folder(entry, split, class_names.get(entry.name))
+            recipe = f"imported from image files: RGB, central square, PIL bicubic with antialias to {size}x{size}"
+        else:
+            pictures = _own_npz(entry, split, size, class_names.get(entry.stem))
+            recipe = "imported as arrays"
+        kept_from = entry if entry.is_dir() else None
+        done.append(store(pictures, root, stored_as, size, recipe, report, replace=replace, folder=kept_from))
+    return done
+
+
+def _class_names(folder: Path) -> dict[str, list[str]]:
+    path = folder / "classes.json"
+    if not path.is_file():
+        return {}
+    names = files.read_json(path)
+    fine = isinstance(names, dict) and all(
+        isinstance(v, list) and all(isinstance(name, str) for name in v) for v in names.values()
+    )
+    if not fine:
+        raise BenchError(f'{path}: wanted is {{"NAME-SPLIT": ["name of label 0", ...], ...}}')
+    return names
+
+
+def _own_npz(file: Path, split: str, size: int, classes: list[str] | None) -> Pictures:
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise BenchError(f"{file}: a single array, not an npz with `images` and `labels`")
+            for key in ("images", "labels"):
+                if key not in archive.files:
+                    raise BenchError(f"{file}: no array {key!r} inside; it has {', '.join(archive.files) or 'none'}")
+            pixels, labels = archive["images"], archive["labels"]
+    except _NPZ_BROKEN as error:
+        reason = first_line(error)
+        raise BenchError(f"{file}: not a readable npz ({reason})") from error
+    if pixels.dtype != np.uint8 or pixels.shape[1:] != (size, size, 3):
+        raise BenchError(f"{file}: images are {pixels.dtype} {pixels.shape}, not uint8 (N, {size}, {size}, 3)")
+    if labels.dtype.kind not in "iu" or labels.shape != pixels.shape[:1]:
+        raise BenchError(
+            f"{file}: labels are {labels.dtype} {labels.shape}, not integers ({len(pixels)},), one an image"
+        )
+    _check_labels(file, labels, classes)
+    return array_pictures(split, pixels, labels, str(file), classes)
+
+
+def _check_labels(file: Path, labels: np.ndarray, classes: list[str] | None) -> None:
+    top = math.inf if classes is None else len(classes) - 1
+    if len(labels) and (labels.min() < -1 or labels.max() > top):
+        named = "up" if classes is None else f"to {len(classes) - 1} (classes.json)"
+        raise BenchError(f"{file}: labels run from {labels.min()} to {labels.max()}; allowed are -1 and 0 {named}")
+
+
+def _own_folder(folder: Path, split: str, classes: list[str] | None) -> Pictures:
+    """Class sub-folders in the order of their names, or, without any, images of unknown class."""
+    sub = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    if not image_files(folder):
+        raise BenchError(f"{folder}: no image files inside (looked for {', '.join(SUFFIXES)})")
+    loose = [path for path in image_files(folder) if os.path.dirname(path) == str(folder)]
+    if sub and loose:
+        raise BenchError(f"{loose[0]}: lies beside class folders ({sub[0]}, ...); all images must be in one, or none")
+    if not sub:
+        return file_pictures(split, loose, [-1] * len(loose), None, upright=True)
+    if classes is not None and sorted(classes) != sub:
+        raise BenchError(f"{folder}: its folders ({', '.join(sub[:3])}, ...) are not the names in classes.json")
+    order = classes or sub
+    return class_folders(folder, order, split, order, upright=True)

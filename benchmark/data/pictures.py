@@ -1,0 +1,108 @@
+"""Image files and arrays as pictures, and any picture as a small square."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """One split as its files give it: `open(i)` is image i as PIL reads it, `label_of[i]` its label (-1 unknown),
+    `name(i)` what to call it in a message. array: all images (N, H, W, 3) uint8 where the files hold an array."""
+
+    split: str
+    label_of: np.ndarray
+    open: Callable[[int], Image.Image]
+    name: Callable[[int], str]
+    classes: list[str] | None = None
+    array: np.ndarray | None = None
+
+
+def to_square(image: Image.Image, size: int, first: int | None = None) -> np.ndarray:
+    """RGB, central square, PIL bicubic with antialias: (size, size, 3) uint8 (METHOD of the field: a = -0.5).
+
+    first: bring the shorter side to this many pixels and crop the central square of that side before (CSI uses 256).
+    """
+    if image.mode.startswith("I"):  # 16 bits ("I" in older releases): PIL would clip them at 255 instead of scaling
+        values = np.asarray(image)
+        if values.max() > 65535:
+            raise ValueError("pixels of more than 16 bits; save it with 8 or 16")
+        image = Image.fromarray((values.astype(np.uint16) >> 8).astype(np.uint8))
+    elif image.mode == "F":  # PIL would clip, and nothing says which value is white
+        raise ValueError("floating-point pixels; save it with 8 or 16 bits")
+    elif image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # PIL warns of the direct way, which gives the same
+    image = image.convert("RGB")
+    if first is not None:
+        short = min(image.size)
+        scaled = [first if side == short else int(first * side / short) for side in image.size]
+        image = image.resize((scaled[0], scaled[1]), Image.Resampling.BICUBIC)
+    side = min(image.size)
+    left, top = round((image.width - side) / 2), round((image.height - side) / 2)
+    image = image.crop((left, top, left + side, top + side))
+    if side != size:
+        image = image.resize((size, size), Image.Resampling.BICUBIC)
+    return np.asarray(image)
+
+
+def array_pictures(split: str, array: np.ndarray, labels: Any, what: str, classes: list[str] | None) -> Pictures:
+    """Pictures from an array (N, H, W, 3) uint8."""
+    return Pictures(
+        split,
+        np.asarray(labels, dtype=np.int64),
+        lambda i: Image.fromarray(np.ascontiguousarray(array[i])),
+        lambda i: f"image {i} of {what}",
+        classes,
+        array,
+    )
+
+
+def _open(path: str, upright: bool = False) -> Image.Image:
+    """Read a whole image file. upright: turn it as its EXIF tag says (loaders of the field do not)."""
+    with Image.open(path) as image:
+        image.load()
+        return ImageOps.exif_transpose(image) if upright else image
+
+
+def read_picture(path: str) -> Image.Image:
+    """An image file as `import_dir` reads it: whole, turned as its EXIF tag says. Raises what PIL raises."""
+    return _open(path, upright=True)
+
+
+def file_pictures(
+    split: str, paths: list[str], labels: Any, classes: list[str] | None, upright: bool = False
+) -> Pictures:
+    """Pictures from image files."""
+    return Pictures(
+        split, np.asarray(labels, dtype=np.int64), lambda i: _open(paths[i], upright), lambda i: paths[i], classes
+    )
+
+
+def image_files(folder: Path) -> list[str]:
+    """All image files under a folder, in the order of their names."""
+    return sorted(
+        os.path.join(place, name)
+        for place, _, names in os.walk(folder, followlinks=True)
+        for name in names
+        if name.lower().endswith(SUFFIXES) and not name.startswith(".")
+    )
+
+
+def class_folders(folder: Path, names: list[str], split: str, classes: list[str], upright: bool = False) -> Pictures:
+    """Pictures of the sub-folders `names`, label k for the k-th."""
+    paths, labels = [], []
+    for label, name in enumerate(names):
+        found = image_files(folder / name)
+        paths += found
+        labels += [label] * len(found)
+    return file_pictures(split, paths, labels, classes, upright)

@@ -1,0 +1,84 @@
+"""The most anomalous images, on a page."""
+
+from __future__ import annotations
+
+import heapq
+import io
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from benchmark.detector.detector import Detector
+from benchmark.detector.output import Progress
+from benchmark.detector.rows import Row
+from benchmark.detector.sources import Source
+
+if TYPE_CHECKING:
+    from benchmark.report.gallery import GalleryItem
+
+THUMBNAIL = 160  # pixels a side at most, on the page
+
+
+class Top:
+    """Keeps the rows with the highest scores among those that pass."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._heap: list[tuple[float, int, Row]] = []
+        self._seen = 0
+
+    def watch(self, rows: Iterable[Row]) -> Iterator[Row]:
+        for row in rows:
+            if row.score is not None:
+                self._seen += 1
+                entry = (row.score, -self._seen, row)  # of equal scores the first one stays
+                if self._count == 0:
+                    pass
+                elif len(self._heap) < self._count:
+                    heapq.heappush(self._heap, entry)
+                else:
+                    heapq.heappushpop(self._heap, entry)
+            yield row
+
+    def items(self) -> Iterator[GalleryItem]:
+        """Highest score first, each with a thumbnail made now: the images are not kept in memory."""
+        from benchmark.report.gallery import GalleryItem
+
+        for score, _, row in sorted(self._heap, reverse=True):
+            assert row.ood is not None and row.p_value is not None
+            yield GalleryItem(
+                path=row.source.path,
+                score=score,
+                ood=row.ood,
+                p_value=row.p_value,
+                neighbours=tuple(str(one) for one in row.nearest),
+                thumbnail=_thumbnail(row.source),
+            )
+
+
+def write_page(out: Path, top: Top, progress: Progress, detector: Detector, threshold: float | None) -> None:
+    """The gallery of the rows that `top` kept."""
+    from benchmark.report.gallery import write_gallery
+
+    limit = detector.threshold if threshold is None else threshold
+    about = {
+        "images": f"{progress.counts.seen - progress.counts.broken} scored, {progress.counts.ood} OOD",
+        "not readable": str(progress.counts.broken),
+        "detector": f"{detector.settings.run} ({detector.settings.bank.count} training images)",
+        "threshold": f"{limit:.6g}"
+        + (f" ({100 * detector.settings.threshold.asked:g}% false alarms)" if threshold is None else " (given)"),
+    }
+    write_gallery(out, top.items(), "Most anomalous images", about)
+
+
+def _thumbnail(source: Source) -> bytes:
+    try:
+        image = source.read().convert("RGB")
+    except Exception:  # it was there a moment ago
+        image = Image.new("RGB", (1, 1))
+    image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.BICUBIC)
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()

@@ -1,0 +1,162 @@
+"""Bringing one's own images: npz files, folders, and what is wrong with them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from picture_files import noise, npz, one_line, quiet, reference, save
+from PIL import Image
+
+from benchmark.data import images
+from benchmark.data.importing import import_dir
+from benchmark.data.inventory import listing, verify
+from benchmark.errors import BenchError
+
+
+def test_import_npz(tmp_path: Path) -> None:
+    content = npz(tmp_path / "stl10-unlabeled-test.npz")
+    npz(tmp_path / "cifar10-train.npz", 4)
+    (tmp_path / "classes.json").write_text(json.dumps({"cifar10-train": ["a", "b", "c"]}))
+    said: list[str] = []
+    stored = import_dir(tmp_path, tmp_path / "data", report=said.append)
+    assert [(s.name, s.split) for s in stored] == [("cifar10", "train"), ("stl10-unlabeled", "test")]
+    assert np.array_equal(stored[1].images, content["images"]) and stored[1].labels.tolist() == [0, 1, 2, 0, 1, 2]
+    assert stored[0].manifest["classes"] == ["a", "b", "c"] and stored[1].manifest["classes"] is None
+    assert stored[0].manifest["official"] is False and stored[0].manifest["recipe"].startswith("imported")
+    assert any("4 images (official: 50000)" in line for line in said)
+    only = import_dir(tmp_path, tmp_path / "other", names=["cifar10"], report=quiet)
+    assert [s.name for s in only] == ["cifar10"]
+    with pytest.raises(BenchError, match="cifar11"):
+        import_dir(tmp_path, tmp_path / "other", names=["cifar11"], report=quiet)
+
+
+def test_import_again_and_replace(tmp_path: Path) -> None:
+    npz(tmp_path / "mine-test.npz")
+    first = import_dir(tmp_path, tmp_path / "data", report=quiet)
+    assert import_dir(tmp_path, tmp_path / "data", report=quiet)[0].fingerprint == first[0].fingerprint
+    npz(tmp_path / "mine-test.npz", 5)
+    with pytest.raises(BenchError, match="--replace"):
+        import_dir(tmp_path, tmp_path / "data", report=quiet)
+    assert images.load(tmp_path / "data", "mine", "test").count == 6
+    assert import_dir(tmp_path, tmp_path / "data", replace=True, report=quiet)[0].count == 5
+
+
+def object_array() -> np.ndarray:
+    return np.array([{}] * 6, dtype=object)
+
+
+BAD: dict[str, Callable[[Path], object]] = {
+    "no images": lambda p: np.savez(p, labels=np.arange(6)),
+    "no labels": lambda p: np.savez(p, images=noise(6, 32, 32, 3)),
+    "float images": lambda p: npz(p, images=noise(6, 32, 32, 3) / 255),
+    "wrong size": lambda p: npz(p, images=noise(6, 28, 28, 3)),
+    "grey": lambda p: npz(p, images=noise(6, 32, 32)),
+    "channels first": lambda p: npz(p, images=noise(6, 3, 32, 32)),
+    "none at all": lambda p: npz(p, images=noise(0, 32, 32, 3), labels=np.zeros(0, int)),
+    "too few labels": lambda p: npz(p, labels=np.arange(5)),
+    "float labels": lambda p: npz(p, labels=np.arange(6) / 2),
+    "labels below -1": lambda p: npz(p, labels=np.full(6, -2)),
+    "labels beyond classes.json": lambda p: npz(p, labels=np.arange(6)),
+    "pickled labels": lambda p: npz(p, labels=object_array()),
+    "not a zip": lambda p: p.write_bytes(b"hello"),
+    "empty file": lambda p: p.write_bytes(b""),
+    "an npy inside the name": lambda p: p.write_bytes(b"\x93NUMPY\x01\x00"),
+    "cut short": lambda p: (npz(p), p.write_bytes(p.read_bytes()[:-3000])),
+    "flipped bits": lambda p: (npz(p), p.write_bytes(p.read_bytes()[:2000] + b"????" + p.read_bytes()[2004:])),
+}
+
+
+@pytest.mark.parametrize("how", BAD)
+def test_a_bad_npz_is_named_in_one_line_and_nothing_is_stored(tmp_path: Path, how: str) -> None:
+    file = tmp_path / "mine-test.npz"
+    BAD[how](file)
+    (tmp_path / "classes.json").write_text('{"mine-test": ["a", "b", "c"]}')
+    with pytest.raises(BenchError) as error:
+        import_dir(tmp_path, tmp_path / "data", report=quiet)
+    assert str(file) in one_line(error) or "mine/test" in one_line(error)
+    assert images.stored(tmp_path / "data") == []
+
+
+def test_folder_level_mistakes(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="no such folder"):
+        import_dir(tmp_path / "x", tmp_path / "data")
+    with pytest.raises(BenchError, match="nothing to import"):
+        import_dir(tmp_path, tmp_path / "data")
+    npz(tmp_path / "mine.npz")
+    with pytest.raises(BenchError, match=r"mine\.npz"):
+        import_dir(tmp_path, tmp_path / "data")
+    (tmp_path / "mine.npz").unlink()
+    for name, text in (("synthetic-test", "built-in"), ("cifar10-aux", "no split 'aux'"), ("My Set-test", "My Set")):
+        npz(tmp_path / f"{name}.npz")
+        with pytest.raises(BenchError, match=text):
+            import_dir(tmp_path, tmp_path / "data", report=quiet)
+        (tmp_path / f"{name}.npz").unlink()
+    npz(tmp_path / "mine-test.npz")
+    for content in ("[1]", '{"a": 3}', '{"a": [1]}', "{"):
+        (tmp_path / "classes.json").write_text(content)
+        with pytest.raises(BenchError, match=r"classes\.json"):
+            import_dir(tmp_path, tmp_path / "data", report=quiet)
+
+
+def test_import_folders_of_images(tmp_path: Path) -> None:
+    colour = save(tmp_path / "pets-train/dog/x.png", noise(50, 40, 3, seed=1))
+    grey = save(tmp_path / "pets-train/cat/deep/er/y.JPG", noise(37, 64, seed=2))
+    (tmp_path / "pets-train/cat/broken.png").write_bytes(b"not an image")
+    half = (tmp_path / "pets-train/dog/x.png").read_bytes()
+    (tmp_path / "pets-train/dog/half.png").write_bytes(half[: len(half) // 2])
+    (tmp_path / "pets-train/cat/notes.txt").write_text("ignored")
+    said: list[str] = []
+    (stored,) = import_dir(tmp_path, tmp_path / "data", report=said.append)
+    assert stored.manifest["classes"] == ["cat", "dog"] and stored.labels.tolist() == [0, 1]
+    assert np.array_equal(stored.images, np.stack([reference(grey), reference(colour)]))
+    text = "\n".join(said)
+    assert "broken.png" in text and "half.png" in text and "2 unreadable files skipped" in text
+    assert "notes.txt" not in text and stored.manifest["official"] is False
+
+
+def test_import_flat_folder_at_another_size_and_by_exif(tmp_path: Path) -> None:
+    pixels = np.kron(noise(6, 6, 3), np.ones((8, 8, 1), np.uint8))
+    (tmp_path / "mine-aux").mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 3  # the camera was upside down
+    Image.fromarray(pixels).save(tmp_path / "mine-aux/a.png", exif=exif)
+    (stored,) = import_dir(tmp_path, tmp_path / "data", size=48, report=quiet)
+    assert (stored.name, stored.labels.tolist(), stored.manifest["size"]) == ("mine@48", [-1], 48)
+    assert np.array_equal(stored.images[0], pixels[::-1, ::-1])
+
+
+def test_image_folders_that_cannot_be_read_as_meant(tmp_path: Path) -> None:
+    (tmp_path / "mine-test").mkdir()
+    with pytest.raises(BenchError, match="no image files"):
+        import_dir(tmp_path, tmp_path / "data", report=quiet)
+    save(tmp_path / "mine-test/a.png", noise(32, 32, 3))
+    save(tmp_path / "mine-test/dog/a.png", noise(32, 32, 3))
+    with pytest.raises(BenchError, match="beside class folders"):
+        import_dir(tmp_path, tmp_path / "data", report=quiet)
+    (tmp_path / "mine-test/a.png").unlink()
+    (tmp_path / "classes.json").write_text('{"mine-test": ["cat"]}')
+    with pytest.raises(BenchError, match=r"classes\.json"):
+        import_dir(tmp_path, tmp_path / "data", report=quiet)
+    (tmp_path / "mine-test/dog/a.png").write_bytes(b"")
+    (tmp_path / "classes.json").unlink()
+    with pytest.raises(BenchError, match="no images"):
+        import_dir(tmp_path, tmp_path / "data", report=quiet)
+
+
+def test_real_images(tmp_path: Path) -> None:
+    folder = os.environ.get("BENCH_TEST_IMAGES")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("set BENCH_TEST_IMAGES to a folder of NAME-SPLIT.npz with real images to run this test")
+    stored = import_dir(Path(folder), tmp_path, report=quiet)
+    assert {f"{s.name}-{s.split}" for s in stored} == {file.stem for file in Path(folder).glob("*.npz")}
+    for kept in stored:
+        with np.load(Path(folder) / f"{kept.name}-{kept.split}.npz", allow_pickle=False) as archive:
+            assert kept.count == len(archive["labels"]) > 0
+            assert np.array_equal(kept.images, archive["images"]) and np.array_equal(kept.labels, archive["labels"])
+    assert verify(tmp_path) == []
+    assert all(row["official"] is False for row in listing(tmp_path) if row["state"] == "ready")

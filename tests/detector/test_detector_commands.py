@@ -1,0 +1,174 @@
+"""`bench export` and `bench score` as a user sees them."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command import Said
+from detector_runs import Made
+from PIL import Image
+
+from benchmark import Detector
+from benchmark.data.images import load
+from benchmark.detector import artifact
+from benchmark.detector.rows import decoded
+from benchmark.detector.sources import Source
+
+
+def test_export_as_a_user_sees_it(bench: Callable[..., Said], made: Made) -> None:
+    said = bench(
+        "export", made.record.name, "--results", made.results, "--data", made.data, "--to", "d", "--bank", "25%",
+        "--false-alarms", "10%",
+    )  # fmt: skip
+    assert said.code == 0 and max(map(len, said.out.splitlines())) <= 80
+    assert "whole bank" in said.out and f"{made.record.ood['mini-ood'].auroc:.2f}" in said.out
+    assert "8.00% (95% interval" in said.out and "bench score d IMAGES..." in said.out
+    again = bench("export", made.record.name, "--results", made.results, "--data", made.data, "--to", "d")
+    assert again.code == 2 and again.err.count("\n") == 1 and "--replace" in again.err
+    assert bench("export", "x", "--results", made.results, "--to", "e", "--false-alarms", "5").code == 2
+
+
+def test_rows_are_the_api_s_and_a_broken_image_is_a_row(bench: Callable[..., Said], made: Made, pictures: Path) -> None:
+    said = bench("score", made.whole, "photos", "--batch", "4")
+    assert said.code == 0 and "6 images" in said.err and "1 not readable" in said.err
+    names = ["photos/a.png", "photos/b.png", "photos/bad.png", "photos/sub/c.png", "photos/sub/d.png"]
+    assert [row["path"] for row in said.rows] == [*names, "photos/sub/e.png"]
+    detector = Detector.load(made.whole)
+    for row in said.rows:
+        if row["path"] == "photos/bad.png":
+            assert row["error"] and not row["score"] + row["ood"] + row["p_value"] + row["nearest_1"]
+            continue
+        score = detector.score(row["path"])
+        assert not row["error"] and float(row["score"]) == pytest.approx(score[0], rel=1e-5)
+        assert row["ood"] == ("yes" if detector.is_ood(score)[0] else "no")
+        assert float(row["p_value"]) == pytest.approx(detector.p_values(score)[0])
+        rows, cosines = detector.nearest(row["path"])
+        assert [int(row[f"nearest_{i}"]) for i in (1, 2, 3)] == detector.index[rows[0]].tolist()
+        assert [float(row[f"cosine_{i}"]) for i in (1, 2, 3)] == pytest.approx(cosines[0].tolist(), abs=1e-5)
+
+
+def test_json_lines_a_list_globs_and_arrays_agree(bench: Callable[..., Said], made: Made, pictures: Path) -> None:
+    by_folder = {row["path"]: row["score"] for row in bench("score", made.whole, "photos").rows}
+    listed = bench("score", made.whole, "-", stdin=b"photos/b.png\r\nphotos/sub/d.png\n\nphotos/gone.png\n")
+    assert listed.code == 0
+    assert {row["path"]: row["score"] for row in listed.rows[:2]} == {
+        name: pytest.approx(by_folder[name]) for name in ("photos/b.png", "photos/sub/d.png")
+    }
+    assert listed.rows[2]["path"] == "photos/gone.png" and "No such file" in listed.rows[2]["error"]
+    said = bench("score", made.whole, "photos/**/*.png", "--format", "jsonl", "--nearest", "1")
+    lines = [json.loads(line) for line in said.out.splitlines()]
+    assert [line["path"] for line in lines] == sorted(by_folder)
+    assert [line for line in lines if "error" in line] == [{"path": "photos/bad.png", "error": lines[2]["error"]}]
+    assert lines[0]["score"] == pytest.approx(float(by_folder["photos/a.png"])) and lines[0]["ood"] in (True, False)
+    assert lines[0]["nearest"][0].keys() == {"index", "cosine", "label"}
+    images = load(made.data, "mini-ood", "test").images
+    np.savez("some.npz", images=images[:2])
+    arrays = bench("score", made.whole, "some.npz", made.data / "mini-ood/test").rows
+    assert [row["path"] for row in arrays[:2]] == ["some.npz[0]", "some.npz[1]"] and len(arrays) == 22
+    kept = np.load(made.folder.scores)["mini-ood/test"]
+    assert [float(row["score"]) for row in arrays] == pytest.approx([*kept[:2], *kept], rel=1e-5)
+
+
+def test_threshold_and_out(bench: Callable[..., Said], made: Made, pictures: Path) -> None:
+    said = bench("score", made.whole, "photos/a.png", "photos/b.png", "--threshold", "-1e9", "--out", "new/s.csv")
+    assert said.code == 0 and said.out == "" and "2 OOD" in said.err
+    assert Path("new/s.csv").read_text().count(",yes,") == 2
+    assert bench("score", made.whole, "photos/a.png", "--threshold", "1e9", "--nearest", "0").rows[0]["ood"] == "no"
+
+
+def test_out_may_be_a_pipe_or_a_link_and_stays_one(bench: Callable[..., Said], made: Made, pictures: Path) -> None:
+    """Renamed over, a device such as /dev/stdout would be gone for every program on the machine."""
+    os.mkfifo("pipe")
+    reader = os.open("pipe", os.O_RDONLY | os.O_NONBLOCK)
+    assert bench("score", made.whole, "photos/a.png", "--out", "pipe").code == 0
+    assert os.read(reader, 10_000).startswith(b"path,score,ood") and Path("pipe").is_fifo()
+    os.close(reader)
+    Path("real.csv").write_text("old")
+    Path("link.csv").symlink_to("real.csv")
+    assert bench("score", made.whole, "photos/a.png", "--out", "link.csv").code == 0
+    assert Path("link.csv").is_symlink() and Path("real.csv").read_text().startswith("path,score,ood")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["photos/bad.png", "photos/notes.txt"], 1, "2 not readable"),
+        (["nowhere"], 2, "nowhere: no such file or folder"),
+        (["*.gif"], 2, "*.gif: matches no file"),
+        (["empty"], 2, "empty: no images there"),
+        (["-"], 2, "no images in the list"),
+        ([], 2, "IMAGES"),
+        (["photos", "--device", "tpu"], 2, "--device tpu"),
+        (["photos", "--batch", "0"], 2, "--batch"),
+        (["photos", "--nearest", "99"], 2, "allowed with a bank of 40"),
+    ],
+)
+def test_exit_codes(
+    bench: Callable[..., Said], made: Made, pictures: Path, arguments: list[str], code: int, says: str
+) -> None:
+    Path("empty").mkdir()
+    said = bench("score", made.whole, *arguments)
+    assert said.code == code and says in said.err and "Traceback" not in said.err
+
+
+def test_a_spoilt_detector_is_one_line_and_exit_code_2(bench: Callable[..., Said], copy: Path, pictures: Path) -> None:
+    (copy / artifact.BANK).write_bytes(b"short")
+    said = bench("score", copy, "photos")
+    assert said.code == 2 and said.err.count("\n") == 1 and artifact.BANK in said.err and said.out == ""
+
+
+def test_names_that_are_odd(bench: Callable[..., Said], made: Made, pictures: Path) -> None:
+    odd = [b'photos/comma, "quote".png', b"photos/\xff.png", "photos/ä.png".encode()]
+    for name in odd:
+        shutil.copy("photos/a.png", os.fsdecode(name))
+    said = bench("score", made.whole, *(os.fsdecode(name) for name in odd))
+    assert said.code == 0 and [row["path"] for row in said.rows] == [
+        'photos/comma, "quote".png', "photos/\\udcff.png", "photos/ä.png",
+    ]  # fmt: skip
+    os.mkfifo("photos/pipe.png")
+    assert len(bench("score", made.whole, "photos").rows) == 9  # and does not wait for the pipe
+    assert bench("score", made.whole, "photos/pipe.png").rows[0]["error"] == "not a file"
+
+
+def test_the_page_gets_the_highest_scores(
+    bench: Callable[..., Said], made: Made, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[Any] = []
+    monkeypatch.setattr(
+        "benchmark.report.gallery.write_gallery",
+        lambda out, items, title, about: called.append((out, list(items), title, about)),
+    )
+    said = bench("score", made.whole, "photos", "--page", "worst.html", "--page-size", "2")
+    [(out, items, _, about)] = called
+    best = sorted((float(row["score"]) for row in said.rows if row["score"]), reverse=True)[:2]
+    assert out == Path("worst.html") and [item.score for item in items] == best
+    assert about["not readable"] == "1" and about["images"].startswith("5 scored")
+    for item in items:
+        with Image.open(io.BytesIO(item.thumbnail)) as thumbnail, Image.open(item.path) as original:
+            assert thumbnail.format == "PNG" and np.array_equal(np.asarray(thumbnail), np.asarray(original))
+        assert len(item.neighbours) == 3 and "cosine" in item.neighbours[0]
+
+
+def test_images_are_read_a_bounded_number_ahead() -> None:
+    read: list[int] = []
+
+    def endless() -> Iterator[Source]:
+        number = 0
+        while True:
+            read.append(number)
+            number += 1
+            yield Source(str(number), lambda: Image.new("RGB", (8, 8)))
+
+    squares = decoded(endless(), 8, ahead=6)
+    for _ in range(10):
+        next(squares)
+    assert len(read) <= 16
+    squares.close()  # type: ignore[attr-defined]
