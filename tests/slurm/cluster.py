@@ -11,9 +11,7 @@ Partitions: `main` (the default), `urgent`, whose jobs preempt (requeue) those o
 and `fragile`. A job of `main` is warned before: its --signal, then `grace` seconds. One of `fragile` gets its --signal
 together with the SIGTERM, `kill_wait` seconds before the SIGKILL; with preempt_warning=False only the SIGTERM.
 
-What cannot be made faster: SLURM looks for jobs over their time limit, or near it, once every 30 s; the number is
-compiled in.
-"""
+What cannot be made faster: SLURM looks for jobs near their time limit once every 30 s; the number is compiled in."""
 
 from __future__ import annotations
 
