@@ -129,6 +129,9 @@ class Batches:
         for name, block in blocks.items():
             views = []
             for spec, params in zip(block.specs, drawn[name], strict=True):
+                if not spec.count:
+                    views.append(torch.empty(0, 3, block.size, block.size, device=images.device))
+                    continue
                 hooks: dict[str, NegativeTransform] = {}
                 if kind is not None and per_view:
                     # The authors' order: rotations between crop and jitter, permutations after normalisation.

@@ -15,6 +15,7 @@ from benchmark.plan import yamlfile
 from benchmark.plan.config import RunConfig
 from benchmark.plan.methods import DinoConfig
 from benchmark.plan.validation import validate
+from benchmark.store.folders import RunFolder
 
 
 @pytest.mark.parametrize(
@@ -155,6 +156,21 @@ def test_ids_of_the_papers_runs_stay_what_they_were() -> None:
     pinned = json.loads((Path(__file__).parent / "pinned_ids.json").read_text())
     now = {name: RunConfig(in_dist="cifar10", variant=name).recipe_id()[:16] for name in pinned}
     assert now == pinned
+
+
+COMMITTED = sorted((Path(__file__).parents[2] / "results/reference").glob("*/*/record.json"))
+
+
+def test_committed_records_keep_their_names() -> None:
+    """Whatever fields have joined since: the same settings are the same run."""
+    assert len(COMMITTED) >= 26
+    for file in COMMITTED:
+        record = RunFolder(file.parent).read_record()
+        assert record is not None
+        config = record.run_config
+        training = {"/".join(key) for key in config.training_sets()}
+        run_id = config.run_id({key: seen.fingerprint for key, seen in record.data.items() if key in training})
+        assert (config.recipe_id(), run_id, config.run_name(run_id)) == (record.recipe_id, record.run_id, record.name)
 
 
 def test_a_later_field_at_its_legacy_value_stays_out_of_the_id(monkeypatch: pytest.MonkeyPatch) -> None:
