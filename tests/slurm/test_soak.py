@@ -29,8 +29,9 @@ CHECKPOINT_SECONDS = 0.5
 UNDISTURBED = """
 import sys
 from pathlib import Path
-from benchmark.run import Runtime, run
-from benchmark.store import all_runs
+from benchmark.run import run
+from benchmark.running.device import Runtime
+from benchmark.store.folders import all_runs
 results, other, data = map(Path, sys.argv[1:])
 for folder in all_runs(results):
     run(folder.read_config(), other, data, Runtime("cpu", 1))

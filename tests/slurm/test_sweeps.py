@@ -195,7 +195,7 @@ def test_ids_that_are_used_again_belong_to_others(make_lab: Callable[..., Lab]) 
 
 
 def test_a_silent_controller_is_told_and_nothing_is_submitted_twice(lab: Lab) -> None:
-    file = lab.sweep(seeds=2, epochs=MEDIUM, resources={"array_parallelism": 1})
+    file = lab.sweep(seeds=2, epochs=4 * MEDIUM, resources={"array_parallelism": 1})
     lab.submit(file)
     folder = lab.until("one runs", lambda: next((run for run in lab.runs() if run.holder()), None))
     lab.until_training(folder)
