@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,9 +20,11 @@ from benchmark.plan.sweep import load as load_sweep
 from benchmark.plan.validation import validate
 from benchmark.run import run
 from benchmark.running.device import Runtime
+from benchmark.running.images import load_images
 from benchmark.store.folders import RunFolder
 from benchmark.store.records import Record
 from benchmark.store.states import plan, state_of
+from benchmark.training.batches import Batches, DeviceImages
 
 SHORT = {"epochs": 1, "warmup_epochs": 0.0}
 RUNTIME = Runtime(device="cpu", threads=1)
@@ -166,6 +169,27 @@ def test_limits_are_respected(tmp_path: Path, mini_data: Path) -> None:
         10,
     )
     assert (record.ood["mini-ood"].n_id, record.ood["mini-ood"].n_ood) == (10, 10)
+
+
+def test_training_sees_the_images_of_its_limits_alone(
+    tmp_path: Path, mini_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny(data={"train_limit": 17, "aux_limit": 9}, variant="rot-imgn")
+    seen: dict[str, np.ndarray] = {}
+    honest = Batches.__init__
+
+    def noted(self: Batches, config: RunConfig, train: DeviceImages, auxiliary: dict, *rest: Any) -> None:
+        seen.update({"mini/train": train._disk, **{f"mini-aux/{name}": one._disk for name, one in auxiliary.items()}})
+        seen["labels"] = rest[-1]
+        honest(self, config, train, auxiliary, *rest)
+
+    monkeypatch.setattr(Batches, "__init__", noted)
+    record = run(config, tmp_path, mini_data, RUNTIME)
+    images = load_images(config, mini_data)
+    chosen = images.positions("mini/train")
+    assert len(chosen) == 17 and np.array_equal(seen["mini/train"], images.sets["mini/train"].images[chosen])
+    assert np.array_equal(seen["labels"], images.sets["mini/train"].labels[chosen])
+    assert len(seen["mini-aux/imagenet"]) == 9 and record.training["steps"] == 2 * (17 // 8)
 
 
 def test_a_failed_run_keeps_its_traceback(tmp_path: Path, mini_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -348,7 +349,9 @@ def test_cancel_ends_a_process_of_this_host_and_no_other(bench, tmp_path: Path) 
     folder = made_run(tmp_path)
     said = bench("cancel", "mine.yaml")
     assert said.code == 0 and "0 of 1 runs cancelled: no other is queued or running" in said.out
-    with subprocess.Popen(["sleep", "60"]) as process, subprocess.Popen(["sleep", "60"]) as bystander:
+    # Tests that run in the background have SIGINT ignored, and ignoring is inherited.
+    asleep = partial(subprocess.Popen, ["sleep", "60"], preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    with asleep() as process, asleep() as bystander:
         holder = {"host": socket.gethostname(), "pid": process.pid, "token": "x", "job": ""}
         folder.lease.write_text(json.dumps(holder))
         assert "1 of 1 runs cancelled" in bench("cancel", folder.name).out
