@@ -111,6 +111,7 @@ def test_other_bad_input_is_one_line(bench, tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "one.yaml").write_text("in_dist: mine\nmethod: {name: untrained}\neval: {ood: []}\n")
     one_line(bench("run", "one.yaml", "--device", "tpu"), "--device tpu", "cuda")
     one_line(bench("run", "one.yaml", "--set", "seed=x"), "seed", "'x'")
+    one_line(bench("run", "one.yaml", "--set", "eval.knn=[31]", "--device", "cpu"), "one.yaml: eval.knn", "30 training")
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     one_line(bench("sweep", "binary.yaml"), "binary.yaml")
     (tmp_path / "file").write_text("")
@@ -189,8 +190,15 @@ def test_a_sweep_runs_fails_in_part_continues_and_retries(bench, fake_run, tmp_p
     assert said.code == 1 and fake_run == [log.parent.name]
     said = bench("sweep", "mine.yaml", "--only", "*rot*")
     assert said.code == 0 and "nothing to do" in said.out and "bench report" in said.out
+    fake_run.clear()
+    (tmp_path / "mine.yaml").write_text(
+        SWEEP.replace("[other]", "[other, mine]")
+    )  # one more OOD set: scored, not trained
+    assert "2 to score, 1 failed" in bench("sweep", "mine.yaml", "--dry-run").out
+    bench("sweep", "mine.yaml", "--jobs", "1")
+    assert [name.rpartition("-")[0] for name in fake_run] == ["mine-rot-imgn-s0", "mine-image-statistics-s0"]
     said = bench("status")
-    assert said.code == 0 and "2 done, 1 failed" in said.out and f"results/{log.parent.name}/log.txt" in said.out
+    assert said.code == 0 and f"results/{log.parent.name}/log.txt" in said.out
 
 
 def test_data_commands(bench, tmp_path: Path) -> None:

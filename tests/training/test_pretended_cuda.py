@@ -47,6 +47,9 @@ def pretended_cuda() -> Iterator[None]:
         for target, name, other in (
             (nn.Module, "to", moved),
             (Tensor, "item", lambda self: 0.1),
+            # Without these autocast would do nothing.
+            (torch.cuda.amp.common, "amp_definitely_not_available", lambda: False),
+            (torch.cuda, "is_bf16_supported", lambda *_, **__: True),
             (Tensor, "pin_memory", lambda self, *_: self),
             (nn.init, "trunc_normal_", lambda tensor, *_, **__: tensor),
         ):
@@ -85,11 +88,18 @@ def test_losses_stay_on_the_gpu_in_float32(name: str, precision: str) -> None:
         method = methods.build(CONFIGS[name], CUDA)
         method.modules().train()
         parts: list[Tensor] = []
+        computed: set[torch.dtype] = set()
+        for module in method.modules().modules():
+            if (
+                isinstance(module, nn.Linear) and module.out_features != 16
+            ):  # of the backbone, not the float32 last layer
+                module.register_forward_hook(lambda _module, _given, made: computed.add(made.dtype))
         with torch.autocast("cuda", torch.bfloat16, enabled=precision == "bf16"):
             losses = method.losses(batch_of(method), Moment(0, 2, 0, 10), parts.append)
         for loss in [*losses.values(), *parts]:
             assert loss.device == CUDA and loss.dtype == torch.float32 and loss.shape == ()
         assert losses["loss"].requires_grad
+        assert computed == {torch.bfloat16 if precision == "bf16" else torch.float32}
         assert {tensor.device for tensor in method.modules().state_dict().values()} == {CUDA}
 
 
