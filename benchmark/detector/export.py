@@ -67,19 +67,6 @@ class _Source:
     features: dict[str, Tensor]
     scores: dict[str, Tensor]
 
-    @property
-    def train(self) -> str:
-        return f"{self.config.in_dist}/train"
-
-    @property
-    def test(self) -> str:
-        return f"{self.config.in_dist}/test"
-
-    @property
-    def ood(self) -> dict[str, str]:
-        """OOD set -> "set/split" of what was read for it."""
-        return {name: f"{self.config.stored_name(name)}/test" for name in self.record.ood}
-
 
 @dataclass(frozen=True)
 class _Bank:
@@ -124,14 +111,14 @@ def export(
     check_target(to, replace)
     source = _read_run(folder)
     kept = _thinned(source, bank)
-    threshold = choose_threshold(kept.scores[source.test].numpy(), false_alarms)
-    images = _training_images(source.record, source.config, data_root, len(source.features[source.train]))
+    threshold = choose_threshold(kept.scores[source.config.test_key].numpy(), false_alarms)
+    images = _training_images(source.record, source.config, data_root, len(source.features[source.config.train_key]))
     tensors = _bank_tensors(source, kept, images)
     with in_place_of(to) as made:
         _write_tensors(made, source, kept, images, tensors)
         settings = _settings(made, source, kept, threshold, false_alarms, images)
         detector = Detector(settings, source.backbone, tensors)
-        found = check(detector, source.record, source.config, source.features[source.test], data_root)
+        found = check(detector, source.record, source.config, source.features[source.config.test_key], data_root)
         settings = settings.model_copy(update={"checked": found})
         with atomic_write(made / CARD, "w") as stream:
             stream.write(model_card(settings))
@@ -151,7 +138,7 @@ def _read_run(folder: RunFolder) -> _Source:
             f"{folder.name}: method {config.method.name!r} has no backbone to export; dino and untrained do"
         )
     source = _Source(record, config, backbone, _kept(folder.features), _kept(folder.scores))
-    for key in (source.train, source.test, *source.ood.values()):
+    for key in (source.config.train_key, source.config.test_key, *map(source.config.ood_key, source.record.ood)):
         if key not in source.features or key not in source.scores:
             raise BenchError(f"{folder.features}: has no {key}; the file is not of this record")
     return source
@@ -173,7 +160,7 @@ def trained_method(config: RunConfig, folder: RunFolder) -> Method:
 
 def _thinned(source: _Source, bank: str | None) -> _Bank:
     """The run's bank, thinned where `bank` asks for fewer rows than it has, and the scores that it then gives."""
-    whole = source.features[source.train]
+    whole = source.features[source.config.train_key]
     size = len(whole) if bank is None else bank_size(bank, len(whole))
     if size == len(whole):
         return _Bank(torch.arange(len(whole)), None, source.scores)
@@ -182,7 +169,7 @@ def _thinned(source: _Source, bank: str | None) -> _Bank:
         key: ood_scores(
             source.features[key].float(), whole[rows].float(), source.config.eval.temperature, weights=weights
         ).float()
-        for key in (source.test, *source.ood.values())
+        for key in (source.config.test_key, *map(source.config.ood_key, source.record.ood))
     }
     return _Bank(rows, weights, scores)
 
@@ -190,10 +177,10 @@ def _thinned(source: _Source, bank: str | None) -> _Bank:
 def _bank_tensors(source: _Source, kept: _Bank, images: _TrainingImages) -> dict[str, Tensor]:
     """What bank.safetensors holds."""
     tensors = {
-        "features": source.features[source.train][kept.rows].half().contiguous(),
+        "features": source.features[source.config.train_key][kept.rows].half().contiguous(),
         "index": torch.from_numpy(images.index)[kept.rows],
         "label": torch.from_numpy(images.label)[kept.rows],
-        "id_scores": kept.scores[source.test].float(),
+        "id_scores": kept.scores[source.config.test_key].float(),
     }
     return tensors if kept.weights is None else tensors | {"weights": kept.weights}
 
@@ -213,7 +200,7 @@ def _settings(
     made: Path, source: _Source, kept: _Bank, threshold: Threshold, asked: float, images: _TrainingImages
 ) -> Settings:
     """detector.json, but for what the check finds."""
-    record, config, whole = source.record, source.config, source.features[source.train]
+    record, config, whole = source.record, source.config, source.features[source.config.train_key]
     backbone = ModelConfig(backbone=config.model.backbone, args=config.model.args, drop_path=0.0)
     return Settings(
         run=record.name,
@@ -241,7 +228,7 @@ def _settings(
             rate=threshold.rate,
             rate_interval=[threshold.rate_low, threshold.rate_high],
             value_interval=[threshold.value_low, threshold.value_high],
-            n=len(kept.scores[source.test]),
+            n=len(kept.scores[source.config.test_key]),
         ),
         figures=_figures(source, kept, threshold),
         classes=images.classes,
@@ -254,9 +241,9 @@ def _settings(
 
 def _figures(source: _Source, kept: _Bank, threshold: Threshold) -> artifact.Figures:
     """What the detector was measured to do, on the run's own OOD sets."""
-    inside = kept.scores[source.test]
+    inside = kept.scores[source.config.test_key]
     ood = {}
-    for name, key in source.ood.items():
+    for name, key in {name: source.config.ood_key(name) for name in source.record.ood}.items():
         outside = kept.scores[key]
         ood[name] = artifact.OODFigures(
             auroc=auroc(inside, outside),

@@ -25,7 +25,8 @@ def extract(method: Method, run: Context) -> tuple[dict[str, Outputs], dict[str,
     run.reporter.phase("features")
     found: dict[str, Outputs] = {}
     logits: list[Tensor] = []
-    for key in [run.images.train, run.images.test, *run.images.ood.values()]:
+    config = run.config
+    for key in [config.train_key, config.test_key, *map(config.ood_key, config.ood_sets())]:
         run.reporter.say(f"features of {key}")
         images, rows = run.images.sets[key].images, run.images.positions(key)
         parts: list[Outputs] = []
@@ -34,7 +35,7 @@ def extract(method: Method, run: Context) -> tuple[dict[str, Outputs], dict[str,
             with full_float32():
                 outputs = method.embed(torch.from_numpy(block).permute(0, 3, 1, 2).contiguous().to(method.device))
             parts.append(method.stored(outputs))
-            soft = method.soft_logits(outputs) if key == run.images.test else None
+            soft = method.soft_logits(outputs) if key == config.test_key else None
             if soft is not None:
                 logits.append(soft.float().cpu())
             run.reporter.alive()

@@ -32,29 +32,31 @@ def measure(method: Method, run: Context, outputs: dict[str, Outputs]) -> Measur
     """Score every image, keep the scores in scores.npz, and hold the sets against each other."""
     run.reporter.phase("score")
     images, config = run.images, run.config
-    train, test = outputs[images.train], outputs[images.test]
+    train_key, test_key = config.train_key, config.test_key
+    ood_keys = {name: config.ood_key(name) for name in config.ood_sets()}
+    train, test = outputs[train_key], outputs[test_key]
     method.fit(train)
     # float32 as kept in scores.npz, so that whoever reads that file finds the record's own numbers.
-    scores = {key: method.score(rows).float().numpy() for key, rows in outputs.items() if key != images.train}
+    scores = {key: method.score(rows).float().numpy() for key, rows in outputs.items() if key != train_key}
     itself = torch.arange(len(train["features"]))
-    scores[images.train] = method.score(train, itself).float().numpy()
+    scores[train_key] = method.score(train, itself).float().numpy()
     accuracy = knn_accuracy(
         test["features"].float(),
-        images.labels(images.test),
+        images.labels(test_key),
         train["features"].float(),
-        images.labels(images.train),
+        images.labels(train_key),
         tuple(config.eval.knn),
         config.eval.knn_temperature,
     )
     with atomic_write(run.folder.scores) as stream:
         np.savez_compressed(stream, **scores)  # type: ignore[arg-type]
-    ood = {n: OODMetrics.model_validate(ood_metrics(scores[images.test], scores[k])) for n, k in images.ood.items()}
-    extra = method.extra_measures(test, images.labels(images.test), {n: outputs[k] for n, k in images.ood.items()})
+    ood = {n: OODMetrics.model_validate(ood_metrics(scores[test_key], scores[k])) for n, k in ood_keys.items()}
+    extra = method.extra_measures(test, images.labels(test_key), {n: outputs[k] for n, k in ood_keys.items()})
     run.clock.lap("score")
     return Measures(
         ood=ood,
         knn_accuracy={str(k): accuracy.get(k) for k in config.eval.knn},
-        sensitivity=sensitivity(scores[images.train], scores[images.test]),
+        sensitivity=sensitivity(scores[train_key], scores[test_key]),
         extra=extra,
     )
 

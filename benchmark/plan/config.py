@@ -220,6 +220,20 @@ class RunConfig(Strict):
         direct = self.eval.ood_resize == "direct" and "@" not in ood
         return f"{ood}@{self.views.global_size}" if direct else ood
 
+    @property
+    def train_key(self) -> str:
+        """ "set/split" of the in-distribution training images."""
+        return f"{self.in_dist}/train"
+
+    @property
+    def test_key(self) -> str:
+        """ "set/split" of the in-distribution test images."""
+        return f"{self.in_dist}/test"
+
+    def ood_key(self, ood: str) -> str:
+        """ "set/split" of the images that stand behind the OOD set `ood`."""
+        return f"{self.stored_name(ood)}/test"
+
     def auxiliary_sources(self) -> list[str]:
         """The sources ("imagenet", "dti") that the variant's negatives come from, less the training images."""
         if not self.method.negatives:

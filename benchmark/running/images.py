@@ -25,21 +25,6 @@ class RunImages:
     sets: dict[str, ImageSet]
 
     @property
-    def train(self) -> str:
-        """The key of the in-distribution training set."""
-        return f"{self.config.in_dist}/train"
-
-    @property
-    def test(self) -> str:
-        """The key of the in-distribution test set."""
-        return f"{self.config.in_dist}/test"
-
-    @property
-    def ood(self) -> dict[str, str]:
-        """The keys of the OOD sets by name."""
-        return {name: _ood_key(self.config, name) for name in self.config.ood_sets()}
-
-    @property
     def fingerprints(self) -> dict[str, str]:
         """sha256 of each set's images and labels."""
         return {key: images.fingerprint for key, images in self.sets.items()}
@@ -63,14 +48,14 @@ class RunImages:
 
     def _limit(self, key: str) -> int | None:
         data = self.config.data
-        if key == self.train:
+        if key == self.config.train_key:
             return data.train_limit
         return data.aux_limit if key.endswith("/aux") else data.test_limit
 
 
 def load_images(config: RunConfig, data_root: Path) -> RunImages:
     """Every set the run reads. Raises BenchError when one is missing or of another size."""
-    wanted = [*config.training_sets(), *(tuple(_ood_key(config, name).split("/")) for name in config.ood_sets())]
+    wanted = [*config.training_sets(), *(tuple(config.ood_key(name).split("/")) for name in config.ood_sets())]
     sets = {}
     for name, split in wanted:
         images = load(data_root, name, split)
@@ -81,16 +66,14 @@ def load_images(config: RunConfig, data_root: Path) -> RunImages:
             )
         sets[f"{name}/{split}"] = images
     found = RunImages(config, sets)
-    bank = len(found.positions(found.train))
+    bank = len(found.positions(config.train_key))
     if max(config.eval.knn) > bank:
         raise BenchError(f"eval.knn: {max(config.eval.knn)} neighbours of {bank} training images of {config.in_dist}")
-    if config.method.labels and int(found.labels(found.train).min()) < 0:
-        raise BenchError(f"method.name: {config.method.name} needs labels, and {found.train} has images without one")
+    if config.method.labels and int(found.labels(config.train_key).min()) < 0:
+        raise BenchError(
+            f"method.name: {config.method.name} needs labels, and {config.train_key} has images without one"
+        )
     return found
-
-
-def _ood_key(config: RunConfig, name: str) -> str:
-    return f"{config.stored_name(name)}/test"
 
 
 def _set_in_record(images: ImageSet, used: int) -> SetInRecord:

@@ -59,9 +59,8 @@ def _batches(method: Method, run: Context) -> Batches:
         for source, name in config.data.sources.items()
         if (name, "aux") in config.training_sets()
     }
-    train = images.train
-    labels = images.labels(train).numpy()
-    return Batches(config, resident(train), auxiliary, run.ranks, method.batch_recipe(), labels)
+    labels = images.labels(config.train_key).numpy()
+    return Batches(config, resident(config.train_key), auxiliary, run.ranks, method.batch_recipe(), labels)
 
 
 def _keep_weights(method: Method, run: Context, training: dict[str, Any]) -> None:
