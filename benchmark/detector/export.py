@@ -243,8 +243,8 @@ def _figures(source: _Source, kept: _Bank, threshold: Threshold) -> artifact.Fig
     """What the detector was measured to do, on the run's own OOD sets."""
     inside = kept.scores[source.config.test_key]
     ood = {}
-    for name, key in {name: source.config.ood_key(name) for name in source.record.ood}.items():
-        outside = kept.scores[key]
+    for name in source.record.ood:
+        outside = kept.scores[source.config.ood_key(name)]
         ood[name] = artifact.OODFigures(
             auroc=auroc(inside, outside),
             auroc_full_bank=source.record.ood[name].auroc,
