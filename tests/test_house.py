@@ -29,6 +29,7 @@ FLOW = [
     ["own"],
     ["perf"],
     ["launch"],
+    ["doctor"],
     ["commands"],
     ["commands", "__main__"],
 ]

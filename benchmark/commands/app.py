@@ -12,6 +12,7 @@ import typer
 
 from benchmark.commands.cancel import cancel
 from benchmark.commands.data import data_import, data_list, data_prepare, data_verify
+from benchmark.commands.doctor import doctor
 from benchmark.commands.export import export
 from benchmark.commands.init import init
 from benchmark.commands.logs import logs
@@ -44,6 +45,7 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "Machine": {
         "data": "Image sets: what there is, how to get it, whether it is whole.",
+        "doctor": "What this machine can do, what is missing, what to do.",
         "perf": "How fast this machine trains.",
     },
 }
@@ -81,7 +83,7 @@ Examples:
   bench data import my-images/
   bench data verify""",
 )
-for function in (sweep, run, status, logs, cancel, report, recommend, init, export, score, perf):
+for function in (sweep, run, status, logs, cancel, report, recommend, init, export, score, doctor, perf):
     app.command()(function)
 data.command("list", short_help="Every image set, whether it is here, how to get it.")(data_list)
 data.command("prepare", short_help="Fetch sets, or read the official files you have.")(data_prepare)

@@ -1,0 +1,81 @@
+"""A few seconds of training on random images, and what every built-in sweep would take at that speed."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from benchmark.doctor.findings import Finding
+from benchmark.plan import sweep as sweeps
+from benchmark.plan.config import RunConfig
+
+SECONDS = 4.0
+TIMED_SWEEP = "small-cpu"
+
+
+def training_speed() -> list[Finding]:
+    """FLOP/s of the small network's steps, and from it hours for each sweep: an estimate, and said to be one."""
+    import torch
+
+    from benchmark.perf import to_time
+    from benchmark.perf.step import OurSteps, build, noise_images, step_flops
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    config = to_time(sweeps.load(Path(TIMED_SWEEP)), None)
+    steps = OurSteps(build(config, device), noise_images(config))
+    steps.run(1, lambda part: None)
+    begun, done = time.monotonic(), 0
+    while time.monotonic() - begun < SECONDS:
+        steps.run(1, lambda part: None)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        done += 1
+    pairs = done * config.train.batch / (time.monotonic() - begun)
+    speed = pairs * step_flops(config)
+    told = f"{pairs:,.0f} pairs/s of {TIMED_SWEEP} on the {device.type}, {speed / 1e9:,.3g} GFLOP/s of its networks"
+    found = [Finding("ok", "speed", told)]
+    hours = {name: _flops(name) / speed / 3600 for name in sweeps.built_in()}
+    told = ", ".join(f"{name} {_in_words(value)}" for name, value in sorted(hours.items(), key=lambda item: item[1]))
+    note = (
+        "Estimated from these seconds and each sweep's FLOPs alone; large networks use hardware better than small ones."
+    )
+    return [*found, Finding("note", "sweeps", f"training would take about: {told}. {note}")]
+
+
+def _flops(name: str) -> float:
+    """Floating-point operations of the trained runs of a built-in sweep, at the official count of images."""
+    counted: dict[str, tuple[float, float]] = {}  # of a network: FLOPs a pair without a negative, and of a negative
+    total = 0.0
+    for run in sweeps.load(Path(name)).runs:
+        config = run.config
+        if not config.method.trains:
+            continue
+        key = f"{config.model} {config.views} {config.method}"
+        if key not in counted:
+            counted[key] = _a_pairs_flops(config)
+        alone, negative = counted[key]
+        total += (alone + negative * len(config.kinds())) * _pairs(config)
+    return total
+
+
+def _a_pairs_flops(config: RunConfig) -> tuple[float, float]:
+    """FLOPs of an image without negatives, and of each negative: a network's work grows with its views."""
+    from benchmark.perf.step import step_flops
+
+    if not config.method.negatives:
+        return step_flops(config), 0.0
+    alone, one = (step_flops(config.model_copy(update={"variant": name})) for name in ("dino", "rot-in-dist"))
+    return alone, one - alone
+
+
+def _pairs(config: RunConfig) -> int:
+    from benchmark.data.catalog import info
+
+    count = config.data.train_limit or info(config.in_dist).counts.get("train") or 50_000
+    return config.train.epochs * (count // config.train.batch) * config.train.batch
+
+
+def _in_words(hours: float) -> str:
+    if hours < 1:
+        return f"{max(1, round(60 * hours))} min"
+    return f"{hours:,.0f} h" if hours < 100 else f"{hours / 24:,.0f} days"

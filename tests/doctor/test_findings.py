@@ -1,0 +1,86 @@
+"""Findings as a screen and as JSON, and the command around them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from command import run_bench
+
+from benchmark.doctor import machine, places
+from benchmark.doctor.findings import Finding, as_json, examine, lines
+
+
+def test_a_check_that_raises_is_broken_and_the_others_are_said() -> None:
+    def raises() -> list[Finding]:
+        raise ZeroDivisionError("on purpose\nand more")
+
+    found = examine([("one", raises), ("two", lambda: [Finding("ok", "two", "fine")])])
+    assert found == [Finding("broken", "one", "could not be looked at: on purpose"), Finding("ok", "two", "fine")]
+
+
+def test_lines_fit_and_lose_no_word() -> None:
+    finding = Finding("missing", "images", " ".join(f"word{n}" for n in range(60)), "do " * 40)
+    shown = lines([finding, Finding("ok", "x", "")], 80)
+    assert max(map(len, shown)) <= 80 and " ".join(" ".join(shown).split()).count("word") == 60
+    assert sum(line.strip().startswith("-> do") for line in shown) == 1 and shown[-1] == "ok      x"
+
+
+def test_the_command_shows_everything_in_80_columns_and_as_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("benchmark.launch.slurm.answers", lambda: False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    said = run_bench(monkeypatch, capsys, "doctor", "--no-speed", "--json", "m.json", "--data", tmp_path / "data")
+    assert said.code == 0 and max(map(len, said.out.splitlines())) <= 80
+    found = json.loads((tmp_path / "m.json").read_text())
+    assert found["schema_version"] == 1 and not (tmp_path / "results").exists()
+    whats = {finding["what"] for finding in found["findings"]}
+    assert {"ood-bench", "packages", "GPU", "cores", "memory", "results", "data", "images", "SLURM"} <= whats
+    assert as_json([]) == {"schema_version": 1, "findings": []}
+
+
+@pytest.mark.parametrize("broken", [(machine, "gpus"), (places, "cluster")], ids=lambda pair: pair[1])
+def test_something_broken_is_exit_code_1(
+    broken: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(*broken, lambda: [Finding("broken", "it", "does not work", "mend it")])
+    said = run_bench(monkeypatch, capsys, "doctor", "--no-speed", "--data", tmp_path)
+    assert said.code == 1 and "-> mend it" in said.out
+
+
+def test_the_speed_test_names_every_sweep_and_takes_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import time
+
+    from benchmark.doctor import speed
+    from benchmark.plan import sweep as sweeps
+
+    monkeypatch.setattr(speed, "SECONDS", 0.5)
+    begun = time.process_time()
+    timed, estimated = speed.training_speed()
+    assert time.process_time() - begun < 60
+    assert "pairs/s" in timed.detail and all(f"{name} " in estimated.detail for name in sweeps.built_in())
+    assert "Estimated" in estimated.detail
+
+
+def test_the_operations_of_a_sweep_are_its_runs_pairs_times_a_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """smoke.yaml by hand: eleven variants; a pair of Combined has two negatives, of DINO none, of the others one."""
+    from benchmark.data.catalog import info
+    from benchmark.doctor import speed
+    from benchmark.plan import sweep as sweeps
+
+    monkeypatch.setattr("benchmark.perf.step.step_flops", lambda config: 7.0 + 5.0 * len(config.kinds()))
+    runs = [run.config for run in sweeps.load(Path("smoke")).runs if run.config.method.trains]
+    assert len(runs) == 11
+    data, train = runs[0].data, runs[0].train
+    count = data.train_limit or info(runs[0].in_dist).counts["train"]
+    negatives = sum({"dino": 0, "combined": 2}.get(run.variant, 1) for run in runs)
+    a_run = train.epochs * (count // train.batch) * train.batch
+    assert negatives == 11 and speed._flops("smoke") == (11 * 7.0 + negatives * 5.0) * a_run
+    assert [speed._in_words(x) for x in (0.001, 0.5, 12.4, 240.0)] == ["1 min", "30 min", "12 h", "10 days"]
