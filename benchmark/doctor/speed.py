@@ -34,17 +34,20 @@ def training_speed() -> list[Finding]:
     speed = pairs * step_flops(config)
     told = f"{pairs:,.0f} pairs/s of {TIMED_SWEEP} on the {device.type}, {speed / 1e9:,.3g} GFLOP/s of its networks"
     found = [Finding("ok", "speed", told)]
-    hours = {name: _flops(name) / speed / 3600 for name in sweeps.built_in()}
+    counted: dict[str, tuple[float, float]] = {}
+    hours = {name: _flops(name, counted) / speed / 3600 for name in sweeps.built_in()}
     told = ", ".join(f"{name} {_in_words(value)}" for name, value in sorted(hours.items(), key=lambda item: item[1]))
-    note = (
-        "Estimated from these seconds and each sweep's FLOPs alone; large networks use hardware better than small ones."
+    how = (
+        "An estimate, from these seconds and FLOPs for official numbers of images; large networks use hardware better."
     )
-    return [*found, Finding("note", "sweeps", f"training would take about: {told}. {note}")]
+    return [*found, Finding("note", "sweeps", f"training would take about: {told}. {how}")]
 
 
-def _flops(name: str) -> float:
-    """Floating-point operations of the trained runs of a built-in sweep, at the official count of images."""
-    counted: dict[str, tuple[float, float]] = {}  # of a network: FLOPs a pair without a negative, and of a negative
+def _flops(name: str, counted: dict[str, tuple[float, float]]) -> float:
+    """Floating-point operations of the trained runs of a built-in sweep, at the official count of images.
+
+    counted: of each network so far, the FLOPs of an image without negatives and of a negative; added to.
+    """
     total = 0.0
     for run in sweeps.load(Path(name)).runs:
         config = run.config
