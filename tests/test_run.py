@@ -9,17 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import roc_auc_score
 from tiny_runs import TINY, tiny
 
 from benchmark.data.images import load, write_set
 from benchmark.errors import BenchError
+from benchmark.methods.dino import Dino
 from benchmark.plan import yamlfile
 from benchmark.plan.config import RunConfig
 from benchmark.plan.sweep import load as load_sweep
 from benchmark.plan.validation import validate
 from benchmark.run import run
-from benchmark.running.device import Runtime
+from benchmark.running.device import GpuFull, Runtime
 from benchmark.running.images import load_images
 from benchmark.store.folders import RunFolder
 from benchmark.store.records import Record
@@ -190,6 +192,33 @@ def test_training_sees_the_images_of_its_limits_alone(
     assert len(chosen) == 17 and np.array_equal(seen["mini/train"], images.sets["mini/train"].images[chosen])
     assert np.array_equal(seen["labels"], images.sets["mini/train"].labels[chosen])
     assert len(seen["mini-aux/imagenet"]) == 9 and record.training["steps"] == 2 * (17 // 8)
+
+
+def test_a_gpu_without_room_is_one_line_and_the_run_stays_to_do(
+    tmp_path: Path, mini_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, steps = Dino.losses, 0
+
+    def losses(self: Any, *rest: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps == 4:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore")
+        return honest(self, *rest)
+
+    monkeypatch.setattr(Dino, "losses", losses)
+    config, runtime = tiny(), Runtime(device="cpu", threads=1, checkpoint_seconds=0)
+    with pytest.raises(
+        GpuFull, match=r"the GPU is full \(CUDA out of memory. Tried to allocate 2.00 GiB.\); .*fewer --jobs"
+    ) as caught:
+        run(config, tmp_path, mini_data, runtime)
+    assert "\n" not in str(caught.value)
+    [folder] = [RunFolder(path) for path in tmp_path.iterdir()]
+    status = folder.read_status()
+    assert status is not None and status.state == "interrupted" and "GPU is full" in status.error
+    assert state_of(config, folder)[0] == "interrupted"
+    record = run(config, tmp_path, mini_data, runtime)
+    assert record is not None and record.training["resumed"] == 1 and steps == 4 + (10 - 3)
 
 
 def test_a_failed_run_keeps_its_traceback(tmp_path: Path, mini_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

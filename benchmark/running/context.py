@@ -13,7 +13,7 @@ import torch
 
 from benchmark.plan.config import RunConfig
 from benchmark.provenance import source_commit
-from benchmark.running.device import Runtime
+from benchmark.running.device import Runtime, room_on
 from benchmark.running.images import RunImages
 from benchmark.running.processes import Ranks
 from benchmark.running.signals import StopFlag, stop_signals
@@ -68,7 +68,7 @@ def take_on(
         if ranks.is_main:
             folder.write_config(config)
             _note_attempt(folder)
-        with Reporter(folder, config, silent=not ranks.is_main) as reporter, stop_signals() as stop:
+        with Reporter(folder, config, not ranks.is_main) as reporter, stop_signals() as stop, room_on(device):
             yield Context(config, run_id, folder, images, device, runtime, reporter, stop, Clock(), lease)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +23,22 @@ class Runtime:
     threads: int | None = None
     checkpoint_seconds: float = 300.0
     ranks: Ranks = ALONE  # the processes that train this run together
+
+
+class GpuFull(BenchError):
+    """The GPU has no room for this run, now: others may be on it. The run is not failed, but still to do."""
+
+
+@contextmanager
+def room_on(device: torch.device) -> Iterator[None]:
+    """Turns an allocation that finds no room on the GPU into GpuFull, one line."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise GpuFull(
+            f"{device}: the GPU is full ({first_line(error)}); the run goes on from its checkpoint when there is room: "
+            "fewer --jobs, a smaller train.batch, or train.precision: bf16"
+        ) from error
 
 
 def find_device(runtime: Runtime) -> torch.device:

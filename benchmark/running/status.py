@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmark.errors import BenchError
 from benchmark.plan.config import RunConfig
+from benchmark.running.device import GpuFull
 from benchmark.running.signals import Stopped
 from benchmark.store.folders import RunFolder, Status
 from benchmark.store.leases import RunIsHeld, node_name
@@ -61,6 +62,8 @@ class Reporter:
             self.status.state = "done"
         elif isinstance(error, (Stopped, KeyboardInterrupt)):
             self.status.state = "interrupted"
+        elif isinstance(error, GpuFull):
+            self.status.state, self.status.error = "interrupted", str(error)
         else:
             self.status.state = "failed"
             self.status.error = (

@@ -46,6 +46,9 @@ if behaviour == "killed":
 if behaviour == "says failed":
     json.dump({"state": "failed", "error": "Traceback\\nown words"}, open(os.path.join(folder, "status.json"), "w"))
     sys.exit(1)
+if behaviour == "no room":
+    json.dump({"state": "interrupted", "error": "the GPU is full"}, open(os.path.join(folder, "status.json"), "w"))
+    sys.exit(2)
 if behaviour == "held":
     sys.exit(75)
 if behaviour == "no record":
@@ -146,6 +149,14 @@ def test_order_and_never_more_than_the_slots_at_once(queue, tmp_path: Path, slot
         level += change
         most = max(most, level)
     assert most == slots
+
+
+def test_a_run_without_room_on_its_gpu_stays_to_do(queue, tmp_path: Path) -> None:
+    outcomes, _ = queue({"big": "no room", "good": "ok"}, 1)
+    assert outcomes["good"].state == "done"
+    assert (outcomes["big"].state, outcomes["big"].detail) == ("interrupted", "the GPU is full")
+    status = RunFolder(tmp_path / "big").read_status()
+    assert status is not None and status.state == "interrupted"
 
 
 def test_a_failing_run_leaves_the_others_going_and_its_reason_in_its_status(queue, tmp_path: Path) -> None:
