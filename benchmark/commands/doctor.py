@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.commands.options import Data, Results
+from benchmark.commands.options import Data, Results, SiteOption
 from benchmark.commands.terminal import say
 from benchmark.exits import FAILED
 
@@ -17,6 +17,7 @@ from benchmark.exits import FAILED
 def doctor(
     no_speed: Annotated[bool, typer.Option("--no-speed", help="Leave out the speed test of a few seconds.")] = False,
     json_: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all of it as JSON too.")] = None,
+    site: SiteOption = None,
     results: Results = Path("results"),
     data_root: Data = None,
 ) -> None:
@@ -43,7 +44,7 @@ def doctor(
         ("data", partial(machine.disk, "data", root)),
         ("images", partial(places.image_sets, root)),
         ("SLURM", places.cluster),
-        ("site file", places.site_file),
+        ("site file", partial(places.site_file, site)),
         *([] if no_speed else [("speed", speed.training_speed)]),
     ]
     found = []

@@ -42,7 +42,7 @@ def examine(checks: Iterable[tuple[str, Check]]) -> list[Finding]:
 
 def lines(findings: Iterable[Finding], width: int) -> list[str]:
     """A screen of `width` columns: a line or more a finding, what to do below it."""
-    shown = []
+    shown, width = [], max(width, 40)
     for finding in findings:
         head = f"{finding.state:<8}{finding.what:<12}"
         wrapped = textwrap.wrap(finding.detail, width - len(head), break_on_hyphens=False) or [""]

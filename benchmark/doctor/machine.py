@@ -11,13 +11,18 @@ from importlib import metadata
 from pathlib import Path
 
 from benchmark.doctor.findings import Finding
-from benchmark.errors import first_line
 from benchmark.launch.slots import visible_gpus
 from benchmark.provenance import source_commit
 
 FREE_GB = {"results": 5.0, "data": 2.0}  # below which a folder's disk is soon full
-COMPILE_SECONDS = 120
+FULL_GB = 0.05
+COMPILE_SECONDS, COMPUTE_SECONDS = 120, 60
 OPTIONAL = {"submitit": "SLURM"}  # a package that only something needs
+COMPUTES = """
+import torch
+one = torch.ones(64, 64, device="cuda:{number}", dtype=torch.bfloat16)
+print("right" if float((one @ one).sum()) == 64.0**3 else "wrong")
+"""
 COMPILES = "import torch; f = torch.compile(lambda x: x.sin() + 1); f(torch.ones(8, device='cuda'))"
 
 
@@ -71,32 +76,34 @@ def gpus() -> list[Finding]:
         free, total = torch.cuda.mem_get_info(number)
         name = f"{number}: {about.name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free, "
         name += f"compute capability {about.major}.{about.minor}, CUDA {torch.version.cuda}"
-        try:
-            one = torch.ones(64, 64, device=f"cuda:{number}", dtype=torch.bfloat16)
-            works = float((one @ one).sum()) == 64.0**3
-        except Exception as error:
-            found.append(Finding("broken", "GPU", f"{name}; does not compute: {first_line(error)}"))
-            continue
-        if works:
+        answer, said = _in_a_process(COMPUTES.format(number=number), COMPUTE_SECONDS)
+        if answer is None:
+            found.append(Finding("broken", "GPU", f"{name}; does not compute: {said}"))
+        elif answer == "right":
             found.append(Finding("ok", "GPU", f"{name}, bf16 works"))
         else:
             found.append(Finding("note", "GPU", f"{name}, wrong in bf16", "train with train.precision: fp32"))
     return [*found, *_compiler()]
 
 
-def _compiler() -> list[Finding]:
-    """Whether torch.compile works, in a process of its own: a compiler that hangs or crashes takes nothing along."""
+def _in_a_process(script: str, seconds: float) -> tuple[str | None, str]:
+    """What a script prints, or None and why: whatever hangs or crashes in it takes nothing along."""
     try:
         done = subprocess.run(
-            [sys.executable, "-c", COMPILES], capture_output=True, text=True, timeout=COMPILE_SECONDS, check=False
+            [sys.executable, "-c", script], capture_output=True, text=True, timeout=seconds, check=False
         )
     except subprocess.TimeoutExpired:
-        return [
-            Finding("note", "compile", f"torch.compile did not end in {COMPILE_SECONDS} s: views are made without it")
-        ]
-    if done.returncode == 0:
+        return None, f"did not end in {seconds:g} s"
+    if done.returncode:
+        return None, (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    return done.stdout.strip(), ""
+
+
+def _compiler() -> list[Finding]:
+    """Whether torch.compile works."""
+    answer, said = _in_a_process(COMPILES, COMPILE_SECONDS)
+    if answer is not None:
         return [Finding("ok", "compile", "torch.compile works")]
-    said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
     to_do = "a C compiler and Triton make views on GPUs quicker; without them all else is the same"
     return [Finding("note", "compile", f"torch.compile does not work: {said}", to_do)]
 
@@ -105,8 +112,11 @@ def cores_and_memory(root: Path = Path("/")) -> list[Finding]:
     """What this process may use, container limits included; `root` is where /proc and /sys are looked for."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     detail = f"{cores} of {os.cpu_count()}"
-    quota = _words(root / "sys/fs/cgroup/cpu.max")
-    if len(quota) == 2 and quota[0] != "max" and int(quota[0]) / int(quota[1]) < cores:
+    cgroups = root / "sys/fs/cgroup"
+    quota = _words(cgroups / "cpu.max")
+    if not quota:  # the first version of cgroups
+        quota = [*_words(cgroups / "cpu/cpu.cfs_quota_us"), *_words(cgroups / "cpu/cpu.cfs_period_us")]
+    if len(quota) == 2 and quota[0] not in ("max", "-1") and int(quota[0]) / int(quota[1]) < cores:
         limit = int(quota[0]) / int(quota[1])
         found = [Finding("note", "cores", f"{detail}, of which a container limit leaves {limit:.3g}", "use --jobs")]
     else:
@@ -114,9 +124,10 @@ def cores_and_memory(root: Path = Path("/")) -> list[Finding]:
     memory = dict(line.split(":", 1) for line in _text(root / "proc/meminfo").splitlines() if ":" in line)
     if "MemTotal" in memory:
         total, free = (int(memory[key].split()[0]) * 1024 for key in ("MemTotal", "MemAvailable"))
-        limit_text = _text(root / "sys/fs/cgroup/memory.max").strip()
-        limited = f", a container limit of {int(limit_text) / 2**30:.1f} GiB" if limit_text.isdecimal() else ""
-        found.append(Finding("ok", "memory", f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB free{limited}"))
+        said = _text(cgroups / "memory.max") or _text(cgroups / "memory/memory.limit_in_bytes")
+        limited = said.strip().isdecimal() and int(said) < total
+        limit_text = f", a container limit of {int(said) / 2**30:.1f} GiB" if limited else ""
+        found.append(Finding("ok", "memory", f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB free{limit_text}"))
     return found
 
 
@@ -133,6 +144,8 @@ def _words(path: Path) -> list[str]:
 
 def disk(what: str, folder: Path) -> list[Finding]:
     """Whether a folder, or the nearest one above it that is there, can be written to, and its free space."""
+    if folder.exists() and not folder.is_dir():
+        return [Finding("broken", what, f"{folder}: is a file, not a folder", f"choose another: --{what}")]
     place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
     try:
         with tempfile.TemporaryFile(dir=place):
@@ -142,6 +155,8 @@ def disk(what: str, folder: Path) -> list[Finding]:
             Finding("broken", what, f"{folder}: cannot be written to ({error.strerror})", f"choose another: --{what}")
         ]
     free = shutil.disk_usage(place).free / 2**30
+    if free < FULL_GB:
+        return [Finding("broken", what, f"{folder}: its disk is full", "make room: nothing can be written")]
     if free < FREE_GB[what]:
         return [Finding("note", what, f"{folder}: {free:.1f} GiB free, which is soon full", "make room before a sweep")]
     return [Finding("ok", what, f"{folder}: {free:,.0f} GiB free")]

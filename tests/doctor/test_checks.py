@@ -11,12 +11,22 @@ import numpy as np
 import pytest
 import torch
 
+from benchmark.data.catalog import CATALOG
 from benchmark.data.images import folder, write_set
 from benchmark.doctor import machine, places
 
 
 def states(found: list) -> list[tuple[str, str]]:
     return [(finding.state, finding.what) for finding in found]
+
+
+def test_with_all_sets_of_the_paper_nothing_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sets = [
+        {"name": name, "split": "test", "state": "ready" if name not in ("lsunlike", "imagenet1k") else "missing"}
+        for name in CATALOG
+    ]
+    monkeypatch.setattr("benchmark.data.inventory.listing", lambda root: sets)
+    assert [finding.state for finding in places.image_sets(tmp_path)] == ["ok"]
 
 
 def test_packages_that_are_there_are_named_with_their_versions() -> None:
@@ -58,22 +68,27 @@ def one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "visible_gpus", lambda: ["0"])
 
 
-@pytest.mark.parametrize("works", [True, False])
-def test_a_gpu_is_computed_with(works: bool, one_gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = torch.ones
+@pytest.mark.parametrize(
+    ("code", "out", "err", "state", "words"),
+    [
+        (0, "right\n", "", "ok", "bf16 works"),
+        (0, "wrong\n", "", "note", "wrong in bf16"),
+        (1, "", "Traceback\nRuntimeError: no kernel image is available", "broken", "no kernel image"),
+        (-11, "", "", "broken", "exit code -11"),
+    ],
+)
+def test_a_gpu_is_computed_with_in_a_process_of_its_own(
+    code: int, out: str, err: str, state: str, words: str, one_gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        if "torch.compile" in command[-1]:
+            return subprocess.CompletedProcess(command, 1, "", "Traceback\nRuntimeError: no Triton")
+        assert 'device="cuda:0"' in command[-1]
+        return subprocess.CompletedProcess(command, code, out, err)
 
-    def ones(*shape: int, device: str, dtype: torch.dtype) -> torch.Tensor:
-        if not works:
-            raise RuntimeError("CUDA error: no kernel image is available\nmore")
-        assert device == "cuda:0"
-        return honest(*shape, dtype=dtype)
-
-    monkeypatch.setattr(torch, "ones", ones)
-    compiles = subprocess.CompletedProcess([], 1, "", "Traceback\nRuntimeError: no Triton")
-    monkeypatch.setattr(machine.subprocess, "run", lambda *_, **__: compiles)
+    monkeypatch.setattr(machine.subprocess, "run", run)
     gpu, compiler = machine.gpus()
-    assert gpu.state == ("ok" if works else "broken") and "30.0 of 80.0 GiB free" in gpu.detail
-    assert ("bf16 works" in gpu.detail) == works and ("no kernel image" in gpu.detail) != works
+    assert gpu.state == state and words in gpu.detail and "30.0 of 80.0 GiB free" in gpu.detail
     assert compiler.state == "note" and "no Triton" in compiler.detail
 
 
@@ -109,6 +124,21 @@ def test_a_containers_limits_are_seen(tmp_path: Path, monkeypatch: pytest.Monkey
     assert cores.state == "note" and "leaves 1.5" in cores.detail and "limit of 4.0 GiB" in memory.detail
     (group / "cpu.max").write_text("max 100000\n")
     assert machine.cores_and_memory(tmp_path)[0].state == "ok"
+    for file in ("cpu.max", "memory.max"):
+        (group / file).unlink()
+    for file, text in (
+        ("cpu/cpu.cfs_quota_us", "250000"),
+        ("cpu/cpu.cfs_period_us", "100000"),
+        ("memory/memory.limit_in_bytes", str(2 * 2**30)),
+    ):
+        (group / file).parent.mkdir(exist_ok=True)
+        (group / file).write_text(f"{text}\n")
+    cores, memory = machine.cores_and_memory(tmp_path)
+    assert "leaves 2.5" in cores.detail and "limit of 2.0 GiB" in memory.detail
+    (group / "cpu/cpu.cfs_quota_us").write_text("-1\n")
+    (group / "memory/memory.limit_in_bytes").write_text("9223372036854771712\n")
+    assert "limit" not in "".join(finding.detail for finding in machine.cores_and_memory(tmp_path))
+    assert machine.cores_and_memory(tmp_path)[0].state == "ok"
 
 
 def test_disks_that_are_full_or_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,6 +148,12 @@ def test_disks_that_are_full_or_refuse(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(machine.shutil, "disk_usage", lambda place: SimpleNamespace(free=2**30))
     [found] = machine.disk("results", deep)
     assert found.state == "note" and "1.0 GiB free" in found.detail
+
+    monkeypatch.setattr(machine.shutil, "disk_usage", lambda place: SimpleNamespace(free=0))
+    assert states(machine.disk("results", deep)) == [("broken", "results")]
+    (tmp_path / "file").write_text("")
+    [found] = machine.disk("results", tmp_path / "file")
+    assert found.state == "broken" and "is a file" in found.detail
 
     def refuse(**_: object) -> None:
         raise PermissionError(13, "Permission denied")
@@ -134,12 +170,15 @@ def test_image_sets_here_and_not_here_and_damaged(tmp_path: Path) -> None:
     write_set(tmp_path, "svhn", "test", images, np.zeros(4, np.int64), recipe="random numbers")
     [some] = places.image_sets(tmp_path)
     assert some.state == "note" and some.detail.startswith("1 sets stored") and "svhn/test" not in some.detail
+    assert "lsunlike" not in some.detail
     (folder(tmp_path, "svhn", "test") / "manifest.json").write_text("{")
     damaged = places.image_sets(tmp_path)[-1]
     assert damaged.state == "broken" and "manifest.json" in damaged.detail
 
 
-@pytest.mark.parametrize(("storage", "told"), [("accounting_storage/none", "without"), ("x/slurmdbd", "with ")])
+@pytest.mark.parametrize(
+    ("storage", "told"), [("accounting_storage/none", "without"), ("(null)", "without"), ("x/slurmdbd", "with ")]
+)
 def test_a_cluster_that_answers(storage: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmark.launch.slurm.answers", lambda: True)
     monkeypatch.setattr("benchmark.launch.slurm.max_array_size", lambda: 1001)
@@ -157,6 +196,9 @@ def test_a_site_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     file.write_text("profiles: {large: {gpus: 4}}\n")
     [found] = places.site_file()
     assert found.state == "ok" and "large" in found.detail and str(file) in found.detail
+    given = tmp_path / "given.yaml"
+    given.write_text("profiles: {other: {gpus: 1}}\n")
+    assert "other" in places.site_file(given)[0].detail
     file.write_text("alwayss: {}\n")
     [found] = places.site_file()
     assert found.state == "broken" and "alwayss" in found.detail

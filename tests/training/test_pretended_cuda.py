@@ -2,21 +2,17 @@
 
 FakeTensorMode gives tensors a device, a shape and a type, and no values: an operation between devices or types that do
 not go together raises as it would on CUDA. Values cannot be asked for, so what reads one back (`item`, random
-initialisation by it) is replaced. Views are tried likewise on meta tensors (tests/views); backward passes, and scores,
-which look at their features first, only on a GPU.
+initialisation by it) is replaced. Views are tried likewise on meta tensors (tests/views), scores in tests/detection,
+backward passes only on a GPU.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from unittest import mock
-
 import pytest
 import torch
+from pretended import CUDA, pretended_cuda
 from tiny_runs import tiny
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 
 from benchmark import methods
 from benchmark.methods.base import Batch, Method, Moment
@@ -24,39 +20,7 @@ from benchmark.negatives import VARIANTS
 from benchmark.plan.config import RunConfig
 from benchmark.views.recipes import Block
 
-CUDA = torch.device("cuda", 0)
 BATCH = 6
-MODE = FakeTensorMode()  # one for all: torch and timm keep tensors, and two modes do not mix
-
-
-def moved(module: nn.Module, device: torch.device) -> nn.Module:
-    """`Module.to`, which cannot swap tensors that are not there."""
-    for part in module.modules():
-        for name, parameter in part._parameters.items():
-            if parameter is not None:
-                part._parameters[name] = nn.Parameter(parameter.detach().to(device), parameter.requires_grad)
-        for name, buffer in part._buffers.items():
-            if buffer is not None:
-                part._buffers[name] = buffer.to(device)
-    return module
-
-
-@contextmanager
-def pretended_cuda() -> Iterator[None]:
-    with ExitStack() as stack:
-        for target, name, other in (
-            (nn.Module, "to", moved),
-            (Tensor, "item", lambda self: 0.1),
-            # Without these autocast would do nothing.
-            (torch.cuda.amp.common, "amp_definitely_not_available", lambda: False),
-            (torch.cuda, "is_bf16_supported", lambda *_, **__: True),
-            (Tensor, "pin_memory", lambda self, *_: self),
-            (nn.init, "trunc_normal_", lambda tensor, *_, **__: tensor),
-        ):
-            stack.enter_context(mock.patch.object(target, name, other))
-        stack.enter_context(MODE)
-        stack.enter_context(FakeCopyMode(MODE))
-        yield
 
 
 def rotation() -> RunConfig:
