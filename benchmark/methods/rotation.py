@@ -1,6 +1,7 @@
 """Rotation prediction: a network that tells how an image was turned, and is unsure of OOD images.
 
-Hendrycks, Mazeika, Kadavath and Song 2019 (NeurIPS), the rotation head alone. Shapes: B images, D features.
+Hendrycks, Mazeika, Kadavath and Song 2019 (NeurIPS), the rotation head alone or with heads for the shift in x and y.
+Shapes: B images, D features, T transforms of an image: its 4 rotations, each under the 9 shifts where there are any.
 """
 
 from __future__ import annotations
@@ -16,21 +17,30 @@ from torch.nn import functional as F
 from benchmark.methods.base import Batch, Method, Moment, Outputs, ignore
 from benchmark.models.backbones import build_backbone
 from benchmark.plan.config import RunConfig
+from benchmark.plan.methods import RotationConfig
 from benchmark.views.recipes import PLUS_MINUS_ONE, BatchRecipe, Block, ViewRecipe, ViewSpec
 from benchmark.views.render import evaluation_view
-from benchmark.views.transforms import four_rotations
+from benchmark.views.transforms import four_rotations, shift_reflected
+
+DIRECTIONS = (0, 1, -1)  # of a shift along one axis, by its class
 
 
 class Rotation(Method):
-    """A backbone and a linear head of four classes: turned by 0, 90, 180 or 270 degrees."""
+    """A backbone and linear heads: turned by 0, 90, 180 or 270 degrees; moved in x, in y by nothing, forth or back.
+
+    The heads are one layer of 4 or 4 + 3 + 3 outputs. Shifts follow the rotation, so that x and y are the picture's as
+    the network sees it.
+    """
 
     loss_is_a_mean_over_images = True
 
     def __init__(self, config: RunConfig, device: torch.device) -> None:
         super().__init__(config, device)
-        self.size = config.data.image_size
+        assert isinstance(config.method, RotationConfig)
+        self.size, self.shift = config.data.image_size, config.method.shift
+        self.heads = [4, 3, 3] if self.shift else [4]
         backbone, width = build_backbone(config.model, self.size, self.size, config.model.drop_path)
-        self.network = nn.ModuleDict({"backbone": backbone, "head": nn.Linear(width, 4)}).to(device)
+        self.network = nn.ModuleDict({"backbone": backbone, "head": nn.Linear(width, sum(self.heads))}).to(device)
 
     def batch_recipe(self) -> BatchRecipe:
         """Crops of the image padded by 4 pixels, flipped half the time; each goes in under all four rotations."""
@@ -45,14 +55,34 @@ class Rotation(Method):
         return list(self.network.parameters())
 
     def losses(self, batch: Batch, moment: Moment, backward: Callable[[Tensor], None] = ignore) -> dict[str, Tensor]:
-        """ "loss": mean cross-entropy over the rotated images, in nats; ln 4 for a network that cannot tell."""
-        features = self.network["backbone"](batch.positives["images"])
-        logits = self.network["head"](features).float()
-        turned = torch.arange(4, device=logits.device).repeat_interleave(len(logits) // 4)
-        loss = F.cross_entropy(logits, turned)
+        """ "loss": mean cross-entropy over the heads and the rotated images, in nats; ln 4 for a rotation head that
+        cannot tell. Each rotated image is moved by a shift drawn for it."""
+        images = batch.positives["images"]
+        truth = [torch.arange(4, device=images.device).repeat_interleave(len(images) // 4)]
+        if self.shift:
+            truth += torch.randint(3, (2, len(images)), device=images.device).unbind()
+            images = self._shifted(images, *truth[1:])
+        _, logits = self._logits(images)
+        losses = [F.cross_entropy(head, true) for head, true in zip(logits.split(self.heads, 1), truth, strict=True)]
+        loss = torch.stack(losses).mean()
         self.lap("forward")
         backward(loss)
         return {"loss": loss}
+
+    def _shifted(self, images: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """Images moved by the classes x and y (each [B]) of their shifts."""
+        pixels = self.shift * torch.tensor(DIRECTIONS, device=images.device)
+        return shift_reflected(images, pixels[x], pixels[y])
+
+    def _logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (B, D), and logits (B, 4) of the rotation or (B, 10) of the rotation, of x and of y."""
+        features = self.network["backbone"](images)
+        return features, self.network["head"](features).float()
+
+    def transforms(self) -> Tensor:
+        """The classes (T, 3) of rotation, x and y of each transform of a test image; the first is none."""
+        shifts = range(len(DIRECTIONS) if self.shift else 1)
+        return torch.cartesian_prod(torch.arange(4), torch.tensor(shifts), torch.tensor(shifts))
 
     def final_state(self) -> dict[str, Tensor]:
         return self.network.state_dict()
@@ -61,21 +91,28 @@ class Rotation(Method):
         self.network.load_state_dict(state)
 
     def embed(self, images: Tensor) -> Outputs:
-        """ "features" (B, D) of the upright image; "logits" (B, 4, 4): of each rotation, over the four classes."""
+        """ "features" (B, D) of the upright image; "logits" (B, T, 4 or 10): of each transform, as of `transforms`."""
         self.network.eval()
-        features = self.network["backbone"](four_rotations(evaluation_view(images, self.size, PLUS_MINUS_ONE)))
-        logits = self.network["head"](features).unflatten(0, (4, -1)).transpose(0, 1)
-        return {"features": features[: len(images)].float(), "logits": logits.float()}
+        turned = four_rotations(evaluation_view(images, self.size, PLUS_MINUS_ONE))
+        answers: list[tuple[Tensor, Tensor]] = []
+        for x, y in self.transforms()[:, 1:].unique(dim=0).to(images.device):  # the first is no shift
+            moved = self._shifted(turned, x.expand(len(turned)), y.expand(len(turned)))
+            answers.append(self._logits(moved))
+        logits = torch.stack([logits.unflatten(0, (4, -1)) for _, logits in answers], 1)  # rotation, shift, image
+        return {"features": answers[0][0][: len(images)].float(), "logits": logits.flatten(0, 1).transpose(0, 1)}
 
     def fit(self, train: Outputs) -> None:
         """Nothing: the score is the network's own."""
 
     def score(self, outputs: Outputs, self_index: Tensor | None = None) -> Tensor:
-        """Minus the log-probability of the true rotation, summed over the four rotations; larger = more OOD."""
-        log_p = torch.log_softmax(outputs["logits"].double(), dim=2)
-        return -log_p.diagonal(dim1=1, dim2=2).sum(1)
+        """Minus the log-probabilities of the true rotation, x and y, summed over all transforms; larger = more OOD."""
+        logits, total = outputs["logits"].double(), torch.zeros(len(outputs["logits"]), dtype=torch.float64)
+        for head, true in zip(logits.split(self.heads, 2), self.transforms().unbind(1), strict=False):
+            log_p = torch.log_softmax(head, dim=2)
+            total -= log_p.gather(2, true.expand(len(log_p), -1)[:, :, None]).sum((1, 2))
+        return total
 
     def extra_measures(self, test: Outputs, labels: Tensor, ood: dict[str, Outputs]) -> dict[str, Any]:
-        """ "rotation_accuracy": in per cent of the rotated ID test images."""
-        right = test["logits"].argmax(2) == torch.arange(4)
+        """ "rotation_accuracy": in per cent of the transformed ID test images."""
+        right = test["logits"][:, :, :4].argmax(2) == self.transforms()[:, 0]
         return {"rotation_accuracy": 100 * float(right.double().mean())}

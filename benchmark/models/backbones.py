@@ -1,4 +1,4 @@
-"""timm backbones that yield a feature vector: images (B, 3, S, S) -> features (B, D)."""
+"""Backbones that yield a feature vector: images (B, 3, S, S) -> features (B, D). timm's, by name, and our own."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ RESERVED_ARGS = {
 
 
 def build_backbone(config: ModelConfig, global_size: int, local_size: int, drop_path: float) -> tuple[nn.Module, int]:
-    """A freshly initialised timm backbone and its feature width D; images (B, 3, S, S) -> features (B, D).
+    """A freshly initialised backbone and its feature width D; images (B, 3, S, S) -> features (B, D).
 
     A vision transformer gets positions for `global_size` and interpolates them for other sizes; its feature is the
-    class token. Raises BenchError when the name is unknown, an argument does not fit, or a view size does not.
+    class token. A network of convolutions is in `channels_last` form: the same numbers in another order in memory, in
+    which CPUs and GPUs convolve faster; images may come in either. Raises BenchError when the name is unknown, an argument does not fit, or a view size does not.
     """
-    import timm  # three seconds, which a run without a backbone need not wait
-
+    timm = _timm()
     reserved = RESERVED_ARGS & config.args.keys()
     if reserved:
         raise BenchError(f"model.args: {', '.join(sorted(reserved))} cannot be set here; the benchmark sets it itself")
@@ -46,6 +46,8 @@ def build_backbone(config: ModelConfig, global_size: int, local_size: int, drop_
         if not isinstance(features, torch.Tensor) or features.ndim != 2:
             given = f"shape {tuple(features.shape)}" if isinstance(features, torch.Tensor) else "several tensors"
             raise BenchError(f"model.backbone: {config.backbone} yields {given}, not one feature vector an image")
+    if convolves(model):
+        model = model.to(memory_format=torch.channels_last)
     return model.train(), int(features.shape[1])
 
 
@@ -54,8 +56,7 @@ def create(config: ModelConfig, size: int, **more: Any) -> tuple[nn.Module, dict
 
     more: further arguments of `timm.create_model`, not among those returned. Raises whatever timm raises.
     """
-    import timm  # three seconds, which a run without a backbone need not wait
-
+    timm = _timm()
     plain: dict[str, Any] = {"num_classes": 0, **config.args}
     positions = {"img_size": size, "dynamic_img_size": True}  # a transformer's; other families refuse them
     try:
@@ -65,6 +66,15 @@ def create(config: ModelConfig, size: int, **more: Any) -> tuple[nn.Module, dict
         return timm.create_model(config.backbone, **copy.deepcopy(plain), **more), plain
 
 
+def _timm() -> Any:
+    """timm, which knows our own networks too. It takes three seconds, which a run without a backbone need not wait."""
+    import timm
+
+    import benchmark.models.small_images  # registers them
+
+    return timm
+
+
 def _shorten(text: str) -> str:
     return text.split("; allowed:")[0] + "; any timm model name is allowed"
 
@@ -72,3 +82,8 @@ def _shorten(text: str) -> str:
 def normalises_over_images(network: nn.Module) -> bool:
     """Whether a network's answer to an image depends on the others that go through it together."""
     return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
+
+
+def convolves(network: nn.Module) -> bool:
+    """Whether a network is one of convolutions; a transformer's only one cuts the image into patches."""
+    return sum(isinstance(module, nn.Conv2d) for module in network.modules()) > 1

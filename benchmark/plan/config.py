@@ -113,6 +113,7 @@ LEGACY_DEFAULTS: dict[str, Any] = {
     "train.optimiser": "adamw",
     "train.schedule": "cosine",
     "train.decay_on": "matrices",
+    "method.shift": 0,
 }
 
 
@@ -152,6 +153,7 @@ class RunConfig(Strict):
             self._check_negatives()
         elif self.variant != "none":
             raise ValueError(f"variant: {self.method.name!r} has no negatives; leave the variant out")
+        self.method.check(self.data.image_size)
         if self.method.multi_crop and any(
             small > large for small, large in (self.views.local_scale, self.views.global_scale)
         ):
@@ -180,7 +182,7 @@ class RunConfig(Strict):
         """What tells this run from its neighbours in a table: DINO's variant, or the method's name."""
         if self.method.name == "dino":
             return self.variant
-        return f"{self.method.name}-{self.variant}" if self.method.negatives else self.method.name
+        return f"{self.method.label}-{self.variant}" if self.method.negatives else self.method.label
 
     def kinds(self) -> tuple[Negative, ...]:
         """The kinds of negative that training sees; none where they have no weight."""

@@ -30,6 +30,14 @@ class MethodSettings(Strict):
 
     name: str
 
+    @property
+    def label(self) -> str:
+        """What its runs are called in names and tables; with negatives, the variant's name follows."""
+        return self.name
+
+    def check(self, image_size: int) -> None:
+        """Raises ValueError, one line with the key, for settings that do not fit images of this side in pixels."""
+
     def identity(self, full: dict[str, Any], in_dist: str) -> dict[str, Any]:
         """Of all settings of a run, `full`, those that change this method's numbers."""
         if not self.multi_crop:
@@ -82,9 +90,19 @@ class DinoConfig(MethodSettings):
 
 
 class RotationConfig(MethodSettings):
-    """Rotation prediction (Hendrycks et al. 2019), on whole images: nothing to set but the network and the training."""
+    """Rotation prediction (Hendrycks et al. 2019), on whole images."""
 
     name: Literal["rotation"]
+    # Pixels by which images are moved in x and y, for two heads to tell; published 8 of 32. 0: the rotation head alone.
+    shift: Annotated[int, Field(ge=0)] = 0
+
+    @property
+    def label(self) -> str:
+        return "rotation-translation" if self.shift else "rotation"
+
+    def check(self, image_size: int) -> None:
+        if self.shift >= image_size:
+            raise ValueError(f"method.shift: {self.shift} pixels is not less than the {image_size} of an image")
 
 
 class UntrainedConfig(MethodSettings):

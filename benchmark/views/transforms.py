@@ -33,6 +33,18 @@ def four_rotations(images: Tensor) -> Tensor:
     return torch.cat([images.rot90(quarter, (2, 3)) for quarter in range(4)])
 
 
+def shift_reflected(images: Tensor, right: Tensor, down: Tensor) -> Tensor:
+    """Move square images [B, C, S, S] by `right` and `down` pixels (int [B], less than S, negative the other way).
+
+    What is uncovered shows the image reflected at its border, whose own pixels are not repeated.
+    """
+    last = images.shape[-1] - 1
+    place = torch.arange(last + 1, device=images.device)
+    columns, rows = (last - (last - (place - shift[:, None]).abs()).abs() for shift in (right, down))
+    row = torch.arange(len(images), device=images.device)[:, None, None]
+    return images.permute(0, 2, 3, 1)[row, rows[:, :, None], columns[:, None]].permute(0, 3, 1, 2)
+
+
 def rotate_degrees(images: Tensor, degrees: Tensor) -> Tensor:
     """Turn images [B, C, H, W] counter-clockwise about their centre by degrees [B]: nearest pixel, black corners."""
     height, width = images.shape[2:]

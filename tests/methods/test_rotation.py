@@ -104,6 +104,92 @@ def test_the_loss_is_the_cross_entropy_of_the_true_turns(method: Rotation) -> No
     assert len(seen) == 1 and seen[0] is losses["loss"]
 
 
+@pytest.fixture(scope="module")
+def shifting() -> Rotation:
+    torch.manual_seed(1)
+    made = methods.build(rotation(method={"name": "rotation", "shift": 8}), CPU)
+    assert isinstance(made, Rotation)
+    return made
+
+
+def moved(image: np.ndarray, right: int, down: int) -> np.ndarray:
+    """An image (H, W, ...) moved pixel by pixel; what is uncovered is the reflection, the border not repeated."""
+    side = len(image)
+
+    def inside(place: int) -> int:
+        place = abs(place)
+        return place if place < side else 2 * (side - 1) - place
+
+    rows = [[image[inside(row - down)][inside(column - right)] for column in range(side)] for row in range(side)]
+    return np.array(rows)
+
+
+def log_p(logits: list[float], true: int) -> float:
+    largest = max(logits)
+    return logits[true] - largest - math.log(math.fsum(math.exp(x - largest) for x in logits))
+
+
+def test_the_score_with_shifts_is_the_sum_over_36_transforms_and_three_heads(shifting: Rotation) -> None:
+    images = np.random.default_rng(3).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    with torch.no_grad():
+        outputs = shifting.embed(torch.from_numpy(images).permute(0, 3, 1, 2))
+    assert outputs["logits"].shape == (3, 36, 10) and outputs["features"].shape[0] == 3
+    right = 0
+    for image, score, feature in zip(images, shifting.score(outputs).tolist(), outputs["features"], strict=True):
+        total = 0.0
+        for quarter in range(4):
+            for x, dx in enumerate((0, 8, -8)):
+                for y, dy in enumerate((0, 8, -8)):
+                    pixels = moved(np.rot90(image, quarter), dx, dy).astype(np.float64) / 255 * 2 - 1
+                    with torch.no_grad():
+                        seen = shifting.network["backbone"](torch.from_numpy(pixels).permute(2, 0, 1)[None].float())
+                        logits = shifting.network["head"](seen)[0].double().tolist()
+                    total -= log_p(logits[:4], quarter) + log_p(logits[4:7], x) + log_p(logits[7:], y)
+                    right += np.argmax(logits[:4]) == quarter
+                    if (quarter, x, y) == (0, 0, 0):
+                        torch.testing.assert_close(seen[0], feature, atol=1e-5, rtol=1e-4)
+        assert score == pytest.approx(total, rel=1e-4)
+    accuracy = shifting.extra_measures(outputs, torch.zeros(3), {})["rotation_accuracy"]
+    assert accuracy == pytest.approx(100 * right / 108)
+
+
+def test_the_loss_with_shifts_is_the_mean_of_three_cross_entropies(
+    shifting: Rotation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upright = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(4))
+    views = torch.cat([torch.rot90(upright, quarter, (2, 3)) for quarter in range(4)])
+    seen: list[Tensor] = []
+    shifting.network.eval()
+    shifting.network["backbone"].register_forward_pre_hook(lambda _, given: seen.append(given[0].detach()))
+    torch.manual_seed(5)
+    loss = shifting.losses(Batch({"images": views}, (), torch.zeros(2)), Moment(0, 1, 0, 1))["loss"].item()
+    total, drawn = 0.0, set()
+    for row in range(8):
+        image = views[row].permute(1, 2, 0).numpy()
+        found = [
+            (x, y)
+            for x, dx in enumerate((0, 8, -8))
+            for y, dy in enumerate((0, 8, -8))
+            if np.array_equal(moved(image, dx, dy), seen[0][row].permute(1, 2, 0).numpy())
+        ]
+        assert len(found) == 1
+        drawn.add(found[0])
+        with torch.no_grad():
+            logits = shifting.network["head"](shifting.network["backbone"](seen[0]))[row].double().tolist()
+        total -= log_p(logits[:4], row // 2) + log_p(logits[4:7], found[0][0]) + log_p(logits[7:], found[0][1])
+    assert loss == pytest.approx(total / 8 / 3, rel=1e-5)
+    assert len(drawn) > 2
+
+
+def test_shifts_are_named_and_checked() -> None:
+    config = rotation(method={"name": "rotation", "shift": 8})
+    assert config.label == "rotation-translation" and config.recipe_id() != rotation().recipe_id()
+    assert rotation(method={"name": "rotation", "shift": 0}).recipe_id() == rotation().recipe_id()
+    assert "shift" not in rotation().identity()["method"]
+    with pytest.raises(BenchError, match=r"method\.shift: 32 pixels is not less than the 32 of an image"):
+        rotation(method={"name": "rotation", "shift": 32})
+
+
 def test_its_batches_are_padded_crops_in_four_rotations(method: Rotation) -> None:
     images = np.random.default_rng(2).integers(1, 256, (16, 32, 32, 3), dtype=np.uint8)
     labels = np.arange(16) + 100

@@ -1,0 +1,172 @@
+"""Networks of convolutions for images of 32 pixels, which timm does not have: registered with it, made by their names.
+
+Each ends in one feature vector an image, so there is no classifier to remove: `num_classes` other than 0 is refused.
+
+Batch normalisation here, as everywhere in the benchmark, sees what goes through the network in one pass: for DINO all
+views of one size, of positives and of negatives alike. Apart, each kind would be centred and scaled on its own, and
+what tells them from each other by mean and contrast would be gone before the second layer; the teacher, which is what
+is scored, sees positives alone and keeps their statistics.
+
+Shapes: B images, S their side, D features.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import timm
+from timm.layers import DropPath
+from timm.models import register_model
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class SmallConvNet(nn.Module):
+    """A residual network made for CPUs: little work at full size, where wide vectors have nothing to do.
+
+    A 3x3 stem at S pixels, then a residual block of two 3x3 convolutions each at S/2, S/4 and S/8 pixels, of 2, 4 and 8
+    times the width of the stem; mean over the pixels. Every block halves the side in its first convolution, and its
+    shortcut by the mean of 2x2 pixels and a 1x1 convolution (ResNet-D, He et al. 2019, arXiv 1812.01187).
+    """
+
+    def __init__(self, width: int, norm: Callable[[int], nn.Module], drop_path_rate: float) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(_conv(3, width), norm(width), nn.ReLU(inplace=True))
+        widths = [width, 2 * width, 4 * width, 8 * width]
+        rates = [drop_path_rate * number / 2 for number in range(3)]  # deeper blocks are dropped more often
+        self.blocks = nn.Sequential(
+            *(HalvingBlock(i, o, norm, rate) for i, o, rate in zip(widths, widths[1:], rates, strict=False))
+        )
+        self.num_features = widths[-1]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (B, 3, S, S), S at least 8 -> features (B, D)."""
+        features: Tensor = self.blocks(self.stem(images)).mean((2, 3))
+        return features
+
+
+class HalvingBlock(nn.Module):
+    """Two 3x3 convolutions around a shortcut; half the side, another width."""
+
+    def __init__(self, inside: int, outside: int, norm: Callable[[int], nn.Module], drop_path_rate: float) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            _conv(inside, outside, stride=2), norm(outside), nn.ReLU(inplace=True), _conv(outside, outside), norm(outside)
+        )
+        self.shortcut = nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(inside, outside, 1, bias=False), norm(outside))
+        self.drop_path = DropPath(drop_path_rate) if drop_path_rate else nn.Identity()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return F.relu(self.shortcut(images) + self.drop_path(self.body(images)), inplace=True)
+
+
+class WideResNet(nn.Module):
+    """WideResNet of the kind for 32-pixel images (Zagoruyko and Komodakis 2016, arXiv 1605.07146, table 1).
+
+    depth = 6 n + 4: three groups of n pre-activated blocks of widths 16 k, 32 k and 64 k. dropout: between the two
+    convolutions of a block (their section 2.4), as a probability.
+    """
+
+    def __init__(self, depth: int, k: int, dropout: float, drop_path_rate: float) -> None:
+        super().__init__()
+        if (depth - 4) % 6:
+            raise ValueError(f"depth {depth} is not 6 n + 4")
+        blocks = (depth - 4) // 6
+        widths = [16, 16 * k, 32 * k, 64 * k]
+        self.stem = _conv(3, 16)
+        body: list[nn.Module] = []
+        for group in range(3):
+            for number in range(blocks):
+                inside = widths[group] if number == 0 else widths[group + 1]
+                rate = drop_path_rate * len(body) / (3 * blocks - 1)
+                body.append(WideBlock(inside, widths[group + 1], 2 if group and not number else 1, dropout, rate))
+        self.blocks = nn.Sequential(*body)
+        self.norm = nn.BatchNorm2d(widths[-1])
+        self.num_features = widths[-1]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (B, 3, S, S) -> features (B, D)."""
+        features: Tensor = F.relu(self.norm(self.blocks(self.stem(images))), inplace=True).mean((2, 3))
+        return features
+
+
+class WideBlock(nn.Module):
+    """Normalise, ReLU, convolve, twice; the shortcut of a block that changes width starts after the first ReLU."""
+
+    def __init__(self, inside: int, outside: int, stride: int, dropout: float, drop_path_rate: float) -> None:
+        super().__init__()
+        self.norm1, self.conv1 = nn.BatchNorm2d(inside), _conv(inside, outside, stride)
+        self.norm2, self.conv2 = nn.BatchNorm2d(outside), _conv(outside, outside)
+        self.dropout = nn.Dropout(dropout)
+        self.shortcut = None if inside == outside else nn.Conv2d(inside, outside, 1, stride, bias=False)
+        if self.shortcut is not None:
+            nn.init.kaiming_normal_(self.shortcut.weight, mode="fan_out", nonlinearity="relu")
+        self.drop_path = DropPath(drop_path_rate) if drop_path_rate else nn.Identity()
+
+    def forward(self, images: Tensor) -> Tensor:
+        active = F.relu(self.norm1(images))
+        body = self.conv2(self.dropout(F.relu(self.norm2(self.conv1(active)), inplace=True)))
+        return self.drop_path(body) + (images if self.shortcut is None else self.shortcut(active))
+
+
+def _conv(inside: int, outside: int, stride: int = 1) -> nn.Conv2d:
+    convolution = nn.Conv2d(inside, outside, 3, stride, 1, bias=False)
+    nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+    return convolution
+
+
+# ---- By name -------------------------------------------------------------------------------------------------------
+
+
+def _for_timm(make: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    """What timm passes to every model beside its arguments, checked and taken away."""
+
+    @functools.wraps(make)
+    def made(
+        pretrained: bool = False,
+        num_classes: int = 0,
+        pretrained_cfg: Any = None,
+        pretrained_cfg_overlay: Any = None,
+        cache_dir: Any = None,
+        **arguments: Any,
+    ) -> nn.Module:
+        if pretrained or num_classes:
+            raise ValueError(f"{make.__name__} has neither pretrained weights nor a classifier")
+        return make(**arguments)
+
+    return register_model(made)
+
+
+NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "batch": nn.BatchNorm2d,
+    "group": lambda width: nn.GroupNorm(8, width),  # an image alone, in eight groups of channels
+}
+
+
+@_for_timm
+def small_convnet(width: int = 16, norm: str = "batch", drop_path_rate: float = 0.0) -> nn.Module:
+    """The CPU net. norm: "batch" or "group"."""
+    if norm not in NORMS:
+        raise ValueError(f"norm {norm!r}; allowed: {', '.join(NORMS)}")
+    return SmallConvNet(width, NORMS[norm], drop_path_rate)
+
+
+@_for_timm
+def wide_resnet40_2(dropout: float = 0.3, drop_path_rate: float = 0.0) -> nn.Module:
+    """WRN-40-2 with dropout as in Hendrycks et al. 2019; 2.2 M parameters."""
+    return WideResNet(40, 2, dropout, drop_path_rate)
+
+
+@_for_timm
+def resnet18_small(drop_path_rate: float = 0.0) -> nn.Module:
+    """ResNet-18 for 32 pixels: a 3x3 stem of stride 1 and no pooling after it, 11.2 M parameters.
+
+    The blocks are timm's (He et al. 2016); the stem is He et al.'s own for CIFAR10 (their section 4.2), which SimCLR,
+    SSD and CSI use with ResNet-18.
+    """
+    model: Any = timm.create_model("resnet18", num_classes=0, drop_path_rate=drop_path_rate)
+    model.conv1, model.maxpool = _conv(3, model.conv1.out_channels), nn.Identity()
+    network: nn.Module = model
+    return network
