@@ -150,10 +150,12 @@ NO_DROP = {"model": {"drop_path": 0.0}}
         (2, {"variant": "combined"}),
         (4, {"variant": "combined", "protocol": "authors"}),  # the two-rows centre; transforms drawn per view
         (2, {"variant": "rot-imgn", "method": {"centre": "two-rows", "centre_shards": 2}}),
+        # convolutions, whose weights and gradients lie in memory channels last
+        (2, {"variant": "dino", "model": {"backbone": "small_convnet", "args": {"width": 8, "norm": "group"}}}),
     ],
 )
 def test_several_processes_train_what_one_does(tmp_path: Path, mini_data: Path, world: int, changes: dict) -> None:
-    changes = {**NO_DROP, **changes}
+    changes = {**changes, "model": {**NO_DROP["model"], **changes.get("model", {})}}
     one = train_together(1, changes, mini_data, tmp_path / "one")
     many = train_together(world, changes, mini_data, tmp_path / "many")
     assert len(steps_of(tmp_path / "one/rank0")) == 6

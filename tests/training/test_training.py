@@ -53,8 +53,18 @@ def same_weights(one: Method, two: Method) -> bool:
     return all(name == other and torch.equal(a, b) for (name, a), (other, b) in pairs)
 
 
-def test_stopping_and_resuming_after_any_step_gives_the_same_weights(tmp_path: Path, mini_data: Path) -> None:
-    config = tiny(model={"drop_path": 0.3})
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"drop_path": 0.3},
+        # batch normalisation's statistics are a state of their own, and weights are channels last
+        {"drop_path": 0.3, "backbone": "small_convnet", "args": {"width": 8}},
+    ],
+)
+def test_stopping_and_resuming_after_any_step_gives_the_same_weights(
+    tmp_path: Path, mini_data: Path, model: dict[str, Any]
+) -> None:
+    config = tiny(model=model)
     whole, summary = fit(config, mini_data, tmp_path / "whole")
     assert summary.steps == 10
     for stop_after in (1, 4, 5, 9):
