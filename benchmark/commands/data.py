@@ -26,9 +26,12 @@ def data_list(data_root: Data = None) -> None:
 
     root = resolve_data(data_root)
     sets = listing(root)
-    columns = ["name", "split", "role", "state", "count", "official_count"]
+    columns = ["name", "split", "role", "state", "count", "official_count", "classes"]
     lines = [["" if entry[key] is None else str(entry[key]) for key in columns] for entry in sets]
     print_table([column.replace("_", " ") for column in columns], lines, f"Image sets in {root}")
+    say(
+        "A class of a set with classes is a set too: cifar10:automobile, and cifar10:not-automobile for the other nine."
+    )
     for entry in sets:
         if entry["state"] not in ("ready", "built-in"):
             say(f"{entry['name']}/{entry['split']}: {entry['how_to_get']}")

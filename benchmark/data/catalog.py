@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from benchmark.errors import BenchError
+
 _SQUARE = "RGB, central square, PIL bicubic with antialias to 32x32"
 _FIX = "RGB, shorter side to 256, central 256x256, then 32x32, PIL bicubic with antialias (CSI's artefact-free recipe)"
 _NATIVE = "32x32 as published, untouched"
@@ -184,6 +186,25 @@ IMAGENET30: dict[str, str] = {
     "n04442312": "toaster", "n09472597": "volcano",
 }  # fmt: skip
 
+# Names of the labels 0, 1, ... in the official order.
+CLASSES: dict[str, tuple[str, ...]] = {
+    "cifar10": (
+        "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+    ),
+    "cifar100": (
+        "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle", "bowl", "boy",
+        "bridge", "bus", "butterfly", "camel", "can", "castle", "caterpillar", "cattle", "chair", "chimpanzee", "clock",
+        "cloud", "cockroach", "couch", "crab", "crocodile", "cup", "dinosaur", "dolphin", "elephant", "flatfish",
+        "forest", "fox", "girl", "hamster", "house", "kangaroo", "keyboard", "lamp", "lawn_mower", "leopard", "lion",
+        "lizard", "lobster", "man", "maple_tree", "motorcycle", "mountain", "mouse", "mushroom", "oak_tree", "orange",
+        "orchid", "otter", "palm_tree", "pear", "pickup_truck", "pine_tree", "plain", "plate", "poppy", "porcupine",
+        "possum", "rabbit", "raccoon", "ray", "road", "rocket", "rose", "sea", "seal", "shark", "shrew", "skunk",
+        "skyscraper", "snail", "snake", "spider", "squirrel", "streetcar", "sunflower", "sweet_pepper", "table", "tank",
+        "telephone", "television", "tiger", "tractor", "train", "trout", "tulip", "turtle", "wardrobe", "whale",
+        "willow_tree", "wolf", "woman", "worm",
+    ),
+}  # fmt: skip
+
 _AT_SIZE = re.compile(r"(.+)@(\d+)")
 
 
@@ -193,10 +214,35 @@ def split_size(name: str) -> tuple[str, int]:
     return (match[1], int(match[2])) if match else (name, 32)
 
 
+def split_class(name: str) -> tuple[str, str | None]:
+    """The stored set and the class of SET:CLASS: ("cifar10", "automobile"); (name, None) for a whole set.
+
+    Raises BenchError for what is neither.
+    """
+    parent, colon, of = name.partition(":")
+    if not colon:
+        return name, None
+    if not parent or not of or ":" in of:
+        raise BenchError(f"image set {name!r}: a class of a set is SET:CLASS, as in cifar10:automobile")
+    return parent, of
+
+
+def set_behind(name: str) -> str:
+    """The set itself, of which NAME@SIZE is another size and NAME:CLASS or NAME@SIZE:CLASS a part."""
+    return split_size(split_class(name)[0])[0]
+
+
 def info(name: str) -> SetInfo:
-    """Facts about the set NAME or NAME@SIZE; a set not in the catalogue is the user's own and titled by its name."""
+    """Facts about the set NAME, NAME@SIZE or a class of one; one not in the catalogue is the user's own and titled by
+    its name. A class is got as its set is, and stands for nothing of the paper's."""
     if name in CATALOG:
         return CATALOG[name]
+    parent, of = split_class(name)
+    if of is not None:
+        whole, others = info(parent), of.startswith("not-")
+        title = f"{whole.title} {'not ' if others else ''}{of.removeprefix('not-').replace('-', ' ')}"
+        counts = {split: _of_class(parent, count, others) for split, count in whole.counts.items()}
+        return replace(whole, name=name, title=title, counts=counts, stands_for=None)
     base, size = split_size(name)
     if base not in CATALOG:
         unknown: dict[str, int | None] = {}
@@ -213,11 +259,35 @@ def info(name: str) -> SetInfo:
     )
 
 
+def class_titles(name: str) -> tuple[str, ...] | None:
+    """What the labels 0, 1, ... of a set are called where the catalogue knows, of all sizes and parts of the set."""
+    base = set_behind(name)
+    if base in CATALOG and CATALOG[base].builtin:
+        from benchmark.data import synthetic
+
+        return tuple(synthetic.classes(base))
+    return CLASSES.get(base)
+
+
+def _of_class(name: str, count: int | None, others: bool) -> int | None:
+    """Of `count` official images those of a class, or of all others: the sets whose classes are known are balanced."""
+    titles = class_titles(name)
+    if count is None or titles is None or count % len(titles):
+        return None
+    alone = count // len(titles)
+    return count - alone if others else alone
+
+
 def is_near(in_dist: str, ood: str) -> bool:
-    """True where `ood` is near OOD for `in_dist`; a stand-in is as near as the set it stands for."""
+    """True where `ood` is near OOD for `in_dist`; a stand-in is as near as the set it stands for, a class as its set.
+
+    Classes of one set are near to each other.
+    """
 
     def original(name: str) -> SetInfo:
-        found = info(split_size(name)[0])
+        found = info(set_behind(name))
         return info(found.stands_for) if found.stands_for else found
 
+    if ":" in in_dist and ":" in ood and set_behind(in_dist) == set_behind(ood):
+        return True
     return original(in_dist).name in original(ood).near_for

@@ -2,8 +2,8 @@
 
 ROOT/NAME/SPLIT/ holds images.npy (N, H, W, 3) uint8, labels.npy (N,) int64 (-1: unknown) and manifest.json (count,
 size, sha256, recipe, classes, versions), and names.json (the file each image came from) where it was imported from
-files. A folder without its manifest counts as missing. NAME@SIZE is the same set at
-another size.
+files. A folder without its manifest counts as missing. NAME@SIZE is the same set at another size. NAME:CLASS is a part
+of a stored set, see `classes`, and takes no room on disk.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ import numpy as np
 import PIL
 
 from benchmark import files
-from benchmark.data import catalog, synthetic
+from benchmark.data import catalog, classes, synthetic
+from benchmark.data.catalog import split_class
 from benchmark.errors import BenchError, first_line
 
 SCHEMA = 1
@@ -35,7 +36,9 @@ _BUILTIN_RECIPE = f"drawn by benchmark.data.synthetic, version {synthetic.VERSIO
 @dataclass(frozen=True)
 class ImageSet:
     """images: (N, H, W, 3) uint8, memory-mapped, read-only. labels: (N,) int64, -1 unknown. fingerprint: sha256 (hex)
-    of the bytes of images, then labels."""
+    of the bytes of images, then labels; of a class, what follows from that of its set.
+
+    rows: of a class, the positions of its images in the stored split; images and labels are then copies in memory."""
 
     name: str
     split: str
@@ -43,6 +46,7 @@ class ImageSet:
     labels: np.ndarray
     fingerprint: str
     manifest: dict[str, Any]
+    rows: np.ndarray | None = None
 
     @property
     def count(self) -> int:
@@ -69,7 +73,17 @@ def folder(root: Path, name: str, split: str) -> Path:
 
 
 def read_manifest(root: Path, name: str, split: str) -> dict[str, Any] | None:
-    """The manifest of a stored split, None if the set is missing. Raises BenchError when it is damaged or too new."""
+    """The manifest of a stored split, None if the set is missing. Raises BenchError when it is damaged or too new.
+
+    Of a class: the set's with the class's own count and sha256; raises BenchError for a class that is not there.
+    """
+    parent, of = split_class(name)
+    if of is not None:
+        whole = read_manifest(root, parent, split)
+        if whole is None:
+            return None
+        part = classes.find(name, _names(root, parent, split, whole))
+        return classes.part_manifest(whole, name, split, part, _labels(root, parent, split))
     path = folder(root, name, split) / "manifest.json"
     if not path.is_file():
         return None
@@ -82,17 +96,32 @@ def read_manifest(root: Path, name: str, split: str) -> dict[str, Any] | None:
 
 
 def fingerprint(root: Path, name: str, split: str) -> str | None:
-    """sha256 of a stored split by its manifest alone, None if the set is missing. A built-in set is drawn first."""
-    _draw_builtin(root, name, split)
-    manifest = read_manifest(root, name, split)
-    return manifest["sha256"] if manifest else None
+    """sha256 of a stored split by its manifest alone, None if the set is missing. A built-in set is drawn first.
+
+    Raises BenchError for a class that its set does not have; one without images in this split is found when it is read.
+    """
+    parent, of = split_class(name)
+    _draw_builtin(root, parent, split)
+    manifest = read_manifest(root, parent, split)
+    if manifest is None or of is None:
+        return manifest["sha256"] if manifest else None
+    return classes.find(name, _names(root, parent, split, manifest)).fingerprint(manifest["sha256"])
 
 
 def load(root: Path, name: str, split: str) -> ImageSet:
-    """A stored split, memory-mapped; a built-in one is drawn when it is missing.
+    """A stored split, memory-mapped; a built-in one is drawn when it is missing. Of a class, its images are copied.
 
-    Raises BenchError, which says how to get the set when it is missing, and names the file when it is damaged.
+    Raises BenchError, which says how to get the set when it is missing, and names the file when it is damaged; and for
+    a class that the set does not have, or has no images of in this split.
     """
+    parent, of = split_class(name)
+    if of is not None:
+        whole = load(root, parent, split)
+        part = classes.find(name, _names(root, parent, split, whole.manifest))
+        mine, rows = classes.part_manifest(whole.manifest, name, split, part, whole.labels), part.rows(whole.labels)
+        own = np.asarray(whole.images[rows])
+        own.flags.writeable = False
+        return ImageSet(name, split, own, whole.labels[rows], mine["sha256"], mine, rows)
     _draw_builtin(root, name, split)
     manifest = read_manifest(root, name, split)
     where = folder(root, name, split)
@@ -114,10 +143,23 @@ def load(root: Path, name: str, split: str) -> ImageSet:
 
 def file_names(images: ImageSet, root: Path) -> list[str] | None:
     """The files that a stored split was imported from, image by image; None where that is not known."""
-    path = folder(root, images.name, images.split) / "names.json"
+    parent = split_class(images.name)[0]
+    path = folder(root, parent, images.split) / "names.json"
     if not path.is_file():
         return None
-    return files.read_names(path, images.count, f"delete it or import {images.name} again")
+    whole = images if images.rows is None else load(root, parent, images.split)
+    names = files.read_names(path, whole.count, f"delete it or import {parent} again")
+    return names if images.rows is None else [names[row] for row in images.rows]
+
+
+def class_names(root: Path, name: str, split: str) -> dict[str, int] | None:
+    """Name -> label of the classes of a stored set, in label order; None where this split is missing.
+
+    Raises BenchError for a set without labels, and for one in the catalogue whose stored classes are others than there.
+    """
+    _draw_builtin(root, name, split)
+    manifest = read_manifest(root, name, split)
+    return None if manifest is None else _names(root, name, split, manifest)
 
 
 def write_set(
@@ -282,6 +324,18 @@ def rehash(root: Path, name: str, split: str) -> str:
         sha.update(np.ascontiguousarray(kept.images[start : start + 4096]).data)
     sha.update(kept.labels.data)
     return sha.hexdigest()
+
+
+def _names(root: Path, name: str, split: str, manifest: dict[str, Any]) -> dict[str, int]:
+    def labels() -> list[np.ndarray]:
+        there = [s for s in SPLITS if (folder(root, name, s) / "manifest.json").is_file()]
+        return [_labels(root, name, s) for s in there]
+
+    return classes.stored_names(name, split, manifest.get("classes"), labels)
+
+
+def _labels(root: Path, name: str, split: str) -> np.ndarray:
+    return _read_array(folder(root, name, split) / "labels.npy")
 
 
 def _read_array(path: Path) -> np.ndarray:

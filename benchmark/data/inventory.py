@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmark.data import catalog, images
+from benchmark.data import catalog, classes, images
 from benchmark.errors import BenchError
 
 
 def listing(root: Path) -> list[dict[str, Any]]:
     """Every split of the catalogue, then the user's own: name, title, split, role, state ("ready", "missing",
     "built-in", "damaged"), count (None if not stored), official_count (None if not known), official (True if stored
-    from the set's official files, whole), how_to_get, path."""
+    from the set's official files, whole), classes (how many can be used by name, None for none), how_to_get, path."""
     wanted = [(name, split) for name, info in catalog.CATALOG.items() for split in info.counts]
     rows = []
     for name, split in wanted + [found for found in images.stored(root) if found not in wanted]:
@@ -32,9 +32,18 @@ def listing(root: Path) -> list[dict[str, Any]]:
         rows.append({
             "name": name, "title": info.title, "split": split, "role": _role(info, split), "state": state,
             "count": count, "official_count": info.counts.get(split), "official": official, "how_to_get": note,
-            "path": str(images.folder(root, name, split)),
+            "classes": _classes(root, name, split, manifest), "path": str(images.folder(root, name, split)),
         })  # fmt: skip
     return rows
+
+
+def _classes(root: Path, name: str, split: str, manifest: dict[str, Any] | None) -> int | None:
+    """How many classes of a split are sets of their own."""
+    try:
+        names = images.class_names(root, name, split) if manifest else classes.official_names(name)
+    except BenchError:  # no labels, or classes that cannot be told apart by name
+        return None
+    return len(names) if names else None
 
 
 def _role(info: catalog.SetInfo, split: str) -> str:

@@ -27,7 +27,7 @@ def knn_accuracy(
     """Top-1 accuracy in % for each k: the k most similar bank images vote with weight exp(cos / temperature).
 
     features (N, D) and bank (M, D) need not be normalised; labels (N,) and bank_labels (M,) are integers from 0.
-    A set with unlabelled images (label -1) has no accuracy: every value is then None.
+    A set with unlabelled images (label -1) has no accuracy, nor a bank of one class: every value is then None.
     Classes with equal votes: the lowest number wins.
     Raises BenchError for a k outside 1..M, no queries, or features that are not finite.
     """
@@ -38,7 +38,7 @@ def knn_accuracy(
             )
     if not len(features):
         raise BenchError("k-NN accuracy: no features to classify")
-    if int(labels.min()) < 0 or int(bank_labels.min()) < 0:
+    if int(labels.min()) < 0 or int(bank_labels.min()) < 0 or int(bank_labels.min()) == int(bank_labels.max()):
         return dict.fromkeys(ks, None)
 
     labels, bank_labels = labels.long().to(features.device), bank_labels.long().to(features.device)

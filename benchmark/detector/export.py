@@ -278,7 +278,7 @@ def _training_images(record: Record, config: RunConfig, data_root: Path, count: 
     rows = limited(images, config.data.train_limit)
     names = stored_images.file_names(images, data_root)
     return _TrainingImages(
-        rows,
+        rows if images.rows is None else images.rows[rows],  # of a class: the place in its set's split
         images.labels[rows],
         None if names is None else [names[row] for row in rows],
         images.manifest.get("classes"),

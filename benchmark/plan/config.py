@@ -6,10 +6,14 @@ SLURM): those belong to the sweep's resources and to the command line.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
+from benchmark.data import classes
+from benchmark.data.classes import OTHERS
 from benchmark.errors import BenchError
 from benchmark.negatives import IN_DIST, Negative, patch_grid, perm_count, variant
 from benchmark.plan.identity import canonical, digest, sha256
@@ -87,7 +91,9 @@ class TrainConfig(Strict):
 class EvalConfig(Strict):
     """What is measured after training. Adding a set to `ood` never retrains: it scores what is kept."""
 
-    ood: list[str] | None = None  # None: the paper's eight sets for this in-distribution set
+    # None: the paper's eight sets for this in-distribution set, all other classes for a class. "other-classes" in the
+    # list are the others of this run's in_dist.
+    ood: list[str] | None = None
     temperature: Positive = 0.04  # tau of Eq. 6
     knn: Annotated[list[PositiveInt], Field(min_length=1)] = [20, 10]
     knn_temperature: Positive = 0.07
@@ -149,6 +155,7 @@ class RunConfig(Strict):
 
     @model_validator(mode="after")
     def _check(self) -> RunConfig:
+        self._check_classes()
         if self.method.negatives:
             self._check_negatives()
         elif self.variant != "none":
@@ -163,6 +170,28 @@ class RunConfig(Strict):
                 f"train.warmup_epochs: {self.train.warmup_epochs:g} leaves nothing of train.epochs {self.train.epochs}"
             )
         return self
+
+    def _check_classes(self) -> None:
+        """What is wrong with the classes that are named as sets, as far as their names say."""
+        oods = self.eval.ood or []
+        if OTHERS not in oods and not any(":" in name for name in (self.in_dist, *oods, *self.data.sources.values())):
+            return
+        named = [("in_dist", self.in_dist), *((f"data.sources.{s}", name) for s, name in self.data.sources.items())]
+        checks: list[tuple[str, Callable[[], None]]] = [(key, partial(classes.check_name, name)) for key, name in named]
+        checks += [("eval.ood", partial(classes.check_name, name)) for name in oods]
+        checks += [("eval.ood", lambda: self.check_apart(classes.official_names(self.in_dist)))]
+        for key, check in checks:
+            try:
+                check()
+            except BenchError as error:
+                raise ValueError(f"{key}: {error}") from error
+
+    def check_apart(self, names: Mapping[str, int] | None) -> None:
+        """Raise BenchError where an OOD set has images of in_dist. names: see `classes.check_apart`."""
+        if self.eval.ood is None and ":" not in self.in_dist:
+            return  # the paper's sets
+        by_default = self.eval.ood is None or OTHERS in self.eval.ood
+        classes.check_apart(self.in_dist, self.ood_sets(), names, by_default)
 
     def _check_negatives(self) -> None:
         try:
@@ -207,7 +236,12 @@ class RunConfig(Strict):
     def ood_sets(self) -> list[str]:
         """The OOD sets to score, in table order. Raises BenchError when the paper names none for this set."""
         if self.eval.ood is not None:
-            return self.eval.ood
+            if OTHERS not in self.eval.ood:
+                return self.eval.ood
+            named = (classes.other_classes(self.in_dist) if ood == OTHERS else ood for ood in self.eval.ood)
+            return list(dict.fromkeys(named))
+        if ":" in self.in_dist:
+            return [classes.other_classes(self.in_dist)]
         from benchmark.data.catalog import PAPER_OOD
 
         if self.in_dist not in PAPER_OOD:
@@ -218,9 +252,11 @@ class RunConfig(Strict):
         return list(PAPER_OOD[self.in_dist])
 
     def stored_name(self, ood: str) -> str:
-        """The stored set that stands behind the OOD set `ood`: itself, or NAME@SIZE where `ood_resize` is direct."""
-        direct = self.eval.ood_resize == "direct" and "@" not in ood
-        return f"{ood}@{self.views.global_size}" if direct else ood
+        """The set that stands behind the OOD set `ood`: itself, or NAME@SIZE (:CLASS) where `ood_resize` is direct."""
+        if self.eval.ood_resize != "direct" or "@" in ood:
+            return ood
+        name, colon, of = ood.partition(":")
+        return f"{name}@{self.views.global_size}{colon}{of}"
 
     @property
     def train_key(self) -> str:
@@ -286,9 +322,14 @@ class RunConfig(Strict):
         identity = identity or canonical(self.identity())
         return sha256(f'{{"data":{canonical(fingerprints)},"recipe":{identity}}}')
 
+    @property
+    def short_name(self) -> str:
+        """The run's name without its id, safe as a file's: the class of a set stands behind a dot."""
+        return f"{self.in_dist.replace(':', '.')}-{self.label}-s{self.seed}"
+
     def run_name(self, run_id: str) -> str:
         """Folder of the run: a readable prefix and the first eight digits of its id."""
-        return f"{self.in_dist}-{self.label}-s{self.seed}-{run_id[:8]}"
+        return f"{self.short_name}-{run_id[:8]}"
 
     def setting(self) -> dict[str, Any]:
         """The settings that all cells of one table share: all but variant, in-distribution set and seed."""

@@ -68,7 +68,7 @@ class SweepRun:
     @property
     def short_name(self) -> str:
         """The run's name without its id, which needs the data: what `--only` matches."""
-        return f"{self.config.in_dist}-{self.config.label}-s{self.config.seed}"
+        return self.config.short_name
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from benchmark.data.catalog import info
+from benchmark.data.catalog import info, set_behind
 from benchmark.plan.config import RunConfig
 from benchmark.plan.methods import REFERENCES
 from benchmark.report import published
@@ -37,7 +37,7 @@ def missing_notes(rows: list[Row], columns: dict[str, str], group: Group, in_dis
             parts.append(where + ", ".join(f"{columns[column]} ({gone})" for column, gone in gaps.items()))
     notes = [f"{missing} of {planned} cells missing: {'; '.join(parts)}."] if missing else []
     runs = [run for run in group.runs if run.config.in_dist in in_dists]
-    todo = [f"{r.config.in_dist}-{r.config.label}-s{r.config.seed}" for r in runs if not r.record]
+    todo = [r.config.short_name for r in runs if not r.record]
     if todo:
         more = f" and {len(todo) - 6} more" if len(todo) > 6 else ""
         notes.append(f"{len(todo)} of {len(runs)} runs have no record yet: {', '.join(todo[:6])}{more}.")
@@ -73,7 +73,7 @@ def row_notes(rows: list[Row], columns: dict[str, str]) -> list[str]:
     )
     if stand_ins:
         notes.append(f"† {'; '.join(stand_ins)}: the published value is of other images.")
-    if any(published.original(row.in_dist) == "cifar10" and published.original(row.key) == "stl10" for row in oods):
+    if any(set_behind(row.in_dist) == "cifar10" and published.original(row.key) == "stl10" for row in oods):
         notes.append("STL10 shares all its classes but monkey with CIFAR10: a test of shift, not of new classes.")
     references = [column for column in columns if column in REFERENCES]
     if references:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from benchmark.data.catalog import CATALOG, info, is_near, split_size
+from benchmark.data.catalog import CATALOG, info, is_near, set_behind, split_class
 from benchmark.plan.methods import REFERENCES
 from benchmark.report.groups import Group
 from benchmark.report.intervals import hanley_mcneil, placements
@@ -98,7 +98,7 @@ def _scored(group: Group, in_dist: str, ood: str) -> bool:
 
 def _kind(in_dist: str, ood: str) -> str:
     """ "near" or "far" where the catalogue knows the ID set, else ""."""
-    if split_size(in_dist)[0] not in CATALOG:
+    if set_behind(in_dist) not in CATALOG:
         return ""
     return "near" if is_near(in_dist, ood) else "far"
 
@@ -195,4 +195,7 @@ def costs(
 def _short(in_dist: str, ood: str) -> str:
     """A title for a narrow column; sets that `bench init` stored begin with the ID set's name."""
     base = in_dist.split("@")[0]
-    return info(ood).title.removeprefix(f"{base}-").split("@")[0][:8]
+    title, parent = info(ood).title, split_class(ood)[0]
+    if parent != ood and parent == split_class(in_dist)[0]:
+        title = title.removeprefix(f"{info(parent).title} ")
+    return title.removeprefix(f"{base}-").split("@")[0][:8]

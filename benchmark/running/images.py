@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.data.catalog import info
-from benchmark.data.images import ImageSet, load
+from benchmark.data.catalog import info, split_class
+from benchmark.data.images import ImageSet, class_names, load
 from benchmark.data.subsets import limited
 from benchmark.errors import BenchError
 from benchmark.plan.config import RunConfig
@@ -65,6 +65,9 @@ def load_images(config: RunConfig, data_root: Path) -> RunImages:
                 f"data.image_size is {config.data.image_size}"
             )
         sets[f"{name}/{split}"] = images
+    parent, of = split_class(config.in_dist)
+    if of is not None:
+        config.check_apart(class_names(data_root, parent, "test"))
     found = RunImages(config, sets)
     bank = len(found.positions(config.train_key))
     if max(config.eval.knn) > bank:
@@ -77,7 +80,7 @@ def load_images(config: RunConfig, data_root: Path) -> RunImages:
 
 
 def _set_in_record(images: ImageSet, used: int) -> SetInRecord:
-    known = info(images.name.split("@")[0])
+    known = info(images.name)
     return SetInRecord(
         count=used,
         fingerprint=images.fingerprint,

@@ -46,7 +46,7 @@ class Record(BaseModel):
     config: dict[str, Any]  # resolved RunConfig
     data: dict[str, SetInRecord]  # "set/split" -> what was read
     ood: dict[str, OODMetrics]  # OOD set -> its measures
-    knn_accuracy: dict[str, float | None]  # "20" -> percent on the ID test set; None without labels
+    knn_accuracy: dict[str, float | None]  # "20" -> percent on the ID test set; None without labels, or with one
     sensitivity: float  # AUROC in percent of ID train (each unseen by itself) against ID test
     occupancy: dict[str, float] | None = None  # "paper", "authors", "classes", ... ; None where there is no head
     extra: dict[str, Any] = {}  # what one method alone measures (AUROC by each image statistic, ...)

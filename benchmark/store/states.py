@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from benchmark.data.catalog import CATALOG
-from benchmark.data.images import fingerprint
+from benchmark.data.catalog import CATALOG, set_behind, split_class
+from benchmark.data.images import class_names, fingerprint, read_manifest
 from benchmark.errors import BenchError, unknown
 from benchmark.plan.config import RunConfig
 from benchmark.plan.sweep import Sweep, SweepRun
@@ -39,7 +39,7 @@ def plan(sweep: Sweep, results: Path, data_root: Path, need_data: bool = True) -
     there = _Disk(results, data_root)
     if need_data:
         for run in sweep.runs:
-            _check_set_names(run.config, sweep.path, there.fingerprint)
+            _check_set_names(run.config, sweep.path, there)
     return [_plan_one(run, there, need_data) for run in sweep.runs]
 
 
@@ -50,37 +50,58 @@ class _Disk:
         self.results = results
         self.folders = {path.name for path in results.iterdir()} if results.is_dir() else set()
         self.fingerprint: Fingerprint = functools.cache(functools.partial(fingerprint, data_root))
+        self.manifest = functools.cache(functools.partial(read_manifest, data_root))
+        self.class_names = functools.cache(functools.partial(class_names, data_root))
 
     @functools.cached_property
     def by_recipe(self) -> dict[str, list[RunFolder]]:
         return runs_by_recipe(self.results)
 
 
-def _check_set_names(config: RunConfig, path: Path, fingerprint: Fingerprint) -> None:
-    """Raise BenchError for a set that is neither in the catalogue nor in the data folder: a misspelt name."""
+def _check_set_names(config: RunConfig, path: Path, there: _Disk) -> None:
+    """Raise BenchError for a set that is neither in the catalogue nor in the data folder, a misspelt name; for a class
+    that its set does not have or has no images of; and for a class as its own OOD set."""
     sources = {config.data.sources[s]: f"data.sources.{s}" for s in config.auxiliary_sources()}
     wanted = [("in_dist", *key) for key in config.training_sets() if key[0] == config.in_dist]
     wanted += [(sources[name], name, split) for name, split in config.training_sets() if name in sources]
     wanted += [("eval.ood", name, "test") for name in config.ood_sets()]
     for key, name, split in wanted:
-        if name.split("@")[0] not in CATALOG and fingerprint(name, split) is None:
+        parent, of = split_class(name)
+        if set_behind(name) not in CATALOG and there.fingerprint(parent, split) is None:
             raise BenchError(
-                f"{path}: {key}: {unknown('image set', name, CATALOG)}; or import it: bench data import DIR"
+                f"{path}: {key}: {unknown('image set', parent, CATALOG)}; or import it: bench data import DIR"
             )
+        if of is not None and there.fingerprint(parent, split) is not None:
+            try:
+                there.manifest(name, split)
+            except BenchError as error:
+                raise BenchError(f"{path}: {key}: {error}") from error
+    parent, of = split_class(config.in_dist)
+    if of is not None and there.fingerprint(parent, "test") is not None:
+        try:
+            config.check_apart(there.class_names(parent, "test"))
+        except BenchError as error:
+            raise BenchError(f"{path}: eval.ood: {error}") from error
+
+
+def _stored(key: str) -> str:
+    """The "set/split" that is kept on disk for "set/split": that of the whole set for a class."""
+    name, _, split = key.rpartition("/")
+    return f"{split_class(name)[0]}/{split}"
 
 
 def _plan_one(run: SweepRun, there: _Disk, need_data: bool) -> PlannedRun:
     config = run.config
     prints = {f"{name}/{split}": there.fingerprint(name, split) for name, split in config.training_sets()}
-    missing = [key for key, value in prints.items() if value is None]
+    missing = [_stored(key) for key, value in prints.items() if value is None]
     tests: dict[str, str | None] = {}
     if need_data:
         tests = {f"{name}/test": there.fingerprint(name, "test") for name in map(config.stored_name, config.ood_sets())}
-        missing += [key for key, value in tests.items() if value is None]
+        missing += [_stored(key) for key, value in tests.items() if value is None]
     if missing:
         known = [] if need_data else there.by_recipe.get(run.recipe, [])
         if not known:
-            return PlannedRun(run, "no data", None, f"missing {', '.join(missing)}")
+            return PlannedRun(run, "no data", None, f"missing {', '.join(dict.fromkeys(missing))}")
         folder = known[-1]
     else:
         run_id = config.run_id({key: value for key, value in prints.items() if value is not None}, run.identity)
