@@ -141,11 +141,14 @@ def test_the_map_of_the_house_names_every_room() -> None:
 
 def test_yaml_examples_are_sweeps_and_site_files(tmp_path: Path) -> None:
     found = [text for page in PAGES for _, text in fences(page.read_text(), "yaml")]
-    assert len(found) == 3
+    assert len(found) == 4
     for text in found:
         file = tmp_path / "example.yaml"
         file.write_text(text.replace("extends: small.yaml", "extends: small"))  # as beside the built-in ones
-        if "method" in yamlfile.read(file).get("base", {}):
+        if "grids" in yamlfile.read(file):
+            # ten classes, each with rotation, two of DINO's variants, two sizes of untrained network, and statistics
+            assert len(sweep.load(file).runs) == 10 * (1 + 2 + 2 + 1)
+        elif "method" in yamlfile.read(file).get("base", {}):
             file.write_text(text.replace("base:\n", "base:\n  in_dist: cifar10\n"))
             assert sweep.load(file).runs[0].config.train.optimiser == "sgd"
         elif "grid" in yamlfile.read(file):

@@ -76,7 +76,8 @@ def data_prepare(
     from benchmark.plan import sweep as sweeps
     from benchmark.store import missing, states
 
-    lacking = missing.fetch(missing.missing_sets(states.plan(sweeps.load(for_), Path("results"), root)), root, say)
+    planned = states.plan(sweeps.load(for_, data=root), Path("results"), root)
+    lacking = missing.fetch(missing.missing_sets(planned), root, say)
     if lacking:
         print_checklist(f"{len(lacking)} image sets of {for_} must come by hand:", lacking)
         raise typer.Exit(FAILED)

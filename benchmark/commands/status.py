@@ -54,7 +54,8 @@ def _show_status(
     from benchmark.plan import sweep as sweeps
 
     if file is not None:
-        rows = board.rows_of_sweep(sweeps.load(file, set_, only), results, resolve_data(data_root), say)
+        root = resolve_data(data_root)
+        rows = board.rows_of_sweep(sweeps.load(file, set_, only, data=root), results, root, say)
     elif set_:
         raise BenchError("--set: needs a SWEEP.yaml whose runs it overrides")
     else:

@@ -75,7 +75,7 @@ def sweep(
     from benchmark.plan.resources import load_site
 
     root = resolve_data(data_root)
-    plan = sweeps.load(file, set_, only, load_site(site))
+    plan = sweeps.load(file, set_, only, load_site(site), root)
     use_slurm = executor is ExecutorName.slurm or (executor is ExecutorName.auto and slurm.answers())
     asked = _Asked(use_slurm, jobs, results, root, checkpoint_every)
     # One at a time reads the queue and submits, so that two sweeps cannot both find a run free.

@@ -94,7 +94,8 @@ def queue_of(folders: Iterable[RunFolder], tell: Tell) -> dict[str, QueuedJob] |
 def runs_named(target: str, results: Path, data_root: Path | None) -> list[RunFolder]:
     """The run folders that a name, a folder, a glob or a sweep file stands for. Raises BenchError for none."""
     if target.endswith((".yaml", ".yml")) or target in sweeps.built_in():
-        planned = states.plan(sweeps.load(Path(target)), results, resolve_data(data_root), need_data=False)
+        root = resolve_data(data_root)
+        planned = states.plan(sweeps.load(Path(target), data=root), results, root, need_data=False)
         found = [item.folder for item in planned if item.folder is not None and item.folder.config.exists()]
     elif (Path(target) / "config.yaml").exists():
         found = [RunFolder(Path(target))]

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from benchmark.errors import BenchError
 from benchmark.exits import HELD_ELSEWHERE, complain
-from benchmark.plan import sweep as sweeps
-from benchmark.plan import yamlfile
+from benchmark.plan import layers, yamlfile
 from benchmark.plan.config import RunConfig
 from benchmark.plan.validation import validate
 from benchmark.store.leases import RunIsHeld
@@ -29,7 +28,7 @@ def run_file(
     Raises BenchError that names the file, and KeyboardInterrupt after a checkpoint when asked to stop.
     """
     raw = yamlfile.read(file)
-    sweeps.lay(raw, dict(sweeps.parse_set(text) for text in sets))
+    layers.lay(raw, dict(layers.parse_set(text) for text in sets))
     config: RunConfig = validate(RunConfig, raw, str(file))
     # A shell that starts this in the background has SIGINT ignored, and ignoring is inherited.
     for number in (signal.SIGINT, signal.SIGTERM):

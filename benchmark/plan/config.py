@@ -331,6 +331,13 @@ class RunConfig(Strict):
         """Folder of the run: a readable prefix and the first eight digits of its id."""
         return f"{self.short_name}-{run_id[:8]}"
 
+    def reference(self, name: str) -> RunConfig:
+        """The reference row `name` to this run: it trains nothing, and sees images of the size that the run sees."""
+        raw = self.model_dump() | {"method": {"name": name}, "variant": "none", "seed": 0}
+        if self.method.trains and not self.method.multi_crop:
+            raw["views"]["global_size"] = self.data.image_size
+        return RunConfig.model_validate(raw)
+
     def setting(self) -> dict[str, Any]:
         """The settings that all cells of one table share: all but variant, in-distribution set and seed."""
         full = self.model_dump(mode="json")

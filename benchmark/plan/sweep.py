@@ -8,18 +8,17 @@ from __future__ import annotations
 import copy
 import fnmatch
 import functools
-import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import Field
+from typing import Any, Literal
 
 from benchmark.errors import BenchError, unknown
 from benchmark.plan import yamlfile
 from benchmark.plan.config import RunConfig
+from benchmark.plan.grids import Axes, Points, points
 from benchmark.plan.identity import canonical, sha256
+from benchmark.plan.layers import get, lay, merge, over, parse_set
 from benchmark.plan.resources import Resources, SiteFile, load_site, resolve
 from benchmark.plan.validation import Strict, validate
 
@@ -32,21 +31,26 @@ class Override(Strict):
     resources: dict[str, Any] = {}
 
 
+class Entry(Strict):
+    """One of several grids: `base` lies over the file's own, and the axes of `grid` are beside the file's, or instead
+    of those of the same field."""
+
+    base: dict[str, Any] = {}
+    grid: Axes = {}
+
+
 class SweepFile(Strict):
     """The schema of a sweep file.
 
     A further key, `extends`, names another sweep, whose keys are the defaults: a file, relative to this one, or a
-    built-in one. A run's settings are laid over each other: the extended file's `base`, this one's, its point of the
-    `grid`, the `set` of each override that matches, `--set`. Mappings merge key by key.
-
-    `model.args` belong to the backbone that they stand beside: where a layer names another `model.backbone` than the
-    layers below it, their args are dropped, and its own, if any, are all there are. The args stay where the backbone is
-    named anew but is the same, and where the layers below name none. `model.drop_path` is no backbone's own: it stays.
+    built-in one. A run's settings are laid over each other as `layers` says: the extended file's `base`, this one's,
+    that of its entry of `grids`, its point of the grid, the `set` of each override that matches, `--set`.
     """
 
     title: str = ""
     base: dict[str, Any] = {}
-    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}  # "variant", "in_dist", "seed" or any dotted field
+    grid: Axes = {}
+    grids: list[Entry] = []  # several, each expanded on its own, their runs one after the other
     references: list[Literal["untrained", "image-statistics"]] = ["untrained", "image-statistics"]
     overrides: list[Override] = []
     resources: dict[str, Any] = {}
@@ -111,11 +115,18 @@ def find(path: Path, folder: Path = Path()) -> Path:
     return known[name]
 
 
-def load(path: Path, sets: list[str] | None = None, only: str | None = None, site: SiteFile | None = None) -> Sweep:
+def load(
+    path: Path,
+    sets: list[str] | None = None,
+    only: str | None = None,
+    site: SiteFile | None = None,
+    data: Path | None = None,
+) -> Sweep:
     """Read and expand the sweep file `path`, or the built-in sweep of that name.
 
     sets: "dotted.field=value" overrides of every run, as from `--set`. only: a glob on `SweepRun.short_name`.
-    site: what the cluster wants of resources; None reads the user's own site file where there is one.
+    site: what the cluster wants of resources; None reads the user's own site file where there is one. data: the folder
+    of the image sets, by default the usual one: `SET:*` reads there which classes SET has, unless the catalogue knows.
     Raises BenchError, one line that names the file and the key.
     """
     path = find(path)
@@ -130,14 +141,16 @@ def load(path: Path, sets: list[str] | None = None, only: str | None = None, sit
         return resolve(site, sweep.profiles, layers, str(path))
 
     runs: dict[str, SweepRun] = {}
-    for point in _grid_points(sweep, path):
-        run = _build(sweep, path, point, given, resources)
-        runs.setdefault(run.identity, run)
-    trained: dict[str, SweepRun] = {}  # one of those that differ only in what a reference does not have
+    for start in _starts(sweep, path, data):
+        for point in start.points:
+            run = _build(sweep, path, start.base, point, given, resources)
+            _add(runs, run)
+    trained: dict[tuple[bool, str], SweepRun] = {}  # one of those that differ only in what a reference does not have
     for run in runs.values():
-        trained.setdefault(run.config.model_dump_json(exclude={"variant", "seed", "method"}), run)
-    for run in [_reference(run, name, path) for run in trained.values() for name in sweep.references]:
-        runs.setdefault(run.identity, run)
+        settings = run.config.model_dump_json(exclude={"variant", "seed", "method"})
+        trained.setdefault((run.config.method.multi_crop, settings), run)
+    for run in [_reference(run, name) for run in trained.values() for name in sweep.references]:
+        _add(runs, run)
     chosen = [run for run in runs.values() if only is None or fnmatch.fnmatch(run.short_name, only)]
     if not chosen:
         raise BenchError(
@@ -157,63 +170,54 @@ def _read_with_parents(path: Path, children: tuple[Path, ...]) -> dict[str, Any]
     if not isinstance(parent, str):
         raise BenchError(f"{path}: extends: must be the name of a sweep file, given {parent!r}")
     below = _read_with_parents(find(Path(parent), path.parent), (*children, path.resolve()))
-    base = below.get("base")
-    if isinstance(base, dict):
-        _drop_args_of_another(base, _backbone_of(raw.get("base")))
-    return _merge(below, raw)
-
-
-def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """`above` laid over `below`: mappings merge key by key, everything else is replaced."""
-    merged = dict(below)
-    for key, value in above.items():
-        both_mappings = isinstance(value, dict) and isinstance(below.get(key), dict)
-        merged[key] = _merge(below[key], value) if both_mappings else value
+    merged, base, own = merge(below, raw), below.get("base"), raw.get("base")
+    if isinstance(base, dict) and isinstance(own, dict):
+        merged["base"] = over(base, own)
     return merged
 
 
-def _backbone_of(settings: Any) -> Any:
-    """The backbone that nested settings name, None where they name none."""
-    model = settings.get("model") if isinstance(settings, dict) else None
-    return model.get("backbone") if isinstance(model, dict) else None
+@dataclass(frozen=True)
+class _Start:
+    """Where the runs of one grid begin."""
+
+    base: dict[str, Any]
+    points: Points
 
 
-def _drop_args_of_another(below: dict[str, Any], backbone: Any) -> None:
-    """Take `model.args` out of the settings `below` when they name a backbone and a layer above names another."""
-    named = _backbone_of(below)
-    if None not in (named, backbone) and named != backbone:
-        below["model"] = {key: value for key, value in below["model"].items() if key != "args"}
+def _starts(sweep: SweepFile, path: Path, data: Path | None) -> list[_Start]:
+    shared = points(sweep.grid, f"{path}: grid", data)
+    if not sweep.grids:
+        return [_Start(sweep.base, shared)]
+    entries = [(entry, f"{path}: grids.{number}.grid") for number, entry in enumerate(sweep.grids)]
+    return [_Start(over(sweep.base, entry.base), shared.beside(points(entry.grid, name, data)))
+            for entry, name in entries]  # fmt: skip
 
 
-def lay(raw: dict[str, Any], layer: dict[str, Any]) -> None:
-    """Set the dotted fields of one layer in the nested settings `raw`; args of another backbone are dropped."""
-    _drop_args_of_another(raw, layer.get("model.backbone"))
-    for key, value in layer.items():
-        put(raw, key, copy.deepcopy(value))
-
-
-def _grid_points(sweep: SweepFile, path: Path) -> list[dict[str, Any]]:
-    for axis, values in sweep.grid.items():
-        doubled = [value for i, value in enumerate(values) if value in values[:i]]
-        if doubled:
-            raise BenchError(f"{path}: grid.{axis}: {doubled[0]!r} is listed twice")
-    return [dict(zip(sweep.grid, values, strict=True)) for values in itertools.product(*sweep.grid.values())]
+def _add(runs: dict[str, SweepRun], run: SweepRun) -> None:
+    """Add a run, or the OOD sets that it has beyond those of the same run that is there."""
+    there = runs.setdefault(run.identity, run)
+    if there.config.eval.ood != run.config.eval.ood:
+        oods = list(dict.fromkeys(there.config.ood_sets() + run.config.ood_sets()))
+        scored = there.config.eval.model_copy(update={"ood": oods})
+        runs[run.identity] = replace(there, config=there.config.model_copy(update={"eval": scored}))
 
 
 def _build(
     sweep: SweepFile,
     path: Path,
+    base: dict[str, Any],
     point: dict[str, Any],
     given: dict[str, Any],
     resources: Callable[[tuple[int, ...]], Resources],
 ) -> SweepRun:
-    raw, applied = copy.deepcopy(sweep.base), []  # deep: what one run's override sets must not reach the next run
+    raw, applied = copy.deepcopy(base), []  # deep: what one run's override sets must not reach the next run
     lay(raw, point)
     for index, override in enumerate(sweep.overrides):
         for key in override.when:
-            if key not in sweep.grid and key not in ("variant", "in_dist", "seed"):
-                raise BenchError(f"{path}: overrides.{index}.when: " + unknown("field", key, sweep.grid))
-        if all(fnmatch.fnmatch(str(_get(raw, key)), pattern) for key, pattern in override.when.items()):
+            axes = {*sweep.grid, *(axis for entry in sweep.grids for axis in entry.grid)}
+            if key not in axes and key not in ("variant", "in_dist", "seed", "method.name"):
+                raise BenchError(f"{path}: overrides.{index}.when: " + unknown("field", key, axes))
+        if all(fnmatch.fnmatch(str(get(raw, key)), pattern) for key, pattern in override.when.items()):
             lay(raw, override.set)
             applied.append(index)
     lay(raw, given)
@@ -221,35 +225,6 @@ def _build(
     return SweepRun(config, resources(tuple(applied)), canonical(config.identity()))
 
 
-def _reference(run: SweepRun, name: str, path: Path) -> SweepRun:
-    raw = run.config.model_dump() | {"method": {"name": name}, "variant": "none", "seed": 0}
-    if not run.config.method.multi_crop:  # the reference sees images of the size that the run sees
-        raw["views"]["global_size"] = run.config.data.image_size
-    config: RunConfig = validate(RunConfig, raw, str(path))
+def _reference(run: SweepRun, name: str) -> SweepRun:
+    config = run.config.reference(name)
     return SweepRun(config, run.resources, canonical(config.identity()))
-
-
-def put(raw: dict[str, Any], dotted: str, value: Any) -> None:
-    """Set the field at the dotted path in nested mappings, making sections on the way."""
-    *parents, last = dotted.split(".")
-    for parent in parents:
-        raw = raw.setdefault(parent, {})
-        if not isinstance(raw, dict):
-            raise BenchError(f"{dotted}: {parent!r} is a value, not a section")
-    raw[last] = value
-
-
-def _get(raw: dict[str, Any], dotted: str) -> Any:
-    """The field at the dotted path in nested mappings, "" where there is none."""
-    value: Any = raw
-    for part in dotted.split("."):
-        value = value.get(part, "") if isinstance(value, dict) else ""
-    return value
-
-
-def parse_set(text: str) -> tuple[str, Any]:
-    """Field and value of one `--set FIELD=VALUE`; the value is read as YAML."""
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise BenchError(f"--set {text}: must read FIELD=VALUE, as in --set train.epochs=2")
-    return key, yamlfile.parse(value, f"--set {text}")

@@ -57,8 +57,10 @@ def _walk(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[list[str],
         if part in tagged:
             inner, tagged = tagged[part], {}
             continue
-        owner = inner
         names.append(str(part))
+        if isinstance(part, int):  # a place in a list, whose elements are the model
+            continue
+        owner = inner
         field = owner.model_fields.get(str(part)) if owner else None
         models = _models_in(field.annotation) if field else []
         inner = models[0] if len(models) == 1 else None
@@ -70,6 +72,6 @@ def _walk(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[list[str],
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    if get_origin(annotation) in (Union, types.UnionType, Annotated):
+    if get_origin(annotation) in (Union, types.UnionType, Annotated, list):
         return [model for part in get_args(annotation) for model in _models_in(part)]
     return []

@@ -41,9 +41,9 @@ def report(
 
     sweep: whose runs; by default the paper's own, from ./sweeps or built in. sets: the
     "field=value" overrides that the runs were made with, as in `bench sweep --set`. data: the folder of the image
-    sets, where the page finds its thumbnails. show: the console to print on, standard output by default. Items whose
-    sweep has no records yet are named and passed over; raises BenchError, one line, when that leaves nothing, and for
-    an unknown table or figure or a broken file.
+    sets, where the page finds its thumbnails and a sweep its sets' classes. show: the console to print on, standard
+    output by default. Items whose sweep has no records yet are named and passed over; raises BenchError, one line, when
+    that leaves nothing, and for an unknown table or figure or a broken file.
     """
     from rich.console import Console
 
@@ -63,7 +63,9 @@ def report(
     if claims:
         jobs.append((both, _claims))
     if page:
-        title = " and ".join(dict.fromkeys(loaded.title or loaded.name for loaded in map(sweeps.load, both)))
+        title = " and ".join(
+            dict.fromkeys(loaded.title or loaded.name for loaded in (sweeps.load(path, data=data) for path in both))
+        )
         jobs.append((both, _page_job(title, results, data_root(data))))
 
     grouped: dict[tuple[Path, ...], list[Group]] = {}
@@ -72,7 +74,7 @@ def report(
     for paths, job in jobs:
         key = tuple(paths)
         if key not in grouped:
-            grouped[key] = _groups(paths, sets, records)
+            grouped[key] = _groups(paths, sets, data, records)
         if not grouped[key]:
             names = " and ".join(str(path) for path in paths)
             commands = " && ".join(f"bench sweep {path}" for path in paths)
@@ -95,9 +97,9 @@ def find_sweep(name: str) -> Path:
     return here if here.exists() else Path(name)
 
 
-def _groups(paths: list[Path], sets: list[str] | None, records: list[Record]) -> list[Group]:
+def _groups(paths: list[Path], sets: list[str] | None, data: Path | None, records: list[Record]) -> list[Group]:
     """The comparable groups of these sweeps' runs; those without any record only while another has some."""
-    configs = [run.config for path in paths for run in sweeps.load(path, sets).runs]
+    configs = [run.config for path in paths for run in sweeps.load(path, sets, data=data).runs]
     groups = group_runs(configs, records)
     return groups if any(run.record for group in groups for run in group.runs) else []
 

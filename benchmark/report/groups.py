@@ -93,7 +93,7 @@ def group_runs(configs: Iterable[RunConfig], records: Sequence[Record]) -> list[
         if record.recipe_id in runs:
             by_recipe.setdefault(record.recipe_id, []).append(record)
     settings = _by_setting(list(runs.values()))
-    differing = differences([setting for setting, _ in settings])
+    differing = _telling(differences([setting for setting, _ in settings]), [setting for setting, _ in settings])
     groups = []
     for setting, members in settings:
         parts = _consistent([record for run in members for record in by_recipe.get(run.recipe, [])]) or [{}]
@@ -120,8 +120,7 @@ def _by_setting(runs: list[Run]) -> list[tuple[dict[str, Any], list[Run]]]:
         present = {run.recipe for run in members}
         for config in {run.config.in_dist: run.config for run in members}.values():
             for name in REFERENCES:
-                raw = config.model_dump() | {"method": {"name": name}, "variant": "none", "seed": 0}
-                recipe = RunConfig.model_validate(raw).recipe_id()
+                recipe = config.reference(name).recipe_id()
                 if recipe in references and recipe not in present:
                     present.add(recipe)
                     members.append(references[recipe])
@@ -169,6 +168,19 @@ def differences(settings: list[dict[str, Any]]) -> list[str]:
     flattened = [flat(setting) for setting in settings]
     keys = dict.fromkeys(key for setting in flattened for key in setting)
     return [key for key in keys if len({repr(setting.get(key)) for setting in flattened}) > 1]
+
+
+def _telling(keys: list[str], settings: list[dict[str, Any]]) -> list[str]:
+    """Of the keys that differ those that say more than the method's name does: not what only one method has."""
+    if "method.name" not in keys:
+        return keys
+    flattened = [flat(setting) for setting in settings]
+    named: dict[str, list[dict[str, Any]]] = {}
+    for setting in flattened:
+        named.setdefault(setting["method.name"], []).append(setting)
+    own = {key for key in keys if key.startswith("method.") and any(key not in setting for setting in flattened)}
+    same = {key for key in own if all(len({repr(s.get(key)) for s in members}) == 1 for members in named.values())}
+    return [key for key in keys if key not in same]
 
 
 def _at(setting: dict[str, Any], key: str) -> Any:

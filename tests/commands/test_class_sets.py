@@ -124,6 +124,24 @@ def test_missing_classes_are_listed_and_fetched_as_their_set(
     assert asked == ["cifar10"] and said.code == 1 and "2 image sets of" in said.out
 
 
+def test_every_class_is_found_in_the_folder_that_the_command_names(
+    bench: Callable[..., Said], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path / "elsewhere"))
+    path = write(tmp_path / "s.yaml", references=["image-statistics"], grid={"in_dist": ["zoo:*"]},
+                 grids=[{"base": {"variant": "none", "method": {"name": "rotation"}}}, {}])  # fmt: skip
+    for words in (["sweep", path, "--dry-run"], ["status", path]):
+        said = bench(*words, "--data", tmp_path / "data")
+        assert said.code == 0 and "12 runs: 12 to do" in said.out, said
+        lost = bench(*words)
+        assert lost.code == 2 and "grid.in_dist: 'zoo:*': zoo/train is not in" in lost.err, lost
+        assert len(lost.err.splitlines()) == 1
+    assert "all images of" in bench("data", "prepare", "--for", path, "--data", tmp_path / "data").out
+    for words in (["report", "--sweep", path], ["report", "--page", "--sweep", path], ["cancel", path]):
+        assert "not known" not in bench(*words, "--data", tmp_path / "data").err
+        assert "not known" in bench(*words).err
+
+
 def test_the_list_says_that_classes_are_sets(bench: Callable[..., Said]) -> None:
     said = bench("data", "list")
     [zoo, _] = [line.split() for line in said.out.splitlines() if line.split()[:1] == ["zoo"]]

@@ -1,0 +1,75 @@
+"""The points of a grid: every combination of its axes' values, with `SET:*` in `in_dist` as every class of that set."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from benchmark.data.catalog import info, split_class
+from benchmark.data.classes import EVERY, official_names
+from benchmark.errors import BenchError
+
+# Values by field: "variant", "in_dist", "seed", any dotted field, or a section ("method", "train") as a whole.
+Axes = dict[str, Annotated[list[Any], Field(min_length=1)]]
+
+
+@dataclass(frozen=True)
+class Points:
+    """All combinations of the values of some axes, the last axis the fastest."""
+
+    axes: dict[str, list[Any]]
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for values in itertools.product(*self.axes.values()):
+            yield dict(zip(self.axes, values, strict=True))
+
+    def beside(self, other: Points) -> Points:
+        """With the axes of `other`, which replace those of the same field."""
+        return Points({**self.axes, **other.axes})
+
+
+def points(axes: Axes, origin: str, data: Path | None) -> Points:
+    """The points of a grid. origin: its file and key, for messages. data: the folder of the image sets, or the default.
+
+    Raises BenchError for a value listed twice, and for `SET:*` where the classes of SET are not to be known.
+    """
+    expanded = {}
+    for axis, values in axes.items():
+        doubled = [value for i, value in enumerate(values) if value in values[:i]]
+        if doubled:
+            raise BenchError(f"{origin}.{axis}: {doubled[0]!r} is listed twice")
+        expanded[axis] = _expanded(values, f"{origin}.{axis}", data) if axis == "in_dist" else values
+    return Points(expanded)
+
+
+def _expanded(values: list[Any], origin: str, data: Path | None) -> list[Any]:
+    """The sets with `SET:*` replaced by every class of SET, in the order of its labels, each once."""
+    found: list[Any] = []
+    for value in values:
+        if not isinstance(value, str) or not value.endswith(f":{EVERY}"):
+            found.append(value)
+            continue
+        try:
+            name, _ = split_class(value)
+            found += [f"{name}:{of}" for of in _class_names(name, data)]
+        except BenchError as error:
+            raise BenchError(f"{origin}: {value!r}: {error}") from error
+    return [value for i, value in enumerate(found) if value not in found[:i]]
+
+
+def _class_names(name: str, data: Path | None) -> dict[str, int]:
+    known = official_names(name)
+    if known is not None:
+        return known
+    from benchmark.data.images import class_names, data_root
+
+    stored = class_names(data_root(data), name, "train")
+    if stored is None:
+        where = data_root(data)
+        raise BenchError(f"{name}/train is not in {where}, so its classes are not known; {info(name).how_to_get}")
+    return stored
