@@ -154,6 +154,14 @@ class Dino(Method):
         # L_pos starts at ln K by construction, so the first tenth of the training says nothing.
         if moment.epoch >= max(1, moment.epochs // 10) and abs(means["positive"] - uniform) < 0.005 * uniform:
             return [f"collapse: L_pos = {means['positive']:.4f} sits at ln K = {uniform:.4f}: the response is uniform"]
+        # With negatives both losses at ln K say it sooner: positives are pushed to where the negatives are to be.
+        # Seen with group normalisation, and with batch normalisation where tau_t began at 0.04.
+        near = {name: abs(means[name] - uniform) < 0.01 * uniform for name in ("positive", "negative") if name in means}
+        if moment.epoch >= 1 and len(near) == 2 and all(near.values()):
+            return [
+                f"uniform: L_pos = {means['positive']:.4f} and L_neg = {means['negative']:.4f} are both near ln K = "
+                f"{uniform:.4f}; a lower method.teacher_temperature_start leaves it sooner"
+            ]
         return []
 
     def final_state(self) -> dict[str, Tensor]:

@@ -259,6 +259,24 @@ def test_alarm_rings_when_the_positive_loss_sits_at_ln_k() -> None:
     assert method.alarms({"positive": math.log(16)}, Moment(0, 20, 0, 100)) == []  # where every training starts
 
 
+@pytest.mark.parametrize(
+    ("positive", "negative", "epoch", "rings"),
+    [
+        (0.992, 1.008, 1, True),  # in shares of ln K
+        (0.992, 1.008, 0, False),  # where every training starts
+        (0.985, 1.008, 1, False),
+        (0.992, 1.02, 1, False),
+        (0.992, None, 1, False),  # without negatives a slow start is none of theirs
+    ],
+)
+def test_an_early_alarm_where_positives_and_negatives_are_both_answered_uniformly(
+    positive: float, negative: float | None, epoch: int, rings: bool
+) -> None:
+    means = {"positive": positive * math.log(16)} | ({} if negative is None else {"negative": negative * math.log(16)})
+    alarms = build().alarms(means, Moment(epoch, 50, 10 * epoch, 500))
+    assert [alarm.split(":")[0] for alarm in alarms] == (["uniform"] if rings else [])
+
+
 def test_final_state_round_trip() -> None:
     one, two = build(), methods.build(tiny(seed=5), torch.device("cpu"))
     with torch.no_grad():
