@@ -111,9 +111,7 @@ def records_by_recipe(records: Sequence[Record]) -> dict[str, list[Record]]:
     return found
 
 
-def by_images(
-    runs: Sequence[Run], records: Mapping[str, Sequence[Record]]
-) -> list[tuple[str, tuple[Run, ...]]]:
+def by_images(runs: Sequence[Run], records: Mapping[str, Sequence[Record]]) -> list[tuple[str, tuple[Run, ...]]]:
     """The runs with their records (by recipe), once for each set of records that read the same images, the largest
     first; and what tells such a set from the others, "" where there is one. A record that agrees with several sets is
     in each of them."""

@@ -67,7 +67,7 @@ def _group(group: Group, number: int, results: Path, thumbnails: Thumbnails) -> 
         "table-2": tables_section(shown[1], dict.fromkeys(note for table in shown[0] for note in table.notes)),
         "figures": join(figures_section(group, in_dist) for in_dist in group.in_dists),
         "training": training_section(group, results),
-        "claims": claims_section(checked),
+        "claims": claims_section(checked, paper_claims.RULES),
         "scores": join(scores_section(group, in_dist, results, thumbnails) for in_dist in group.in_dists),
         "provenance": provenance_section(group),
     }
