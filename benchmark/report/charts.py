@@ -85,9 +85,13 @@ def _turned(points: list[tuple[float, float]], angle: float) -> list[tuple[float
 
 def key(label: str) -> Html:
     """A column's marker alone, for legends."""
-    hollow = " hollow" if label in REFERENCES else ""
-    shape = tag("path", d=marker(style_of(label)[1], 8, 8, 5), class_=f"shape{hollow}")
-    return tag("svg", shape, viewBox="0 0 16 16", class_=f"key {colour_class(label)}", aria_hidden="true")
+    return shape_key(label, style_of(label)[1], label in REFERENCES)
+
+
+def shape_key(label: str, shape: str, hollow: bool) -> Html:
+    """A marker of this shape in the column's colour."""
+    path = tag("path", d=marker(shape, 8, 8, 5), class_="shape hollow" if hollow else "shape")
+    return tag("svg", path, viewBox="0 0 16 16", class_=f"key {colour_class(label)}", aria_hidden="true")
 
 
 def scatter(trained: Points, references: Points, x_label: str, y_label: str, title: str) -> Html:
@@ -252,4 +256,5 @@ def _frame(x: Scale, y: Scale, height: float, x_label: str, y_label: str, inside
 
 
 def text_at(x: float, y: float, text: str, anchor: str, class_: str | None = None) -> Html:
+    """Text at a place of a chart; anchor: "start", "middle" or "end"."""
     return tag("text", text, x=f"{x:.1f}", y=f"{y:.1f}", text_anchor=anchor, class_=class_)

@@ -187,8 +187,8 @@ def _scatter(axes: Axes, group: Group, in_dist: str, x: Of, y: Of, x_label: str,
         if trained and not all(_close(e.mean, ends) for e, ends in zip((across, up), limits, strict=True)):
             outside.append(f"{title_of(label)} ({across.mean:.1f}, {up.mean:.1f})")
             continue
-        axes.plot(across.mean, up.mean, linestyle="", marker=marker, markersize=marker_size(marker), markerfacecolor="none",
-                  color=colour, markeredgewidth=1.4, zorder=2)  # fmt: skip
+        axes.plot(across.mean, up.mean, linestyle="", marker=marker, markersize=marker_size(marker), color=colour,
+                  markerfacecolor="none", markeredgewidth=1.4, zorder=2)  # fmt: skip
     result = correlate([a.mean for a, _ in trained.values()], [b.mean for _, b in trained.values()])
     axes.set_title(f"{title}\n{result}", loc="left", fontsize=9)
     # Points far away would press the variants into a corner: they are named instead.

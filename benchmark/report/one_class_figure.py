@@ -80,7 +80,9 @@ def one_class(group: OneClass, in_dist: str) -> Figure:
     counts = sorted({len(v) for slot in places if slot.column and not slot.column.is_reference
                      for name in group.classes if (v := group.values(slot.column, name))})  # fmt: skip
     runs = "-".join(str(n) for n in sorted({counts[0], counts[-1]})) if counts else "0"
-    spread = "; small dots and bar: seeds; bar of a mean: 95% Student-t over seeds" if counts and counts[-1] > 1 else ""
+    spread = (
+        "; dashes: seeds, bar: their range, of a mean 95% Student-t over seeds" if counts and counts[-1] > 1 else ""
+    )
     heading = f"\n{group.heading}" if group.heading else ""
     figure.suptitle(f"One-class protocol on {info(group.parent).title}, {runs} run{'' if runs == '1' else 's'} a class "
                     f"and method{spread}{heading}", fontsize=10)  # fmt: skip
@@ -148,8 +150,9 @@ def _legend(figure: Figure, group: OneClass, places: list[Slot]) -> None:
                                   color=slot.colour, markerfacecolor=face, label=slot.title))  # fmt: skip
     if published.is_known(group.parent):
         for slot in {slot.label: slot for slot in reversed(places) if slot.label in published.MEANS}.values():
-            handles.append(Line2D([], [], linestyle="", marker=slot.marker, markersize=marker_size(slot.marker) * 1.1,
-                                  color=slot.colour, markerfacecolor="none", label=f"{slot.label}, published"))  # fmt: skip
+            size, name = marker_size(slot.marker) * 1.1, f"{slot.label}, published"
+            handles.append(Line2D([], [], linestyle="", marker=slot.marker, markersize=size, color=slot.colour,
+                                  markerfacecolor="none", label=name))  # fmt: skip
     columns = max(1, min(6, math.ceil(len(handles) / 2)))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8, frameon=False,
                   handletextpad=0.2, columnspacing=1.4)  # fmt: skip

@@ -18,10 +18,11 @@ MEAN = "mean"  # the key of its row
 
 def one_class(group: OneClass) -> list[Table]:
     """The one table of a group of runs on single classes of a set."""
-    columns = {column.key: column.title for column in group.columns}
-    leagues = {column.key: league(column.config) for column in group.columns}
     rivals = _rivals(group)
+    columns = {column.key: column.title for column in group.columns if not column.is_reference}
     columns |= {title: f"{title} (publ.)" for title in rivals}
+    columns |= {column.key: column.title for column in group.columns if column.is_reference}
+    leagues = {column.key: league(column.config) for column in group.columns}
     leagues |= dict.fromkeys(rivals, SCRATCH)
     rows = [
         Row(group.parent, "league", "league", "league", texts=leagues, block=group.parent),
