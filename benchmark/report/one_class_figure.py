@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_SPARE = ("s", "^", "v", "X", "P", "*")  # markers for further recipes of a label
+_SPARE = ("s", "^", "v", "X", "P", "*", "D", "o")  # markers for further recipes of a label
 _ROOM = 0.84  # of a class's width that its points take
 
 
@@ -45,9 +45,9 @@ def slots(group: OneClass) -> list[Slot]:
         made.append(Slot(label, label, *style_of(label), offset, None))
     for column, offset in zip(shown, offsets[len(alone) :], strict=True):
         colour, marker = style_of(column.label)
-        used = [slot.marker for slot in made if slot.label == column.label]
-        if used:
-            marker = next((spare for spare in _SPARE if spare not in [*used, marker]), marker)
+        used = [slot.marker for slot in made if slot.colour == colour]
+        if marker in used:
+            marker = next((spare for spare in _SPARE if spare not in used), marker)
         made.append(Slot(column.title, column.label, colour, marker, offset, column))
     return made
 

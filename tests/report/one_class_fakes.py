@@ -4,17 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import numpy as np
 from report_fakes import config, record_of
 
 from benchmark.plan.config import RunConfig
+from benchmark.plan.methods import METHODS
 from benchmark.report import published_one_class as published
+from benchmark.report.cells import Row, Table
 from benchmark.report.one_class import OneClass, one_class_groups
+from benchmark.report.one_class_table import one_class
 from benchmark.store.records import Record, SetInRecord
 
 CIFAR10 = published.CLASSES
+T975 = {1: 12.706204736, 2: 4.302652730, 9: 2.262157163}  # Student's t, 0.975, from a printed table
 TRANSLATION = "rotation-translation"
+
+
+_METHODS = {get_args(settings.model_fields["name"].annotation)[0] for settings in METHODS}
+
+
+class _Translated(RunConfig):
+    """A run of rotation + translation where this build has no such method: rotation prediction under its name."""
+
+    @property
+    def label(self) -> str:
+        return TRANSLATION
+
+    def identity(self) -> dict[str, Any]:
+        full = super().identity()
+        return full | {"method": {"name": TRANSLATION}}
 
 
 def run(name: str, label: str = "rotation", seed: int = 0, parent: str = "cifar10", **fields: Any) -> RunConfig:
@@ -22,6 +42,8 @@ def run(name: str, label: str = "rotation", seed: int = 0, parent: str = "cifar1
     method = label in ("rotation", TRANSLATION, "untrained", "image-statistics")
     named = {"method": {"name": label}} if method else {"variant": label}
     raw = {"in_dist": f"{parent}:{name}", "seed": seed, "eval": {"ood": [f"{parent}:not-{name}"]}, **named}
+    if label == TRANSLATION and label not in _METHODS:
+        return _Translated.model_validate(raw | {"method": {"name": "rotation"}} | fields)
     return config(**(raw | fields))
 
 
@@ -59,9 +81,10 @@ def group_of(configs: Iterable[RunConfig], make: Callable[[RunConfig], Record | 
 
 
 def everything() -> list[RunConfig]:
-    """Seven methods on CIFAR10: some with three seeds, some with one."""
+    """Seven methods and the references on CIFAR10: some with three seeds, some with one."""
     return [
         *runs(["rotation"], seeds=(0, 1, 2)),
+        *runs([TRANSLATION]),
         *runs(["dino", "rot-in-dist"], seeds=(0, 1)),
         *runs(["rot-imgn", "combined", "rot-dti"]),
         *runs(["untrained", "image-statistics"]),
@@ -83,3 +106,20 @@ def write_sweep(folder: Path, labels: list[str], classes: Iterable[str] = CIFAR1
         f"overrides:\n{overrides}\n"
     )
     return path
+
+
+def table_of(configs: Iterable[RunConfig], make: Callable[[RunConfig], Record | None] = one_record) -> Table:
+    """The only table of these runs."""
+    (table,) = one_class(group_of(configs, make))
+    return table
+
+
+def row(table: Table, key: str) -> Row:
+    return next(row for row in table.rows if key in (row.key, row.title))
+
+
+def by_hand(values: np.ndarray) -> tuple[float, float]:
+    """Mean and half the 95% interval of n values, with numpy and the table of t above."""
+    n = len(values)
+    spread = np.sqrt(((values - values.mean()) ** 2).sum() / (n - 1))
+    return float(values.mean()), float(T975[n - 1] * spread / np.sqrt(n))
