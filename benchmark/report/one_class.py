@@ -44,7 +44,7 @@ def class_of(config: RunConfig) -> OneOfAll | None:
     It is one where in_dist reads PARENT:CLASS and PARENT:not-CLASS is among its OOD sets.
     """
     parent, colon, name = config.in_dist.partition(":")
-    if not (parent and colon and name) or name.startswith("not-"):
+    if not (parent and colon and name):
         return None
     ood = f"{parent}:not-{name}"
     try:
