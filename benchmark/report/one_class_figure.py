@@ -23,7 +23,8 @@ _ROOM = 0.84  # of a class's width that its points take
 @dataclass(frozen=True)
 class Slot:
     """A method's place in every class. offset: from the class's middle, in widths of a class. column: None where only
-    published values are known; then `label` says of which."""
+    published values are known; then `label` says of which. paper: published values are shown here, so once a label.
+    """
 
     title: str
     label: str
@@ -31,6 +32,21 @@ class Slot:
     marker: str
     offset: float
     column: Column | None
+    paper: bool = True
+
+    def published(self, group: OneClass, name: str) -> float | None:
+        """The published AUROC of a class to show at this place."""
+        return published.value(group.parent, name, self.label) if self.paper else None
+
+    def published_mean(self, group: OneClass) -> float | None:
+        """That of the mean, where ours is over the same classes."""
+        whole = len(group.classes) == group.total
+        return published.mean(group.parent, self.label) if self.paper and whole else None
+
+    def legend(self, group: OneClass) -> str:
+        """The method, and over how many classes its mean is where these are not all that are shown."""
+        mean = group.mean(self.column).classes if self.column else []
+        return self.title + (f" (mean of {len(mean)})" if mean and len(mean) < len(group.classes) else "")
 
 
 def slots(group: OneClass) -> list[Slot]:
@@ -48,7 +64,8 @@ def slots(group: OneClass) -> list[Slot]:
         used = [slot.marker for slot in made if slot.colour == colour]
         if marker in used:
             marker = next((spare for spare in _SPARE if spare not in used), marker)
-        made.append(Slot(column.title, column.label, colour, marker, offset, column))
+        first = column.label not in {slot.label for slot in made}
+        made.append(Slot(column.title, column.label, colour, marker, offset, column, first))
     return made
 
 
@@ -66,13 +83,13 @@ def one_class(group: OneClass, in_dist: str) -> Figure:
                 values = list(group.values(slot.column, name).values())
                 if values:
                     _dot(classes, slot, place + slot.offset, estimate(values), values)
-            _open(classes, slot, place + slot.offset, published.value(group.parent, name, slot.label))
+            _open(classes, slot, place + slot.offset, slot.published(group, name))
     whole = many == group.total
     for slot in places:
         mean = group.mean(slot.column) if slot.column else None
         if mean and mean.ours:
             _dot(means, slot, slot.offset, mean.ours, list(mean.by_seed.values()), interval=True)
-        _open(means, slot, slot.offset, published.mean(group.parent, slot.label) if whole else None)
+        _open(means, slot, slot.offset, slot.published_mean(group))
     _mean_lines(means, group)
     _frame(classes, [*group.classes], "AUROC (%) against all other classes")
     _frame(means, ["mean" if whole else f"mean of {many}"], "")
@@ -147,7 +164,7 @@ def _legend(figure: Figure, group: OneClass, places: list[Slot]) -> None:
         if slot.column:
             face = "white" if slot.column.is_reference else slot.colour
             handles.append(Line2D([], [], linestyle="", marker=slot.marker, markersize=marker_size(slot.marker) * 0.85,
-                                  color=slot.colour, markerfacecolor=face, label=slot.title))  # fmt: skip
+                                  color=slot.colour, markerfacecolor=face, label=slot.legend(group)))  # fmt: skip
     if published.is_known(group.parent):
         for slot in {slot.label: slot for slot in reversed(places) if slot.label in published.MEANS}.values():
             size, name = marker_size(slot.marker) * 1.1, f"{slot.label}, published"

@@ -78,11 +78,10 @@ def figure(group: OneClass) -> Html:
         for place, name in enumerate(group.classes):
             values = group.values(slot.column, name) if slot.column else {}
             ours = estimate(list(values.values())) if values else None
-            points.append((slot, place, name, ours, values, published.value(group.parent, name, slot.label)))
+            points.append((slot, place, name, ours, values, slot.published(group, name)))
         mean = group.mean(slot.column) if slot.column else None
-        paper = published.mean(group.parent, slot.label) if whole else None
         ours, values = (mean.ours, mean.by_seed) if mean else (None, {})
-        points.append((slot, len(group.classes), "mean", ours, values, paper))
+        points.append((slot, len(group.classes), "mean", ours, values, slot.published_mean(group)))
     rivals = published.MEANS_ALONE if known and whole else {}
     reach = [end for *_, ours, values, _ in points if ours for end in (*values.values(), ours.mean - (ours.half or 0.0),
              ours.mean + (ours.half or 0.0))]  # fmt: skip
@@ -119,7 +118,7 @@ def figure(group: OneClass) -> Html:
     picture = tag("svg", parts, marks, viewBox=f"0 0 {_WIDTH} {_BOTTOM + 26}", role="group", aria_label=title,
                   data_roving="")  # fmt: skip
     keys = [tag("span", charts.shape_key(slot.label, slot.marker, slot.column is None or slot.column.is_reference),
-                slot.title if slot.column else f"{title_of(slot.label)}, published", class_="named", data_v=slot.label)
+                slot.legend(group) if slot.column else f"{title_of(slot.label)}, published", class_="named", data_v=slot.label)
             for slot in places]  # fmt: skip
     said = "Bars: the range of the seeds, and of a mean its 95% Student-t interval over seeds. Hollow grey: references."
     if known:

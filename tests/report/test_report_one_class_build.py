@@ -161,6 +161,17 @@ def test_no_two_methods_share_place_and_look():
     assert len({slot.offset for slot in slots}) == len(slots)
     assert len({(slot.colour, slot.marker) for slot in slots}) == len(slots)
     assert max(abs(slot.offset) for slot in slots) < 0.5
+    shown = [slot.label for slot in slots if slot.published(group_of(configs), "cat") is not None]
+    assert sorted(shown) == ["rotation", TRANSLATION]  # once each, though there are two recipes of both
+
+
+def test_a_mean_over_fewer_classes_is_named_in_the_figure():
+    gone = lambda c: None if (c.label, c.in_dist) == ("dino", "cifar10:frog") else one_record(c)  # noqa: E731
+    group = group_of(runs(["dino", "rotation"]), gone)
+    titles = [slot.legend(group) for slot in one_class_figure.slots(group) if slot.column]
+    assert titles == ["rotation", "DINO (mean of 9)"] and "DINO (mean of 9)" in one_class_page.figure(group)
+    few = group_of(runs(["rotation"], ["cat", "dog"]))
+    assert [slot.published_mean(few) for slot in one_class_figure.slots(few)] == [None, None]
 
 
 def test_published_methods_without_a_column_have_a_place_in_the_figure():
