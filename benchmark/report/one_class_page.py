@@ -117,9 +117,12 @@ def figure(group: OneClass) -> Html:
     title = f"AUROC (%) of each class of {info(group.parent).title} against the others"
     picture = tag("svg", parts, marks, viewBox=f"0 0 {_WIDTH} {_BOTTOM + 26}", role="group", aria_label=title,
                   data_roving="")  # fmt: skip
-    keys = [tag("span", charts.shape_key(slot.label, slot.marker, slot.column is None or slot.column.is_reference),
-                slot.legend(group) if slot.column else f"{title_of(slot.label)}, published", class_="named", data_v=slot.label)
-            for slot in places]  # fmt: skip
+    keys = []
+    for slot in places:
+        name = slot.legend(group) if slot.column else f"{title_of(slot.label)}, published"
+        hollow = slot.column is None or slot.column.is_reference
+        shape = charts.shape_key(slot.label, slot.marker, hollow)
+        keys.append(tag("span", shape, name, class_="named", data_v=slot.label))
     said = "Bars: the range of the seeds, and of a mean its 95% Student-t interval over seeds. Hollow grey: references."
     if known:
         said += " Open and larger: published values of the method with that shape; dashed: published means."

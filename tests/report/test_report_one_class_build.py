@@ -9,6 +9,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 import report_fakes
 from one_class_fakes import CIFAR10, TRANSLATION, everything, group_of, level, one_record, run, runs, write_sweep
@@ -265,3 +266,20 @@ def test_the_pages_figure_keeps_within_its_frame():
     picture = one_class_page.figure(group_of(everything()))
     numbers = [float(y) for y in re.findall(r"M-?[\d.]+,(-?[\d.]+)", picture)]
     assert min(numbers) >= 0 and max(numbers) <= 340
+
+
+def test_the_pages_dots_stand_at_the_means():
+    group = group_of(everything())
+    text = one_class_page.figure(group)
+    found = list(re.finditer(r'<g class="mark[^>]*data-v="dino" data-tip="([^"]*)"[^>]*>(.*?)</g>', text, re.DOTALL))
+    assert len(found) == 11  # ten classes and the mean
+    heights, bars = [], []
+    for mark in found:
+        mean = float(re.search(r"\n([\d.]+)(?: ±| \(n)", mark[1])[1])
+        heights.append((mean, float(re.findall(r'd="M[\d.]+,([\d.]+)a', mark[2])[-1])))
+        bars.append((mean, [float(y) for y in re.search(r'd="M[\d.]+,([\d.]+)V([\d.]+)"', mark[2]).groups()]))
+    slope, at_zero = np.polyfit(*zip(*heights, strict=True), 1)
+    assert slope < 0 and all(abs(at_zero + slope * mean - y) < 0.1 for mean, y in heights)
+    mean = group.mean(next(c for c in group.columns if c.label == "dino")).ours
+    ends = [at_zero + slope * (mean.mean + sign * mean.half) for sign in (-1, 1)]
+    assert bars[-1][1] == pytest.approx(ends, abs=0.1)
