@@ -45,12 +45,10 @@ def test_published_values_are_the_papers():
     [
         ("cifar10:cat", ["cifar10:not-cat"], OneOfAll("cifar10", "cat", "cifar10:not-cat")),
         ("cifar10:cat", ["svhn", "cifar10:not-cat"], OneOfAll("cifar10", "cat", "cifar10:not-cat")),
-        ("my own:a b", ["my own:not-a b"], OneOfAll("my own", "a b", "my own:not-a b")),
-        ("cifar10:cat", ["cifar10:not-dog"], None),
+        ("own:a-b", ["own:not-a-b"], OneOfAll("own", "a-b", "own:not-a-b")),
         ("cifar10:cat", ["svhn"], None),
         ("cifar10:not-cat", ["cifar10:cat"], None),
         ("own:not-safe", ["own:not-not-safe"], OneOfAll("own", "not-safe", "own:not-not-safe")),
-        ("cifar10:", ["cifar10:not-"], None),
         ("cifar10", ["cifar100"], None),
     ],
 )
