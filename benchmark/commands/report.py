@@ -18,12 +18,12 @@ FigureName = StrEnum("FigureName", {f"figure {name}": name for name in FIGURES})
 
 
 def report(
-    table: Annotated[list[TableName] | None, typer.Option("--table", help="A table of the paper. Repeatable.")] = None,
-    figure: Annotated[
-        list[FigureName] | None, typer.Option("--figure", help="A figure of the paper. Repeatable.")
-    ] = None,
-    all_: Annotated[bool, typer.Option("--all", help="Every table and figure, and the claims.")] = False,
-    claims: Annotated[bool, typer.Option("--claims", help="The paper's claims, checked one by one.")] = False,
+    table: Annotated[list[TableName] | None, typer.Option("--table", help="A table. Repeatable.")] = None,
+    figure: Annotated[list[FigureName] | None, typer.Option("--figure", help="A figure. Repeatable.")] = None,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Every table and figure that fits the runs, and the claims.")
+    ] = False,
+    claims: Annotated[bool, typer.Option("--claims", help="Published claims, checked one by one.")] = False,
     page: Annotated[bool, typer.Option("--page", help="All of it as one HTML page, alone or with the others.")] = False,
     sweep_file: Annotated[
         Path | None, typer.Option("--sweep", metavar="FILE", help="Whose runs. [default: the paper's own sweep files]")
@@ -40,6 +40,7 @@ def report(
       bench report --table 2 --sweep sweeps/small.yaml
       bench report --figure 2 --figure 3
       bench report --all --sweep sweeps/smoke.yaml --out reports/smoke
+      bench report --table one-class --sweep one-class
       bench report --claims
       bench report --page --sweep sweeps/small-cpu.yaml --results results/reference/small-cpu
     """
@@ -49,10 +50,11 @@ def report(
     written = build(
         results,
         out,
-        tables=list(TABLES) if everything else [name.value for name in table or []],
-        figures=list(FIGURES) if everything else [name.value for name in figure or []],
-        claims=claims or everything,
+        tables=[name.value for name in table or []],
+        figures=[name.value for name in figure or []],
+        claims=claims,
         page=page,
+        everything=everything,
         sweep=sweep_file,
         sets=set_,
         data=data_root,

@@ -22,7 +22,8 @@ def build_backbone(config: ModelConfig, global_size: int, local_size: int, drop_
 
     A vision transformer gets positions for `global_size` and interpolates them for other sizes; its feature is the
     class token. A network of convolutions is in `channels_last` form: the same numbers in another order in memory, in
-    which CPUs and GPUs convolve faster; images may come in either. Raises BenchError when the name is unknown, an argument does not fit, or a view size does not.
+    which CPUs and GPUs convolve faster; images may come in either. Raises BenchError when the name is unknown, an
+    argument does not fit, or a view size does not.
     """
     timm = _timm()
     reserved = RESERVED_ARGS & config.args.keys()
@@ -70,7 +71,7 @@ def _timm() -> Any:
     """timm, which knows our own networks too. It takes three seconds, which a run without a backbone need not wait."""
     import timm
 
-    import benchmark.models.small_images  # registers them
+    import benchmark.models.small_images  # noqa: F401  it registers them
 
     return timm
 

@@ -52,9 +52,8 @@ class HalvingBlock(nn.Module):
 
     def __init__(self, inside: int, outside: int, norm: Callable[[int], nn.Module], drop_path_rate: float) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            _conv(inside, outside, stride=2), norm(outside), nn.ReLU(inplace=True), _conv(outside, outside), norm(outside)
-        )
+        first = [_conv(inside, outside, stride=2), norm(outside), nn.ReLU(inplace=True)]
+        self.body = nn.Sequential(*first, _conv(outside, outside), norm(outside))
         self.shortcut = nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(inside, outside, 1, bias=False), norm(outside))
         self.drop_path = DropPath(drop_path_rate) if drop_path_rate else nn.Identity()
 

@@ -11,17 +11,20 @@ from benchmark.data.images import data_root
 from benchmark.errors import BenchError, unknown
 from benchmark.files import atomic_write
 from benchmark.plan import sweep as sweeps
+from benchmark.plan.config import RunConfig
 from benchmark.report import claims as paper_claims
-from benchmark.report import drawn, table_text
+from benchmark.report import claims_text, drawn, one_class_claims, table_text
 from benchmark.report.groups import Group, group_runs
-from benchmark.report.items import FIGURES, TABLES, Item
+from benchmark.report.items import FIGURES, TABLES, Item, Protocol
+from benchmark.report.one_class import OneClass, class_of, one_class_groups
 from benchmark.store.records import Record
 from benchmark.store.tables import load_records
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-Job = Callable[[list[Group], Path, "Console"], list[Path]]  # writes files of groups into a folder, shows them
+Groups = list[Group | OneClass]
+Job = Callable[[Groups, Path, "Console"], list[Path]]  # writes files of groups into a folder, shows them
 
 
 def report(
@@ -32,6 +35,7 @@ def report(
     figures: Sequence[str],
     claims: bool,
     page: bool = False,
+    everything: bool = False,
     sweep: Path | None = None,
     sets: list[str] | None = None,
     data: Path | None = None,
@@ -39,7 +43,8 @@ def report(
 ) -> list[Path]:
     """Write the tables, figures, claims and page asked for under `out`/SWEEP/, show the tables, return the paths.
 
-    sweep: whose runs; by default the paper's own, from ./sweeps or built in. sets: the
+    everything: also all tables and figures that the sweep's runs are for (the paper's where no sweep is given) and the
+    claims. sweep: whose runs; by default the paper's own, from ./sweeps or built in. sets: the
     "field=value" overrides that the runs were made with, as in `bench sweep --set`. data: the folder of the image
     sets, where the page finds its thumbnails and a sweep its sets' classes. show: the console to print on, standard
     output by default. Items whose sweep has no records yet are named and passed over; raises BenchError, one line, when
@@ -54,36 +59,41 @@ def report(
                 raise BenchError(unknown(kind, name, known))
 
     records = load_records(results)
-    jobs: list[tuple[list[Path], Job]] = []
+    runs = _Runs(sets, data, records)
+    if everything:
+        fitting = runs.protocols((sweep,)) if sweep else ("sets",)
+        tables = list(dict.fromkeys([*tables, *(name for name, item in TABLES.items() if item.protocol in fitting)]))
+        figures = list(dict.fromkeys([*figures, *(name for name, item in FIGURES.items() if item.protocol in fitting)]))
+    jobs: list[tuple[tuple[Path, ...], Protocol | None, Job]] = []  # the sweeps, the protocol (None: any), what to do
     for name in tables:
-        jobs.append(([sweep or find_sweep(TABLES[name].sweep)], _table_job(name)))
+        jobs.append(((sweep or find_sweep(TABLES[name].sweep),), TABLES[name].protocol, _table_job(name)))
     for name in figures:
-        jobs.append(([sweep or find_sweep(FIGURES[name].sweep)], _figure_job(name)))
-    both = [sweep] if sweep else [find_sweep(TABLES[name].sweep) for name in ("1", "2")]
-    if claims:
-        jobs.append((both, _claims))
+        jobs.append(((sweep or find_sweep(FIGURES[name].sweep),), FIGURES[name].protocol, _figure_job(name)))
+    both = (sweep,) if sweep else tuple(find_sweep(TABLES[name].sweep) for name in ("1", "2"))
+    if claims or everything:
+        jobs.append((both, None, _claims))
     if page:
-        title = " and ".join(
-            dict.fromkeys(loaded.title or loaded.name for loaded in (sweeps.load(path, data=data) for path in both))
-        )
-        jobs.append((both, _page_job(title, results, data_root(data))))
+        loaded = [sweeps.load(path, data=data) for path in both]
+        title = " and ".join(dict.fromkeys(one.title or one.name for one in loaded))
+        jobs.append((both, None, _page_job(title, results, data_root(data))))
 
-    grouped: dict[tuple[Path, ...], list[Group]] = {}
     written: list[Path] = []
     nothing: dict[str, None] = {}
-    for paths, job in jobs:
-        key = tuple(paths)
-        if key not in grouped:
-            grouped[key] = _groups(paths, sets, data, records)
-        if not grouped[key]:
+    for paths, protocol, job in jobs:
+        groups = runs.groups(paths, protocol)
+        if not groups:
             names = " and ".join(str(path) for path in paths)
+            if protocol == "one-class" and protocol not in runs.protocols(paths):
+                nothing[f"{names}: no run is trained on one class of a set (in_dist: PARENT:CLASS, with "
+                        "PARENT:not-CLASS in eval.ood), as the one-class protocol needs"] = None  # fmt: skip
+                continue
             commands = " && ".join(f"bench sweep {path}" for path in paths)
             others = (
                 f" (its {len(records)} records are of other settings: give their --set here too)" if records else ""
             )
             nothing[f"{results}: no records for {names} yet; run: {commands}{others}"] = None
             continue
-        written += job(grouped[key], out / "+".join(path.stem for path in paths), console)
+        written += job(groups, out / "+".join(path.stem for path in paths), console)
     if nothing and not written:
         raise BenchError(next(iter(nothing)))
     for line in nothing:
@@ -97,11 +107,42 @@ def find_sweep(name: str) -> Path:
     return here if here.exists() else Path(name)
 
 
-def _groups(paths: list[Path], sets: list[str] | None, data: Path | None, records: list[Record]) -> list[Group]:
-    """The comparable groups of these sweeps' runs; those without any record only while another has some."""
-    configs = [run.config for path in paths for run in sweeps.load(path, sets, data=data).runs]
-    groups = group_runs(configs, records)
-    return groups if any(run.record for group in groups for run in group.runs) else []
+class _Runs:
+    """The runs of sweeps and their groups, each read and made once."""
+
+    def __init__(self, sets: list[str] | None, data: Path | None, records: list[Record]) -> None:
+        self._sets, self._data, self._records = sets, data, records
+        self._configs: dict[tuple[Path, ...], list[RunConfig]] = {}
+        self._groups: dict[tuple[Protocol, tuple[Path, ...]], Groups] = {}
+
+    def configs(self, paths: tuple[Path, ...]) -> list[RunConfig]:
+        if paths not in self._configs:
+            loaded = [sweeps.load(path, self._sets, data=self._data) for path in paths]
+            self._configs[paths] = [run.config for one in loaded for run in one.runs]
+        return self._configs[paths]
+
+    def protocols(self, paths: tuple[Path, ...]) -> list[Protocol]:
+        """The protocols that the runs are of."""
+        of_class = {class_of(config) is not None for config in self.configs(paths)}
+        known: tuple[tuple[Protocol, bool], ...] = (("sets", False), ("one-class", True))
+        return [name for name, single in known if single in of_class]
+
+    def groups(self, paths: tuple[Path, ...], protocol: Protocol | None) -> Groups:
+        """The comparable groups of one protocol, or of any (None); those without any record only while another has
+        some."""
+        wanted = [protocol] if protocol else self.protocols(paths)
+        found = [group for name in wanted for group in self._made(paths, name)]
+        return found if any(run.record for group in found for run in group.runs) else []
+
+    def _made(self, paths: tuple[Path, ...], protocol: Protocol) -> Groups:
+        if (protocol, paths) not in self._groups:
+            configs = self.configs(paths)
+            if protocol == "one-class":
+                made: Groups = list(one_class_groups(configs, self._records))
+            else:  # Tables 1 and 2 of nothing but classes: for whoever asks for them
+                made = list(group_runs([c for c in configs if class_of(c) is None] or configs, self._records))
+            self._groups[protocol, paths] = made
+        return self._groups[protocol, paths]
 
 
 def _made_by(item: Item) -> Callable[..., Any]:
@@ -111,7 +152,7 @@ def _made_by(item: Item) -> Callable[..., Any]:
 
 
 def _table_job(name: str) -> Job:
-    def write(groups: list[Group], folder: Path, console: Console) -> list[Path]:
+    def write(groups: Groups, folder: Path, console: Console) -> list[Path]:
         make = _made_by(TABLES[name])
         made = [table for group in groups for table in make(group)]
         for table in made:
@@ -119,20 +160,20 @@ def _table_job(name: str) -> Job:
                 console.print(part)
         tex_head = "% needs the packages booktabs and graphicx\n"
         return [
-            _write(folder / f"table{name}.md", "\n".join(map(table_text.markdown, made))),
-            _write(folder / f"table{name}.csv", table_text.as_csv(made)),
-            _write(folder / f"table{name}.tex", tex_head + "\n".join(map(table_text.latex, made))),
+            _write(folder / f"{_stem('table', name)}.md", "\n".join(map(table_text.markdown, made))),
+            _write(folder / f"{_stem('table', name)}.csv", table_text.as_csv(made)),
+            _write(folder / f"{_stem('table', name)}.tex", tex_head + "\n".join(map(table_text.latex, made))),
         ]
 
     return write
 
 
 def _figure_job(name: str) -> Job:
-    def write(groups: list[Group], folder: Path, console: Console) -> list[Path]:
+    def write(groups: Groups, folder: Path, console: Console) -> list[Path]:
         written: list[Path] = []
         with_records = [(group, i) for group in groups for i in group.in_dists if any(r.record for r in group.runs)]
         for index, (group, in_dist) in enumerate(with_records, 1):
-            stem = f"figure{name}" + (f"-{index}" if index > 1 else "")
+            stem = _stem("figure", name) + (f"-{index}" if index > 1 else "")
             paths = {suffix: folder / f"{stem}.{suffix}" for suffix in ("png", "svg")}
             key = drawn.fingerprint(name, group, in_dist)
             if not drawn.are_there(list(paths.values()), key):
@@ -147,19 +188,28 @@ def _figure_job(name: str) -> Job:
     return write
 
 
-def _claims(groups: list[Group], folder: Path, console: Console) -> list[Path]:
-    checked = [(group, paper_claims.check(group)) for group in groups if any(run.record for run in group.runs)]
-    for group, results in checked:
-        for part in paper_claims.terminal(group, results):
+def _stem(kind: str, name: str) -> str:
+    """table2, table-one-class."""
+    return f"{kind}{name}" if name[:1].isdigit() else f"{kind}-{name}"
+
+
+def _claims(groups: Groups, folder: Path, console: Console) -> list[Path]:
+    checked = [
+        one_class_claims.checked(group) if isinstance(group, OneClass) else paper_claims.checked(group)
+        for group in groups
+        if any(run.record for run in group.runs)
+    ]
+    for one in checked:
+        for part in claims_text.terminal(one):
             console.print(part)
     return [
-        _write(folder / "claims.md", "\n".join(paper_claims.markdown(group, results) for group, results in checked)),
-        _write(folder / "claims.csv", paper_claims.as_csv(checked)),
+        _write(folder / "claims.md", "\n".join(map(claims_text.markdown, checked))),
+        _write(folder / "claims.csv", claims_text.as_csv(checked)),
     ]
 
 
 def _page_job(title: str, results: Path, data: Path) -> Job:
-    def write(groups: list[Group], folder: Path, console: Console) -> list[Path]:
+    def write(groups: Groups, folder: Path, console: Console) -> list[Path]:
         from benchmark.report.page import write_page
 
         with_records = [group for group in groups if any(run.record for run in group.runs)]

@@ -36,7 +36,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One row. section: "ood", "average", "measure" or "n". cells: by column key; `texts` instead for the row of n."""
+    """One row. section: "ood", "average", "measure", "league" or "n". cells: by column key; `texts` instead for those
+    of league and n. block: rows of one section and block stand together, by default those of one in-distribution set.
+    """
 
     in_dist: str
     key: str
@@ -45,11 +47,18 @@ class Row:
     cells: dict[str, Cell] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     decimals: int = 2
+    block: str = ""
+
+    @property
+    def place(self) -> tuple[str, str]:
+        return self.section, self.block or self.in_dist
 
 
 @dataclass(frozen=True)
 class Table:
-    """A finished table. columns: key -> title, in order."""
+    """A finished table. columns: key -> title, in order. labels: key -> the run's label where the key is another.
+    leagues: key -> what the column may learn from, where the table says so.
+    """
 
     name: str  # as in `bench report --table NAME`
     title: str
@@ -59,3 +68,9 @@ class Table:
     rows: list[Row]
     notes: list[str]
     several_in_dists: bool = False
+    labels: dict[str, str] = field(default_factory=dict)
+    leagues: dict[str, str] = field(default_factory=dict)
+
+    def label(self, column: str) -> str:
+        """What gives the column its colour and marker, and says whether it is a reference."""
+        return self.labels.get(column, column)

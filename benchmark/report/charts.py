@@ -85,9 +85,13 @@ def _turned(points: list[tuple[float, float]], angle: float) -> list[tuple[float
 
 def key(label: str) -> Html:
     """A column's marker alone, for legends."""
-    hollow = " hollow" if label in REFERENCES else ""
-    shape = tag("path", d=marker(style_of(label)[1], 8, 8, 5), class_=f"shape{hollow}")
-    return tag("svg", shape, viewBox="0 0 16 16", class_=f"key {colour_class(label)}", aria_hidden="true")
+    return shape_key(label, style_of(label)[1], label in REFERENCES)
+
+
+def shape_key(label: str, shape: str, hollow: bool) -> Html:
+    """A marker of this shape in the column's colour."""
+    path = tag("path", d=marker(shape, 8, 8, 5), class_="shape hollow" if hollow else "shape")
+    return tag("svg", path, viewBox="0 0 16 16", class_=f"key {colour_class(label)}", aria_hidden="true")
 
 
 def scatter(trained: Points, references: Points, x_label: str, y_label: str, title: str) -> Html:
@@ -104,7 +108,7 @@ def scatter(trained: Points, references: Points, x_label: str, y_label: str, tit
             if label not in shown]  # fmt: skip
     outside = f"off the axes: {', '.join(away)}" if away else None
     head = tag("figcaption", tag("b", title), tag("span", str(correlate(xs, ys))))
-    empty = None if every else _text(WIDTH / 2, 130, "not measured yet", "middle")
+    empty = None if every else text_at(WIDTH / 2, 130, "not measured yet", "middle")
     picture = _frame(x, y, 310, x_label, y_label, join([empty, *marks]), title)
     return tag("figure", head, picture, tag("p", outside, class_="note") if outside else None)
 
@@ -139,11 +143,11 @@ def _point(label: str, pair: tuple[Estimate, Estimate], x: Scale, y: Scale, x_la
     hollow = " hollow" if label in REFERENCES else ""
     parts.append(tag("path", d=marker(style_of(label)[1], at_x, at_y), class_=f"shape{hollow}"))
     above = at_y - 12 if at_y > 30 else at_y + 20
-    parts.append(_text(at_x, above, title_of(label), anchor, "name"))
-    return _mark(label, tip, parts)
+    parts.append(text_at(at_x, above, title_of(label), anchor, "name"))
+    return mark(label, tip, parts)
 
 
-def _mark(label: str, tip: Sequence[str], parts: Sequence[Html]) -> Html:
+def mark(label: str, tip: Sequence[str], parts: Sequence[Html]) -> Html:
     """What stands for a column in a chart: highlighted with it, with its numbers under the pointer or the focus."""
     return tag("g", parts, class_=f"mark {colour_class(label)}", data_v=label, data_tip="\n".join(tip), role="img",
                aria_label=", ".join(tip))  # fmt: skip
@@ -168,13 +172,13 @@ def bars(heights: Mapping[str, Estimate], count: int | None, title: str, axis: s
         top = 8 + place * step
         middle, end = top + step / 2, x(value.mean)
         parts = [tag("rect", x=left, y=f"{top + 3:.1f}", width=f"{max(0.5, end - left):.1f}", height=step - 6,
-                     class_="shape"), _text(left - 8, middle + 4, title_of(label), "end")]  # fmt: skip
+                     class_="shape"), text_at(left - 8, middle + 4, title_of(label), "end")]  # fmt: skip
         if value.half is not None:
             low, high = x(max(0.0, value.mean - value.half)), x(value.mean + value.half)
             parts.append(tag("path", d=f"M{low:.1f},{middle:.1f}H{high:.1f}", class_="bar"))
             end = max(end, high)
-        parts.append(_text(end + 5, middle + 4, f"{value.mean:,.0f}", "start", "value"))
-        marks.append(_mark(label, [title_of(label), f"{axis} {interval(value, 1)}"], parts))
+        parts.append(text_at(end + 5, middle + 4, f"{value.mean:,.0f}", "start", "value"))
+        marks.append(mark(label, [title_of(label), f"{axis} {interval(value, 1)}"], parts))
     rules = []
     if "dino" in heights:
         rules.append(tag("path", d=f"M{x(heights['dino'].mean):.1f},8V{bottom}", class_="rule dotted"))
@@ -203,11 +207,11 @@ def lines(series: Sequence[Series], title: str, x_label: str, level: float | Non
         d = "M" + "L".join(f"{x(a):.1f},{y(b):.1f}" for a, b in zip(across, up, strict=True))
         tip = [run, f"{title}: {up[0]:.3f} at first, {up[-1]:.3f} at the end"]
         parts = [tag("path", d=d, class_="hit"), tag("path", d=d, class_="line")]
-        marks.append(_mark(label, tip, parts))
+        marks.append(mark(label, tip, parts))
     extra = []
     if level is not None:
         extra = [tag("path", d=f"M46,{y(level):.1f}H{WIDTH - 10}", class_="rule dashed"),
-                 _text(WIDTH - 12, y(level) - 5, name, "end")]  # fmt: skip
+                 text_at(WIDTH - 12, y(level) - 5, name, "end")]  # fmt: skip
     picture = _frame(x, y, 280, x_label, "", join([*extra, *marks]), title)
     return tag("figure", tag("figcaption", tag("b", title)), picture)
 
@@ -236,13 +240,13 @@ def _frame(x: Scale, y: Scale, height: float, x_label: str, y_label: str, inside
         at = f"{x(value):.1f}"
         if grid:
             parts.append(tag("path", d=f"M{at},{y.end}V{y.start}", class_="grid"))
-        parts.append(_text(x(value), y.start + 16, number(value), "middle", "tick"))
+        parts.append(text_at(x(value), y.start + 16, number(value), "middle", "tick"))
     for value in y.ticks() if y_ticks else []:
         parts.append(tag("path", d=f"M{x.start},{y(value):.1f}H{x.end}", class_="grid"))
-        parts.append(_text(x.start - 6, y(value) + 4, number(value), "end", "tick"))
+        parts.append(text_at(x.start - 6, y(value) + 4, number(value), "end", "tick"))
     parts.append(tag("path", d=f"M{x.start},{y.start}H{x.end}", class_="axis"))
     if x_label:
-        parts.append(_text((x.start + x.end) / 2, y.start + 36, x_label, "middle"))
+        parts.append(text_at((x.start + x.end) / 2, y.start + 36, x_label, "middle"))
     if y_label:
         middle = (y.start + y.end) / 2
         parts.append(tag("text", y_label, x=12, y=f"{middle:.0f}", text_anchor="middle",
@@ -251,5 +255,6 @@ def _frame(x: Scale, y: Scale, height: float, x_label: str, y_label: str, inside
                data_roving="" if "data-tip" in inside else None)  # fmt: skip
 
 
-def _text(x: float, y: float, text: str, anchor: str, class_: str | None = None) -> Html:
+def text_at(x: float, y: float, text: str, anchor: str, class_: str | None = None) -> Html:
+    """Text at a place of a chart; anchor: "start", "middle" or "end"."""
     return tag("text", text, x=f"{x:.1f}", y=f"{y:.1f}", text_anchor=anchor, class_=class_)

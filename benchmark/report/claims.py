@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
 
 from benchmark.data.catalog import info
 from benchmark.report import published
+from benchmark.report.claims_text import Checked, Claim, Verdict, join, judged
 from benchmark.report.figures import measures, near_and_far, variant_points
 from benchmark.report.groups import Group, title_of
-from benchmark.report.intervals import Correlation, correlate, estimate
+from benchmark.report.intervals import Correlation, correlate
 from benchmark.report.numbers import auroc, average_over, occupancy_reading, occupied
 from benchmark.report.table_notes import about
-from benchmark.report.table_text import md
 from benchmark.store.records import Record
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
 ON_PAR = 1.0  # points of average AUROC
+TITLE = "The paper's claims, checked against these runs"
 RULES = (
     "A difference holds when ours has the sign of the published one, whatever its size; several seeds are compared "
     "seed by seed, and the interval is the 95% Student-t interval of the mean difference over n seeds.",
@@ -33,21 +27,7 @@ RULES = (
     "Not measured: a run or set is missing, or only a stand-in is there where a rival's published figure is compared.",
 )
 
-Verdict = Literal["holds", "fails", "not measured"]
 Of = Callable[[Record], float | None]
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A claim and what became of it. Numbers are in points of AUROC (%) unless `ours_text` says otherwise."""
-
-    text: str
-    published: str
-    verdict: Verdict = "not measured"
-    ours: float | None = None
-    ours_text: str = "—"
-    n: int = 0
-    note: str = ""
 
 
 def check(group: Group) -> list[Claim]:
@@ -72,6 +52,11 @@ def check(group: Group) -> list[Claim]:
         checks.rival("cifar100", "lsun", "rot-imgn", published.LABEL_FREE_RIVALS, "self-supervised rival"),
         *checks.correlations(),
     ]  # fmt: skip
+
+
+def checked(group: Group) -> Checked:
+    """Every claim of the paper with what it was judged by, to be written down."""
+    return Checked(TITLE, group.heading, check(group), [*RULES, *about(group, group.in_dists)])
 
 
 class _Checks:
@@ -142,7 +127,7 @@ class _Checks:
         data = self.group.data()
         ours_only = [seen for key, seen in data.items() if key in (f"{here}/train", f"{here}/test", f"{there}/test")]
         note = "" if all(seen.official for seen in ours_only) else "our images are imported, not the official sets"
-        return _judged(text, paper, [value - best[1] for value in values.values()], lambda value: value > 0, note)
+        return judged(text, paper, [value - best[1] for value in values.values()], lambda value: value > 0, note)
 
     def correlations(self) -> list[Claim]:
         claims = []
@@ -152,7 +137,7 @@ class _Checks:
                 result = correlate([x.mean for x, _ in points.values()], [y.mean for _, y in points.values()])
                 where = f"{info(self.main).title} → {info(ood).title}"
                 text = f"{measure} correlates positively with AUROC on {where} (Fig. 3, {kind})"
-                claims.append(_correlated(text, result, _join([self.elsewhere, self._stand_ins([ood])])))
+                claims.append(_correlated(text, result, join([self.elsewhere, self._stand_ins([ood])])))
         return claims
 
     def _paired(self, text: str, paper: float, in_dist: str, ours: tuple[str, Of], base: tuple[str, Of],
@@ -164,7 +149,7 @@ class _Checks:
         seeds = sorted(sides[0].keys() & sides[1].keys())
         if not seeds:
             return Claim(text, f"{paper:+.2f}", note="the two have no seed in common")
-        return _judged(text, f"{paper:+.2f}", [sides[0][s] - sides[1][s] for s in seeds], rule, _join(notes))
+        return judged(text, f"{paper:+.2f}", [sides[0][s] - sides[1][s] for s in seeds], rule, join(notes))
 
     def _margin(self, text: str, paper: str, in_dist: str, top: str, others: list[str], of: Of, note: str,
                 decimals: int) -> Claim:  # fmt: skip
@@ -179,8 +164,8 @@ class _Checks:
         means = {label: math.fsum(side[seed] for seed in seeds) / len(seeds) for label, side in sides.items()}
         next_best = max(others, key=lambda label: means[label])
         differences = [sides[top][seed] - sides[next_best][seed] for seed in seeds]
-        note = _join([note, f"next: {title_of(next_best)}"])
-        return _judged(text, paper, differences, lambda value: value > 0, note, decimals)
+        note = join([note, f"next: {title_of(next_best)}"])
+        return judged(text, paper, differences, lambda value: value > 0, note, decimals)
 
     def _locate(self, in_dist: str, ood: str) -> tuple[str | None, str | None]:
         """The sets of this group that are, or stand for, the two named ones."""
@@ -211,88 +196,11 @@ def _minus(left: float | None, right: float | None) -> float:
     return left - right
 
 
-def _join(notes: Iterable[str]) -> str:
-    return "; ".join(note for note in notes if note)
-
-
-def _judged(
-    text: str, paper: str, differences: list[float], rule: Callable[[float], bool], note: str, decimals: int = 2
-) -> Claim:
-    found = estimate(differences)
-    half = f" ± {found.half:.{decimals}f}" if found.half is not None else ""
-    return Claim(text, paper, "holds" if rule(found.mean) else "fails", found.mean, f"{found.mean:+.{decimals}f}{half}",
-                 found.n, note)  # fmt: skip
-
-
 def _correlated(text: str, result: Correlation, note: str) -> Claim:
     if result.r is None:
-        note = _join([note, "fewer than three variants, or all of them equal"])
+        note = join([note, "fewer than three variants, or all of them equal"])
         return Claim(text, "r > 0", n=result.n, note=note)
     interval = f" [{result.low:.2f}, {result.high:.2f}]" if result.low is not None else ""
-    note = _join([note, f"Spearman's ρ = {result.rho:.2f}"])
+    note = join([note, f"Spearman's ρ = {result.rho:.2f}"])
     verdict: Verdict = "holds" if result.r > 0 else "fails"
     return Claim(text, "r > 0", verdict, result.r, f"r = {result.r:.2f}{interval}", result.n, note)
-
-
-def _tally(results: list[Claim]) -> str:
-    counts = {
-        verdict: sum(claim.verdict == verdict for claim in results) for verdict in ("holds", "fails", "not measured")
-    }
-    return (
-        f"{len(results)} claims: {counts['holds']} hold, {counts['fails']} fail, {counts['not measured']} not measured."
-    )
-
-
-TITLE = "The paper's claims, checked against these runs"
-
-
-def markdown(group: Group, results: list[Claim]) -> str:
-    """The claims as GitHub Markdown."""
-    from tabulate import tabulate
-
-    body = [[md(text) for text in (c.text, c.published, c.ours_text, str(c.n), c.verdict, c.note)] for c in results]
-    header = ["claim", "published", "ours", "n", "verdict", "note"]
-    align = ["left", "right", "right", "right", "left", "left"]
-    grid = tabulate(body, header, tablefmt="pipe", disable_numparse=True, colalign=align)
-    heading = f"\n### {md(group.heading)}\n" if group.heading else ""
-    notes = "\n".join(f"- {md(note)}" for note in (*RULES, *about(group, group.in_dists)))
-    return f"## {TITLE}\n{heading}\n{_tally(results)}\n\n{grid}\n\n{notes}\n"
-
-
-def as_csv(checked: Iterable[tuple[Group, list[Claim]]]) -> str:
-    """One row a claim, `ours` at full precision."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["claim", "published", "ours", "ours_text", "n", "verdict", "note", "group"])
-    for group, results in checked:
-        for c in results:
-            writer.writerow([c.text, c.published, c.ours, c.ours_text, c.n, c.verdict, c.note, group.heading])
-    return stream.getvalue()
-
-
-_COLOURS = {"holds": "green", "fails": "red", "not measured": "dim"}
-
-
-def terminal(group: Group, results: list[Claim]) -> list[RenderableType]:
-    """The claims for a terminal, and the rules they were judged by."""
-    from rich.table import Table
-    from rich.text import Text
-
-    grid = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
-    grid.add_column("claim", ratio=1)
-    for name, justify in (("published", "right"), ("ours", "right"), ("n", "right"), ("verdict", "left")):
-        grid.add_column(name, justify=justify, no_wrap=name != "ours", max_width=14)  # type: ignore[arg-type]
-    for claim in results:
-        text = Text(claim.text).append(f" ({claim.note})" if claim.note else "", style="dim")
-        grid.add_row(
-            text,
-            Text(claim.published),
-            Text(claim.ours_text),
-            str(claim.n),
-            Text(claim.verdict, style=_COLOURS[claim.verdict]),
-        )
-    parts: list[RenderableType] = [Text(TITLE, style="bold")]
-    if group.heading:
-        parts.append(Text(group.heading, style="bold yellow"))
-    parts += [Text(""), grid, Text(""), Text(_tally(results))]
-    return [*parts, *(Text(note) for note in (*RULES, *about(group, group.in_dists))), Text("")]

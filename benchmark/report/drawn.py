@@ -11,16 +11,16 @@ from pathlib import Path
 from benchmark.data import catalog
 from benchmark.plan.identity import digest
 from benchmark.report.groups import Group
+from benchmark.report.one_class import OneClass
 
 HEAD_BYTES = 4096  # of an SVG, in which its description stands
 
 
-def fingerprint(name: str, group: Group, in_dist: str) -> str:
+def fingerprint(name: str, group: Group | OneClass, in_dist: str) -> str:
     """sha256 of all that a figure is made of: its name, the runs' settings and numbers, and the code that draws."""
     runs = [
         [run.config.label, run.config.seed, run.recipe, run.record.model_dump(mode="json") if run.record else None]
-        for run in group.runs
-        if run.config.in_dist == in_dist
+        for run in group.runs_of(in_dist)
     ]
     return digest([name, group.heading, in_dist, runs, _code()])
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Of = Callable[[Record], float | None]
 Points = dict[str, tuple[Estimate, Estimate]]
-Draw = Callable[[Group, str], "Figure"]  # of a group and an in-distribution set
+Draw = Callable[[Any, str], "Figure"]  # of a group and an in-distribution set
 
 # Okabe and Ito's colours, told apart by colour-blind people: the colour says where negatives come from, the shape what
 # was done to them. One table for all figures.
@@ -39,6 +39,8 @@ STYLES: dict[str, tuple[str, str]] = {
     "pixperm-imgn": (_SKY, "X"),
     "rot-in-dist": (_GREEN, "^"),
     "combined": (_PURPLE, "*"),
+    "rotation": ("#E69F00", "o"),
+    "rotation-translation": ("#E69F00", "D"),
     "untrained": ("#666666", "o"),
     "image-statistics": ("#666666", "s"),
 }
@@ -85,7 +87,7 @@ def variant_points(group: Group, in_dist: str, x: Of, y: Of, references: bool = 
     return points
 
 
-def draw(make: Draw, group: Group, in_dist: str, key: str = "") -> dict[str, bytes]:
+def draw(make: Draw, group: Any, in_dist: str, key: str = "") -> dict[str, bytes]:
     """A figure of this group: "png" (200 dpi) and "svg" -> content, each with `key` as its description."""
     import matplotlib
 
@@ -174,7 +176,7 @@ def _scatter(axes: Axes, group: Group, in_dist: str, x: Of, y: Of, x_label: str,
     for label, (across, up) in trained.items():
         colour, marker = style_of(label)
         axes.errorbar(across.mean, up.mean, xerr=across.half, yerr=up.half, color=colour, elinewidth=0.8, alpha=0.6)
-        axes.plot(across.mean, up.mean, linestyle="", marker=marker, markersize=_size(marker), color=colour,
+        axes.plot(across.mean, up.mean, linestyle="", marker=marker, markersize=marker_size(marker), color=colour,
                   markeredgecolor="white", markeredgewidth=0.6, zorder=3)  # fmt: skip
     references = variant_points(group, in_dist, x, y, references=True)
     axes.margins(0.12)
@@ -185,8 +187,8 @@ def _scatter(axes: Axes, group: Group, in_dist: str, x: Of, y: Of, x_label: str,
         if trained and not all(_close(e.mean, ends) for e, ends in zip((across, up), limits, strict=True)):
             outside.append(f"{title_of(label)} ({across.mean:.1f}, {up.mean:.1f})")
             continue
-        axes.plot(across.mean, up.mean, linestyle="", marker=marker, markersize=_size(marker), markerfacecolor="none",
-                  color=colour, markeredgewidth=1.4, zorder=2)  # fmt: skip
+        axes.plot(across.mean, up.mean, linestyle="", marker=marker, markersize=marker_size(marker), color=colour,
+                  markerfacecolor="none", markeredgewidth=1.4, zorder=2)  # fmt: skip
     result = correlate([a.mean for a, _ in trained.values()], [b.mean for _, b in trained.values()])
     axes.set_title(f"{title}\n{result}", loc="left", fontsize=9)
     # Points far away would press the variants into a corner: they are named instead.
@@ -211,7 +213,7 @@ def _finish(figure: Figure, group: Group, in_dist: str, name: str, labels: list[
         if group.records(in_dist, label):
             colour, marker = style_of(label)
             hollow = label in REFERENCES
-            handles.append(Line2D([], [], linestyle="", marker=marker, markersize=_size(marker), color=colour,
+            handles.append(Line2D([], [], linestyle="", marker=marker, markersize=marker_size(marker), color=colour,
                                   markerfacecolor="none" if hollow else colour, label=title_of(label)))  # fmt: skip
     per_row = max(1, math.ceil(len(handles) / 2))
     figure.legend(handles=handles, loc="outside lower center", ncols=min(7, per_row), fontsize=8, frameon=False,
@@ -232,7 +234,8 @@ def style_of(label: str) -> tuple[str, str]:
     return STYLES.get(label, _OTHER)
 
 
-def _size(marker: str) -> float:
+def marker_size(marker: str) -> float:
+    """Points across, so that all shapes look alike large."""
     return {"*": 12.0, "D": 7.0, "s": 7.5}.get(marker, 8.5)
 
 

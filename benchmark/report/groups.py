@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -41,6 +41,10 @@ class Group:
     @property
     def in_dists(self) -> list[str]:
         return list(dict.fromkeys(run.config.in_dist for run in self.runs))
+
+    def runs_of(self, in_dist: str) -> list[Run]:
+        """The runs that the figures of this in-distribution set are made of."""
+        return [run for run in self.runs if run.config.in_dist == in_dist]
 
     def labels(self, in_dist: str) -> list[str]:
         """The columns: variants in the paper's order, other runs in the sweep's, the reference rows last."""
@@ -88,24 +92,36 @@ def group_runs(configs: Iterable[RunConfig], records: Sequence[Record]) -> list[
     "set/split" part next, the largest group first. A record that agrees with several groups is in each of them.
     """
     runs = {run.recipe: run for run in (Run(config, config.recipe_id()) for config in configs)}
-    by_recipe: dict[str, list[Record]] = {}
-    for record in records:
-        if record.recipe_id in runs:
-            by_recipe.setdefault(record.recipe_id, []).append(record)
+    by_recipe = records_by_recipe(records)
     settings = _by_setting(list(runs.values()))
     differing = _telling(differences([setting for setting, _ in settings]), [setting for setting, _ in settings])
     groups = []
     for setting, members in settings:
-        parts = _consistent([record for run in members for record in by_recipe.get(run.recipe, [])]) or [{}]
-        conflicts = _conflicting_sets(parts)
-        for number, part in enumerate(sorted(parts, key=len, reverse=True), 1):
-            heading = ", ".join(f"{key} = {_at(setting, key)}" for key in differing)
-            if conflicts:
-                heading += (
-                    f"{'; ' if heading else ''}images {number} of {len(parts)} (differ in {', '.join(conflicts)})"
-                )
-            groups.append(Group(heading, tuple(Run(run.config, run.recipe, part.get(run.recipe)) for run in members)))
+        told = ", ".join(f"{key} = {at(setting, key)}" for key in differing)
+        for images, with_records in by_images(members, by_recipe):
+            groups.append(Group("; ".join(part for part in (told, images) if part), with_records))
     return groups
+
+
+def records_by_recipe(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """Recipe -> its records: one, or several that read different images."""
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        found.setdefault(record.recipe_id, []).append(record)
+    return found
+
+
+def by_images(runs: Sequence[Run], records: Mapping[str, Sequence[Record]]) -> list[tuple[str, tuple[Run, ...]]]:
+    """The runs with their records (by recipe), once for each set of records that read the same images, the largest
+    first; and what tells such a set from the others, "" where there is one. A record that agrees with several sets is
+    in each of them."""
+    parts = _consistent([record for run in runs for record in records.get(run.recipe, [])]) or [{}]
+    conflicts = _conflicting_sets(parts)
+    found = []
+    for number, part in enumerate(sorted(parts, key=len, reverse=True), 1):
+        told = f"images {number} of {len(parts)} (differ in {', '.join(conflicts)})" if conflicts else ""
+        found.append((told, tuple(Run(run.config, run.recipe, part.get(run.recipe)) for run in runs)))
+    return found
 
 
 def _by_setting(runs: list[Run]) -> list[tuple[dict[str, Any], list[Run]]]:
@@ -183,6 +199,7 @@ def _telling(keys: list[str], settings: list[dict[str, Any]]) -> list[str]:
     return [key for key in keys if key not in same]
 
 
-def _at(setting: dict[str, Any], key: str) -> Any:
+def at(setting: dict[str, Any], key: str) -> Any:
+    """The value at a dotted key, for a reader."""
     value = flat(setting).get(key)
     return "not set" if value is None else value

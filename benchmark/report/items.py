@@ -6,6 +6,9 @@ Nothing heavy is imported: the command line reads these names.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+Protocol = Literal["sets", "one-class"]
 
 
 @dataclass(frozen=True)
@@ -14,18 +17,23 @@ class Item:
 
     sweep: the built-in sweep whose runs it is made of, unless `--sweep` says otherwise. made_by: "module:function" in
     benchmark/report. A table's function turns a group of comparable runs into `cells.Table`s, a figure's draws one
-    in-distribution set of a group as a matplotlib figure.
+    in-distribution set of a group as a matplotlib figure. protocol: of which runs, and so of which groups: "sets",
+    whole sets against others (`groups.Group`), or "one-class", a class of a set against its others
+    (`one_class.OneClass`).
     """
 
     sweep: str
     made_by: str
+    protocol: Protocol = "sets"
 
 
 TABLES = {
     "1": Item("table1", "tables:table1"),
     "2": Item("table2", "tables:table2"),
+    "one-class": Item("one-class", "one_class_table:one_class", "one-class"),
 }
 FIGURES = {
     "2": Item("table2", "figures:figure2"),
     "3": Item("table2", "figures:figure3"),
+    "one-class": Item("one-class", "one_class_figure:one_class", "one-class"),
 }

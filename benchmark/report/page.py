@@ -13,15 +13,18 @@ from benchmark.data.catalog import info
 from benchmark.plan.methods import REFERENCES
 from benchmark.report import cells, charts, tables
 from benchmark.report import claims as paper_claims
+from benchmark.report.claims_text import Claim
 from benchmark.report.groups import Group, title_of
 from benchmark.report.markup import Html, embed, join, tag, write_document
+from benchmark.report.one_class import OneClass
+from benchmark.report.one_class_page import one_class_parts
 from benchmark.report.page_figures import figures_section, training_section
 from benchmark.report.page_provenance import SYMBOLS, claims_section, provenance_section
 from benchmark.report.page_scores import IMAGE_BYTES, Thumbnails, scores_section
 from benchmark.report.page_tables import tables_section
 
 
-def write_page(path: Path, title: str, groups: Sequence[Group], results: Path, data: Path) -> Path:
+def write_page(path: Path, title: str, groups: Sequence[Group | OneClass], results: Path, data: Path) -> Path:
     """Write the page of these groups of runs and return its path.
 
     results: where the runs' folders are (curves and scores are read from there). data: the folder of the image sets,
@@ -29,7 +32,7 @@ def write_page(path: Path, title: str, groups: Sequence[Group], results: Path, d
     """
     thumbnails = Thumbnails(data, IMAGE_BYTES)
     sections = [_group(group, number, results, thumbnails) for number, group in enumerate(groups)]
-    labels = dict.fromkeys(label for group in groups for i in group.in_dists for label in group.labels(i))
+    labels = dict.fromkeys(label for group in groups for label in _labels(group))
     ordered = sorted(labels, key=lambda label: label in REFERENCES)
     links = [_links(group, number) for number, group in enumerate(groups)]
     keys = [tag("button", charts.key(label), title_of(label), type="button", data_v=label, aria_pressed="false")
@@ -49,36 +52,66 @@ def write_page(path: Path, title: str, groups: Sequence[Group], results: Path, d
     return write_document(path, title, body, ["page.css"], "page.js")
 
 
+def _labels(group: Group | OneClass) -> list[str]:
+    if isinstance(group, OneClass):
+        return [column.label for column in group.columns]
+    return [label for in_dist in group.in_dists for label in group.labels(in_dist)]
+
+
 _SECTIONS = {"table-1": "Table 1", "table-2": "Table 2", "figures": "Figures 2 and 3", "training": "Training",
              "claims": "Claims", "scores": "Scores and images", "provenance": "Provenance"}  # fmt: skip
+_ONE_CLASS = {"table-one-class": "Table", "figure-one-class": "Figure"}
+_OF_SETS = ("table-1", "table-2", "figures")
 
 
-def _links(group: Group, number: int) -> Html:
-    head = tag("b", group.heading) if group.heading else None
-    links = [tag("a", name, href=f"#{key}-{number}") for key, name in _SECTIONS.items()]
+def _names(group: Group | OneClass) -> dict[str, str]:
+    """The sections of a group: key -> name."""
+    if isinstance(group, OneClass):
+        return _ONE_CLASS | {key: name for key, name in _SECTIONS.items() if key not in _OF_SETS}
+    return _SECTIONS
+
+
+def _heading(group: Group | OneClass) -> str:
+    of_class = f"Classes of {info(group.parent).title}" if isinstance(group, OneClass) else ""
+    return ": ".join(part for part in (of_class, group.heading) if part)
+
+
+def _links(group: Group | OneClass, number: int) -> Html:
+    heading = _heading(group)
+    head = tag("b", heading) if heading else None
+    links = [tag("a", name, href=f"#{key}-{number}") for key, name in _names(group).items()]
     return join([head, *links])
 
 
-def _group(group: Group, number: int, results: Path, thumbnails: Thumbnails) -> Html:
+def _group(group: Group | OneClass, number: int, results: Path, thumbnails: Thumbnails) -> Html:
+    if isinstance(group, OneClass):
+        summary, parts = one_class_parts(group, results, thumbnails)
+    else:
+        summary, parts = _parts(group, results, thumbnails)
+    sections = [
+        tag("section", tag("h2", name), parts[key], id=f"{key}-{number}", class_=key)
+        for key, name in _names(group).items()
+    ]
+    heading = _heading(group)
+    return tag("div", tag("h2", heading, class_="heading") if heading else None, summary, sections, class_="group")
+
+
+def _parts(group: Group, results: Path, thumbnails: Thumbnails) -> tuple[Html, dict[str, Html]]:
+    """The summary of a group, and its sections by key."""
     checked = paper_claims.check(group)
     shown = tables.table1(group), tables.table2(group)
-    parts = {
+    return _summary(group, shown[1], checked), {
         "table-1": tables_section(shown[0], {}),
         "table-2": tables_section(shown[1], dict.fromkeys(note for table in shown[0] for note in table.notes)),
         "figures": join(figures_section(group, in_dist) for in_dist in group.in_dists),
         "training": training_section(group, results),
-        "claims": claims_section(checked),
+        "claims": claims_section(checked, paper_claims.RULES),
         "scores": join(scores_section(group, in_dist, results, thumbnails) for in_dist in group.in_dists),
         "provenance": provenance_section(group),
     }
-    sections = [
-        tag("section", tag("h2", _SECTIONS[key]), part, id=f"{key}-{number}", class_=key) for key, part in parts.items()
-    ]
-    heading = tag("h2", group.heading, class_="heading") if group.heading else None
-    return tag("div", heading, _summary(group, shown[1], checked), sections, class_="group")
 
 
-def _summary(group: Group, made: Sequence[cells.Table], checked: Sequence[paper_claims.Claim]) -> Html:
+def _summary(group: Group, made: Sequence[cells.Table], checked: Sequence[Claim]) -> Html:
     """What one wants to know first: how much is done, what is best, what the references reach, how the claims stand."""
     done = sum(run.record is not None for run in group.runs)
     items = [("Runs done", f"{done} of {len(group.runs)}", "")]

@@ -49,14 +49,15 @@ def _is_rival(name: str) -> bool:
 
 def _plain(table: cells.Table) -> Html:
     """OOD sets down, variants across; only the OOD sets are sorted, averages and measures stay below."""
-    head = [_heading(table.corner, "text"), *(_heading(name, "number", key) for key, name in table.columns.items())]
+    titles = (_heading(name, "number", table.label(key)) for key, name in table.columns.items())
+    head = [_heading(table.corner, "text"), *titles]
     parts: dict[tuple[str, str], list[Html]] = {}
     for row in table.rows:
         cells = _cells(table, row)
         line = tag("tr", tag("th", _row_title(table, row), scope="row"), (cells[column] for column in table.columns))
-        parts.setdefault((row.in_dist, row.section), []).append(line)
+        parts.setdefault(row.place, []).append(line)
     bodies = [tag("tbody", lines, class_=section, data_sorts="" if section == "ood" else None)
-              for (_, section), lines in parts.items()]  # fmt: skip
+              for (section, _), lines in parts.items()]  # fmt: skip
     return tag("table", tag("thead", tag("tr", head)), bodies, data_roving="")
 
 
@@ -66,8 +67,9 @@ def _turned(table: cells.Table) -> Html:
     cells = [_cells(table, row) for row in table.rows]
     parts: dict[str, list[Html]] = {"trained": [], "references": [], "rivals": []}
     for column, name in table.columns.items():
-        kind = "references" if column in REFERENCES else "rivals" if _is_rival(name) else "trained"
-        label = tag("th", charts.key(column) if kind != "rivals" else None, name, scope="row", data_v=column)
+        of = table.label(column)
+        kind = "references" if of in REFERENCES else "rivals" if _is_rival(name) else "trained"
+        label = tag("th", charts.key(of) if kind != "rivals" else None, name, scope="row", data_v=of)
         parts[kind].append(tag("tr", label, (of_row[column] for of_row in cells)))
     bodies = [tag("tbody", lines, class_=kind, data_sorts="") for kind, lines in parts.items() if lines]
     return tag("table", tag("thead", tag("tr", head)), bodies, data_roving="")
@@ -81,7 +83,7 @@ def _heading(text: str, kind: str, column: str | None = None) -> Html:
 
 
 def _row_title(table: cells.Table, row: cells.Row) -> str:
-    several = len({one.in_dist for one in table.rows}) > 1
+    several = len({one.block or one.in_dist for one in table.rows}) > 1
     return f"{info(row.in_dist).title} → {row.title}" if several else row.title
 
 
@@ -95,7 +97,7 @@ def _cells(table: cells.Table, row: cells.Row) -> dict[str, Html]:
         cell = row.cells.get(column, cells.Cell())
         ours, published = texts["ours"][column], texts.get("published", {}).get(column)
         number = cell.ours.mean if cell.ours else cell.published
-        if _is_rival(name):
+        if _is_rival(name) and row.cells:
             parts = [tag("span", published or "", class_="rival")]
         else:
             parts = [tag("b" if cell.best else "span", ours)]
@@ -103,7 +105,7 @@ def _cells(table: cells.Table, row: cells.Row) -> dict[str, Html]:
                 if text := texts.get(kind, {}).get(column):
                     parts.append(tag("i", text, class_=class_))
         tip = _tip(f"{name}, {_row_title(table, row)}", cell, row.decimals) if row.cells else None
-        made[column] = tag("td", parts, data_v=column, data_n=number, data_tip=tip)
+        made[column] = tag("td", parts, data_v=table.label(column), data_n=number, data_tip=tip)
     return made
 
 

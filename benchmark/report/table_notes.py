@@ -127,7 +127,7 @@ def about(group: Group, in_dists: Sequence[str]) -> list[str]:
     """Where the numbers come from: settings, runs, images, machines."""
     runs = [run for run in group.runs if run.config.in_dist in in_dists]
     notes = [f"Settings: {describe(group.trained[0])}."] if group.trained else []
-    machines = {_machine(run.record.environment) for run in runs if run.record} - {""}
+    machines = {machine(run.record.environment) for run in runs if run.record} - {""}
     done = sum(run.record is not None for run in runs)
     notes.append(f"Runs: {done} of {len(runs)} done{'; ' + ' | '.join(sorted(machines)) if machines else ''}.")
     seen = group.data()
@@ -159,7 +159,8 @@ def describe(config: RunConfig) -> str:
             f"protocol {config.protocol}")  # fmt: skip
 
 
-def _machine(environment: dict[str, Any]) -> str:
+def machine(environment: dict[str, Any]) -> str:
+    """Hardware, torch and commit of a record, on one line."""
     hardware = environment.get("hardware") or ""
     if isinstance(hardware, dict):
         hardware = ", ".join(str(value) for value in hardware.values() if value)

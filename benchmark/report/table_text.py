@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from benchmark.data.catalog import info
@@ -98,7 +98,7 @@ def latex(table: Table) -> str:
     """The table in booktabs style; the document needs the packages booktabs and graphicx."""
     body: list[str] = []
     for index, row in enumerate(table.rows):
-        if index and (row.section, row.in_dist) != (table.rows[index - 1].section, table.rows[index - 1].in_dist):
+        if index and row.place != table.rows[index - 1].place:
             body.append(r"\midrule")
         for line in lines(table, row, inline_interval=True):
             label = tex(line.label.strip())
@@ -123,10 +123,14 @@ CSV_FIELDS = ("in_dist", "ood", "column", "mean", "low", "high", "n", "published
 
 
 def as_csv(many: Iterable[Table]) -> str:
-    """Tidy, one row a cell, full precision; `ood` also names the averages and measures, `group` is the heading."""
+    """Tidy, one row a cell, full precision; `ood` also names the averages and measures, `group` is the heading.
+
+    Tables that state leagues have them in a further column."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(CSV_FIELDS)
+    many = list(many)
+    with_leagues = any(table.leagues for table in many)
+    writer.writerow([*CSV_FIELDS, *(["league"] if with_leagues else [])])
     for table in many:
         for row in table.rows:
             for column, cell in row.cells.items():
@@ -137,6 +141,8 @@ def as_csv(many: Iterable[Table]) -> str:
                 span = (ours.mean - half, ours.mean + half) if ours and half is not None else (None, None)
                 numbers = [ours.mean, *span, ours.n] if ours else [None, None, None, 0]
                 about_it = [cell.published, cell.difference, table.heading]
+                if with_leagues:
+                    about_it.append(table.leagues.get(column, ""))
                 writer.writerow([row.in_dist, row.key, column, *numbers, *about_it])
     return stream.getvalue()
 
@@ -152,11 +158,12 @@ def terminal(table: Table, width: int) -> list[RenderableType]:
     parts: list[RenderableType] = [Text(table.title, style="bold")]
     if table.heading:
         parts.append(Text(table.heading, style="bold yellow"))
-    everything = [(row, lines(table, row, inline_interval=False)) for row in table.rows]
+    everything = [(row, _folded(row, lines(table, row, inline_interval=False))) for row in table.rows]
     titles = [fold(title) for title in table.columns.values()]
     printed = [line for _, of_row in everything for line in of_row]
     widths = [
-        max(map(len, [*title.split("\n"), *(line.texts[i] for line in printed)])) for i, title in enumerate(titles)
+        max(map(len, "\n".join([title, *(line.texts[i] for line in printed)]).split("\n")))
+        for i, title in enumerate(titles)
     ]
     first = max(len(table.corner), *(len(line.label) for line in printed))
     for block in _blocks(widths, width - first - 1):
@@ -166,7 +173,7 @@ def terminal(table: Table, width: int) -> list[RenderableType]:
             grid.add_column(Text(titles[i]), justify="right", vertical="bottom", no_wrap=True)
         before = Row("", "", "", "")
         for row, of_row in everything:
-            if before.section and (row.section, row.in_dist) != (before.section, before.in_dist):
+            if before.section and row.place != before.place:
                 grid.add_row()
             if table.several_in_dists and row.in_dist != before.in_dist:
                 grid.add_row(Text(f"{info(row.in_dist).title} →", style="bold"))
@@ -181,6 +188,11 @@ def terminal(table: Table, width: int) -> list[RenderableType]:
     parts.append(Text(""))
     parts += [Text(note) for note in table.notes]
     return [*parts, Text("")]
+
+
+def _folded(row: Row, of_row: list[Line]) -> list[Line]:
+    """Words in place of numbers fold as the titles do."""
+    return [replace(line, texts=[fold(text) for text in line.texts]) for line in of_row] if row.texts else of_row
 
 
 def fold(title: str, width: int = 8) -> str:

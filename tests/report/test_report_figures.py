@@ -37,7 +37,7 @@ def drawn(axes) -> set[tuple[float, float]]:
 
 
 def test_styles_are_distinct_and_cover_every_column():
-    assert set(figures.STYLES) == {*VARIANTS, "untrained", "image-statistics"}
+    assert set(figures.STYLES) == {*VARIANTS, "rotation", "rotation-translation", "untrained", "image-statistics"}
     assert len(set(figures.STYLES.values())) == len(figures.STYLES)
 
 

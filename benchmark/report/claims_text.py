@@ -1,0 +1,118 @@
+"""A claim and what became of it, and lists of them as Markdown, CSV and for a terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from benchmark.report.intervals import estimate
+from benchmark.report.table_text import md
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+Verdict = Literal["holds", "fails", "not measured"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim and what became of it. Numbers are in points of AUROC (%) unless `ours_text` says otherwise."""
+
+    text: str
+    published: str
+    verdict: Verdict = "not measured"
+    ours: float | None = None
+    ours_text: str = "—"
+    n: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The claims of one group of runs. notes: how they are judged, and where the runs come from."""
+
+    title: str
+    heading: str
+    claims: list[Claim]
+    notes: list[str]
+
+
+def join(notes: Iterable[str]) -> str:
+    """The notes of a claim that say something, in one."""
+    return "; ".join(note for note in notes if note)
+
+
+def judged(
+    text: str, paper: str, differences: list[float], rule: Callable[[float], bool], note: str, decimals: int = 2
+) -> Claim:
+    """The claim that `rule` holds for the mean of these differences, one a seed."""
+    found = estimate(differences)
+    half = f" ± {found.half:.{decimals}f}" if found.half is not None else ""
+    return Claim(text, paper, "holds" if rule(found.mean) else "fails", found.mean, f"{found.mean:+.{decimals}f}{half}",
+                 found.n, note)  # fmt: skip
+
+
+def _tally(results: list[Claim]) -> str:
+    counts = {
+        verdict: sum(claim.verdict == verdict for claim in results) for verdict in ("holds", "fails", "not measured")
+    }
+    return (
+        f"{len(results)} claims: {counts['holds']} hold, {counts['fails']} fail, {counts['not measured']} not measured."
+    )
+
+
+def markdown(checked: Checked) -> str:
+    """The claims as GitHub Markdown."""
+    from tabulate import tabulate
+
+    body = [
+        [md(text) for text in (c.text, c.published, c.ours_text, str(c.n), c.verdict, c.note)] for c in checked.claims
+    ]
+    header = ["claim", "published", "ours", "n", "verdict", "note"]
+    align = ["left", "right", "right", "right", "left", "left"]
+    grid = tabulate(body, header, tablefmt="pipe", disable_numparse=True, colalign=align)
+    heading = f"\n### {md(checked.heading)}\n" if checked.heading else ""
+    notes = "\n".join(f"- {md(note)}" for note in checked.notes)
+    return f"## {md(checked.title)}\n{heading}\n{_tally(checked.claims)}\n\n{grid}\n\n{notes}\n"
+
+
+def as_csv(many: Iterable[Checked]) -> str:
+    """One row a claim, `ours` at full precision."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["claim", "published", "ours", "ours_text", "n", "verdict", "note", "group"])
+    for checked in many:
+        for c in checked.claims:
+            writer.writerow([c.text, c.published, c.ours, c.ours_text, c.n, c.verdict, c.note, checked.heading])
+    return stream.getvalue()
+
+
+_COLOURS = {"holds": "green", "fails": "red", "not measured": "dim"}
+
+
+def terminal(checked: Checked) -> list[RenderableType]:
+    """The claims for a terminal, and the rules they were judged by."""
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+    grid.add_column("claim", ratio=1)
+    for name, justify in (("published", "right"), ("ours", "right"), ("n", "right"), ("verdict", "left")):
+        grid.add_column(name, justify=justify, no_wrap=name != "ours", max_width=14)  # type: ignore[arg-type]
+    for claim in checked.claims:
+        text = Text(claim.text).append(f" ({claim.note})" if claim.note else "", style="dim")
+        grid.add_row(
+            text,
+            Text(claim.published),
+            Text(claim.ours_text),
+            str(claim.n),
+            Text(claim.verdict, style=_COLOURS[claim.verdict]),
+        )
+    parts: list[RenderableType] = [Text(checked.title, style="bold")]
+    if checked.heading:
+        parts.append(Text(checked.heading, style="bold yellow"))
+    parts += [Text(""), grid, Text(""), Text(_tally(checked.claims))]
+    return [*parts, *(Text(note) for note in checked.notes), Text("")]

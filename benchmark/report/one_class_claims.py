@@ -1,0 +1,177 @@
+"""What is claimed of the one-class protocol, by others and by this project, checked against a group of its runs."""
+
+from __future__ import annotations
+
+import math
+
+from benchmark.data.catalog import info
+from benchmark.negatives import variant
+from benchmark.plan.methods import REFERENCES
+from benchmark.report import published_one_class as published
+from benchmark.report.claims_text import Checked, Claim, join, judged
+from benchmark.report.groups import at, differences
+from benchmark.report.intervals import estimate
+from benchmark.report.leagues import league
+from benchmark.report.one_class import Column, OneClass, settings_of
+from benchmark.report.one_class_notes import about
+
+WITHIN = 2.0  # points of mean AUROC
+OURS = "none: ours"  # in place of a published value
+TITLE = "The one-class protocol: what is claimed of it, checked against these runs"
+RULES = (
+    "Beats on every class: the smallest margin over the classes is above 0; a margin is the mean over seeds less the "
+    "highest of the references, and its interval that of the n seeds on that class.",
+    f"Within {WITHIN:g} points: the mean over the ten classes is not further than that from the published one, "
+    "above or below.",
+    "Adds to, raises: the difference of the means over the classes is above 0. It is paired, class by class and seed "
+    "by seed; the interval is the 95% Student-t interval over n seeds. The note has that over the classes, of the "
+    "differences averaged over seeds: how much it depends on the class.",
+    f'"{OURS}": nobody has published it, this project asks it.',
+    "Not measured: runs are missing, or their settings differ where they must not.",
+)
+
+
+def check(group: OneClass) -> list[Claim]:
+    """Every claim about the columns that the group has; those of rotation prediction even where it has none."""
+    rotation, translation, plain = (_labelled(group, label) for label in ("rotation", "rotation-translation", "dino"))
+    beats = "Rotation prediction beats the untrained network and image statistics on every class (smallest margin)"
+    near = f"Rotation prediction's mean is within {WITHIN:g} points of the published {published.MEANS['rotation']:.1f}"
+    claims = [_beats_references(group, column, beats) for column in rotation] or [_none(beats, OURS, "rotation")]
+    claims += [_near_published(group, column, near) for column in rotation] or [
+        _none(near, f"{published.MEANS['rotation']:.1f}", "rotation")
+    ]
+    gain = published.MEANS["rotation-translation"] - published.MEANS["rotation"]
+    adds = "Translation adds to rotation, mean over the classes"
+    claims += [_translation(group, column, rotation, adds, gain) for column in translation] or [
+        _none(adds, f"{gain:+.2f}", "rotation-translation")
+    ]
+    for column in group.columns:
+        if column.config.kinds():
+            claims.append(_negative(group, column, plain))
+    return claims
+
+
+def checked(group: OneClass) -> Checked:
+    """Every claim with what it was judged by, to be written down."""
+    heading = info(group.parent).title + (f"; {group.heading}" if group.heading else "")
+    return Checked(TITLE, heading, check(group), [*RULES, *about(group)])
+
+
+def _labelled(group: OneClass, label: str) -> list[Column]:
+    return [column for column in group.columns if column.label == label]
+
+
+def _none(text: str, paper: str, label: str) -> Claim:
+    return Claim(text, paper, note=f"no {label} in this sweep")
+
+
+def _named(text: str, column: Column) -> str:
+    """The text, with the column's letter where its label has several."""
+    return text + (f" [{column.title}]" if column.own else "")
+
+
+def _beats_references(group: OneClass, column: Column, text: str) -> Claim:
+    text = _named(text, column)
+    references = [one for one in group.columns if one.is_reference]
+    lacking = [label.replace("-", " ") for label in REFERENCES if label not in {one.label for one in references}]
+    if lacking:
+        return Claim(text, OURS, note=f"no {' and no '.join(lacking)} in this sweep")
+    if len(group.classes) < group.total:
+        return Claim(text, OURS, note=f"{len(group.classes)} of {group.total} classes in this sweep")
+    margins: dict[str, list[float]] = {}
+    hardest: dict[str, str] = {}
+    for name in group.classes:
+        ours = group.values(column, name)
+        theirs = {one.title: group.values(one, name) for one in references}
+        gone = [title for title, values in ({column.title: ours} | theirs).items() if not values]
+        if gone:
+            return Claim(text, OURS, note=f"no value of {', '.join(gone)} on {name}")
+        levels = {title: estimate(list(values.values())).mean for title, values in theirs.items()}
+        hardest[name] = max(levels, key=lambda title: levels[title])
+        margins[name] = [value - levels[hardest[name]] for value in ours.values()]
+    worst = min(margins, key=lambda name: math.fsum(margins[name]) / len(margins[name]))
+    above = sum(math.fsum(steps) > 0 for steps in margins.values())
+    note = f"smallest on {worst}, against {hardest[worst]}; above on {above} of {len(margins)} classes"
+    return judged(text, OURS, margins[worst], lambda value: value > 0, note)
+
+
+def _near_published(group: OneClass, column: Column, text: str) -> Claim:
+    text, paper = _named(text, column), published.MEANS["rotation"]
+    if not published.is_known(group.parent):
+        return Claim(text, f"{paper:.1f}", note=f"on {info(group.parent).title}, not CIFAR10")
+    mean = group.mean(column)
+    if len(mean.classes) < len(published.CLASSES):
+        done = sum(bool(group.values(column, name)) for name in group.classes)
+        seeds = "all seeds have" if done > len(mean.classes) else "are done"
+        return Claim(text, f"{paper:.1f}", note=f"{len(mean.classes)} of {len(published.CLASSES)} classes {seeds}")
+    counts = sorted({record.data[key].count for name, record in group.records(column)
+                     if (key := f"{group.parent}:{name}/train") in record.data})  # fmt: skip
+    fewer = ""
+    if counts and counts != [published.TRAINING_IMAGES]:
+        here = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
+        fewer = f"trained on {here} images a class, published on {published.TRAINING_IMAGES:,}"
+    official = all(seen.official for _, record in group.records(column) for seen in record.data.values())
+    note = join([fewer, "" if official else "our images are imported, not the official sets"])
+    steps = [value - paper for value in mean.by_seed.values()]
+    return judged(text, f"{paper:.1f}", steps, lambda value: abs(value) <= WITHIN, note)
+
+
+def _translation(group: OneClass, column: Column, rotation: list[Column], text: str, gain: float) -> Claim:
+    text, paper = _named(text, column), f"{gain:+.2f}"
+    if not published.is_known(group.parent):
+        paper += " (CIFAR10)"
+    matching = [other for other in rotation if not _differing(column, other)]
+    if not matching and len(rotation) == 1:  # two networks to compare as they are, which is said
+        matching = rotation
+    if not matching:
+        lacking = (
+            "no rotation in this sweep"
+            if not rotation
+            else f"none of {len(rotation)} rotation columns has its settings"
+        )
+        return Claim(text, paper, note=lacking)
+    return _paired(group, text, paper, column, matching[0], _told(column, matching[0]))
+
+
+def _negative(group: OneClass, column: Column, plain: list[Column]) -> Claim:
+    """A negative variant against DINO without negatives, both of the same settings."""
+    title = variant(column.config.variant).label
+    text = _named(f"{title} negatives raise DINO's mean over the classes", column)
+    matching = [other for other in plain if not _differing(column, other)]
+    if not matching:
+        told = _told(column, plain[0]) if len(plain) == 1 else ""
+        return Claim(text, OURS, note=told or f"no DINO of its settings ({len(plain)} in this sweep)")
+    return _paired(group, text, OURS, column, matching[0], f"league: {league(column.config)}")
+
+
+def _differing(one: Column, other: Column) -> list[str]:
+    """The settings in which two columns differ, but for the method's name and its negatives."""
+    return differences([settings_of(column.config) for column in (one, other)])
+
+
+def _told(one: Column, other: Column) -> str:
+    """In what the settings of two columns differ, "" where in nothing."""
+    here, there = settings_of(one.config), settings_of(other.config)
+    told = [f"{key} = {at(here, key)}, {other.title} has {at(there, key)}" for key in _differing(one, other)]
+    return f"settings differ: {'; '.join(told)}" if told else ""
+
+
+def _paired(group: OneClass, text: str, paper: str, one: Column, other: Column, note: str) -> Claim:
+    """The mean over classes of `one` less that of `other`, over the seeds that have all classes of both."""
+    classes = group.classes
+    sides = [{name: group.values(column, name) for name in classes} for column in (one, other)]
+    seeds = sorted(set.intersection(*(set(values) for side in sides for values in side.values())))
+    if not seeds:
+        short = [f"{column.title} {sum(bool(v) for v in side.values())} of {len(classes)}"
+                 for column, side in zip((one, other), sides, strict=True) if not all(side.values())]  # fmt: skip
+        why = f"classes done: {', '.join(short)}" if short else "no seed has all classes of both"
+        return Claim(text, paper, note=why)
+    steps = {name: [sides[0][name][seed] - sides[1][name][seed] for seed in seeds] for name in classes}
+    by_seed = [math.fsum(steps[name][place] for name in classes) / len(classes) for place in range(len(seeds))]
+    by_class = [math.fsum(steps[name]) / len(seeds) for name in classes]
+    above = sum(step > 0 for step in by_class)
+    spread = estimate(by_class)
+    half = f", ± {spread.half:.2f} over the classes" if spread.half is not None else ""
+    partial = f"over {len(classes)} of {group.total} classes" if len(classes) < group.total else ""
+    note = join([f"above on {above} of {len(classes)} classes{half}", partial, note])
+    return judged(text, paper, by_seed, lambda value: value > 0, note)

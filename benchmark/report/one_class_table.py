@@ -1,0 +1,105 @@
+"""The table of the one-class protocol: a row a class and their mean, a column a method, published values beside."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from benchmark.data.catalog import info
+from benchmark.report import published_one_class as published
+from benchmark.report.cells import Cell, Row, Table
+from benchmark.report.intervals import estimate
+from benchmark.report.leagues import SCRATCH, league
+from benchmark.report.one_class import Column, OneClass
+from benchmark.report.one_class_notes import notes
+
+DECIMALS = 1  # as published: a class has about a thousand test images
+MEAN = "mean"  # the key of its row
+
+
+def one_class(group: OneClass) -> list[Table]:
+    """The one table of a group of runs on single classes of a set."""
+    rivals = _rivals(group)
+    columns = {column.key: column.title for column in group.columns if not column.is_reference}
+    columns |= {title: f"{title} (publ.)" for title in rivals}
+    columns |= {column.key: column.title for column in group.columns if column.is_reference}
+    leagues = {column.key: league(column.config) for column in group.columns}
+    leagues |= dict.fromkeys(rivals, SCRATCH)
+    rows = [
+        Row(group.parent, "league", "league", "league", texts=leagues, block=group.parent),
+        *(_class_row(group, name, rivals) for name in group.classes),
+        _mean_row(group, rivals),
+        Row(group.parent, "n", "n (runs)", "n", texts=_counts(group), block=group.parent),
+    ]
+    set_title = info(group.parent).title
+    title = (
+        f"One-class protocol on {set_title}. AUROC in % of the test images of one class (in-distribution, trained on) "
+        "against those of all other classes"
+    )
+    labels = {column.key: column.label for column in group.columns}
+    return [
+        Table("one-class", title, group.heading, "class", columns, rows, notes(group, leagues), labels=labels,
+              leagues=leagues)
+    ]  # fmt: skip
+
+
+def _rivals(group: OneClass) -> list[str]:
+    """The published columns: those of methods that this group has no column of, and those of other systems."""
+    if not published.is_known(group.parent):
+        return []
+    ours = {column.label for column in group.columns}
+    whole = [title for title, label in published.BY_CLASS.items() if label not in ours]
+    return whole + (list(published.MEANS_ALONE) if len(group.classes) == group.total else [])
+
+
+def _class_row(group: OneClass, name: str, rivals: list[str]) -> Row:
+    cells = {}
+    for column in group.columns:
+        values = group.values(column, name)
+        ours = estimate(list(values.values())) if values else None
+        planned = bool(group.planned(column, name))
+        cells[column.key] = Cell(ours, published.value(group.parent, name, column.label), planned, seeds=values)
+    for title in rivals:
+        label = published.BY_CLASS.get(title, "")
+        cells[title] = Cell(published=published.value(group.parent, name, label))
+    key = f"{group.parent}:{name}"
+    ood = f"{group.parent}:not-{name}"
+    return Row(key, ood, name, "ood", _mark_best(group.columns, cells), decimals=DECIMALS, block=group.parent)
+
+
+def _mean_row(group: OneClass, rivals: list[str]) -> Row:
+    """The mean over classes. A published one stands beside ours only where both are over all classes of the set."""
+    cells = {}
+    whole = len(group.classes) == group.total
+    for column in group.columns:
+        mean = group.mean(column)
+        over = len(mean.classes) if mean.ours and len(mean.classes) < len(group.classes) else 0
+        paper = published.mean(group.parent, column.label) if whole and not over else None
+        planned = any(group.planned(column, name) for name in group.classes)
+        cells[column.key] = Cell(mean.ours, paper, planned, over=over, seeds=mean.by_seed)
+    for title in rivals:
+        label = published.BY_CLASS.get(title, "")
+        paper = published.MEANS_ALONE.get(title, published.mean(group.parent, label))
+        cells[title] = Cell(published=paper if whole else None)
+    count = f"{len(group.classes)}" if whole else f"{len(group.classes)} of {group.total}"
+    best = _mark_best(group.columns, cells)
+    return Row(group.parent, MEAN, f"mean ({count})", "average", best, decimals=DECIMALS, block=group.parent)
+
+
+def _mark_best(columns: list[Column], cells: dict[str, Cell]) -> dict[str, Cell]:
+    """Mark the highest of the trained columns, as printed; a lone one has nothing to be best of."""
+    found = {
+        column.key: round(ours.mean, DECIMALS)
+        for column in columns
+        if (ours := cells[column.key].ours) and not column.is_reference and not cells[column.key].over
+    }
+    best = max(found.values()) if len(found) > 1 else None
+    return {key: replace(cell, best=best is not None and found.get(key) == best) for key, cell in cells.items()}
+
+
+def _counts(group: OneClass) -> dict[str, str]:
+    """n of each column: the number of seeds of a class, or the range of it."""
+    texts = {}
+    for column in group.columns:
+        found = {len(group.values(column, name)) for name in group.classes if group.planned(column, name)}
+        texts[column.key] = "-".join(map(str, sorted({min(found), max(found)}))) if found else "0"
+    return texts

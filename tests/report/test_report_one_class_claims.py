@@ -1,0 +1,205 @@
+"""The claims of the one-class protocol, held against invented runs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from one_class_fakes import CIFAR10, TRANSLATION, by_hand, everything, group_of, level, one_record, run, runs
+
+from benchmark.report import published_one_class as published
+from benchmark.report.claims_text import Claim, as_csv, markdown
+from benchmark.report.one_class_claims import OURS, RULES, check, checked
+
+REFERENCES = ["untrained", "image-statistics"]
+
+
+def find(claims: list[Claim], text: str) -> Claim:
+    (claim,) = [claim for claim in claims if text in claim.text]
+    return claim
+
+
+def claims_of(configs, value=level, **fields) -> list[Claim]:
+    return check(group_of(configs, lambda c: one_record(c, value, **fields)))
+
+
+def name_of(c) -> str:
+    return c.in_dist.partition(":")[2]
+
+
+def papers(c) -> float:
+    """The published values of rotation prediction; 50 for all others."""
+    return published.VALUES.get((c.label, name_of(c)), 50.0)
+
+
+def test_the_papers_own_numbers_reproduce_the_papers_claims():
+    claims = claims_of(runs(["rotation", TRANSLATION, *REFERENCES]), papers)
+    beats, near, adds = claims
+    assert (beats.verdict, beats.published, beats.ours) == ("holds", OURS, pytest.approx(78.3 - 50))
+    assert "smallest on airplane" in beats.note and "above on 10 of 10 classes" in beats.note
+    assert (near.verdict, near.published, near.ours) == ("holds", "88.4", pytest.approx(0.0, abs=1e-9))
+    assert (adds.verdict, adds.published) == ("holds", "+1.40")
+    both = np.array([[published.VALUES[label, name] for name in CIFAR10] for label in (TRANSLATION, "rotation")])
+    assert adds.ours == pytest.approx(both[0].mean() - both[1].mean())
+    # bird is the one class on which translation does not help
+    assert (
+        "above on 9 of 10 classes" in adds.note
+        and f"± {by_hand(both[0] - both[1])[1]:.2f} over the classes" in adds.note
+    )
+
+
+def test_one_class_below_one_reference_fails_the_first_claim():
+    seeds = {0: 60.0, 1: 63.0}
+
+    def value(c):
+        levels = {"rotation": seeds[c.seed], "untrained": 50.0, "image-statistics": 55.0}
+        return 64.0 if (c.label, name_of(c)) == ("image-statistics", "frog") else levels[c.label]
+
+    claim = find(claims_of(runs(["rotation", *REFERENCES], seeds=[0, 1]), value), "on every class")
+    mean, half = by_hand(np.array([60.0 - 64.0, 63.0 - 64.0]))
+    assert (claim.verdict, claim.ours, claim.n) == ("fails", pytest.approx(mean), 2)
+    assert claim.ours_text == f"{mean:+.2f} ± {half:.2f}"
+    assert claim.note == "smallest on frog, against image statistics; above on 9 of 10 classes"
+
+
+def test_every_reference_of_every_network_must_be_beaten():
+    other = {"backbone": "resnet18"}
+    configs = [*runs(["rotation", *REFERENCES]), *runs(["untrained"], model=other)]
+
+    def value(c):
+        return 70.0 if c.label == "rotation" else 71.0 if c.model.backbone == "resnet18" else 50.0
+
+    claim = find(claims_of(configs, value), "on every class")
+    assert claim.verdict == "fails" and "against untrained (b)" in claim.note
+
+
+@pytest.mark.parametrize(("shift", "verdict"), [(-2.01, "fails"), (-1.99, "holds"), (1.99, "holds"), (2.01, "fails")])
+def test_near_the_published_mean_is_two_points_either_way(shift, verdict):
+    claim = find(claims_of(runs(["rotation"]), lambda c: papers(c) + shift), "within 2 points")
+    assert (claim.verdict, claim.ours) == (verdict, pytest.approx(shift))
+    assert claim.note == "trained on 2,000 images a class, published on 5,000"
+
+
+def test_the_published_number_of_images_needs_no_note_and_imported_ones_do():
+    assert find(claims_of(runs(["rotation"]), papers, train=5000), "within 2").note == ""
+    note = find(claims_of(runs(["rotation"]), papers, train=5000, official=False), "within 2").note
+    assert note == "our images are imported, not the official sets"
+
+
+def test_the_means_interval_is_over_seeds():
+    claim = find(claims_of(runs(["rotation"], seeds=[0, 1, 2])), "within 2")
+    means = np.array([[level(run(name, seed=s)) for name in CIFAR10] for s in range(3)]).mean(axis=1)
+    mean, half = by_hand(means)
+    assert claim.ours_text == f"{mean - 88.4:+.2f} ± {half:.2f}" and claim.n == 3
+
+
+def test_negatives_are_paired_by_class_and_seed():
+    # Classes and seeds differ by far more than the variants: only a pairing of both sees the gain.
+    rng = np.random.default_rng(1)
+    base = rng.normal(70, 10, (10, 3))
+    gain = rng.normal(1.0, 0.4, (10, 3))
+
+    def value(c):
+        at = CIFAR10.index(name_of(c)), c.seed
+        return float(base[at] + gain[at] * (c.label == "rot-in-dist"))
+
+    configs = [*runs(["dino"], seeds=[0, 1, 2]), *runs(["rot-in-dist"], seeds=[2, 1, 0])]
+    claim = find(claims_of(configs, value), "Rot. In-Dist. negatives")
+    mean, half = by_hand(gain.mean(axis=0))
+    assert (claim.verdict, claim.published, claim.n, claim.ours) == ("holds", OURS, 3, pytest.approx(mean))
+    assert claim.ours_text == f"{mean:+.2f} ± {half:.2f}"
+    above = int((gain.mean(axis=1) > 0).sum())
+    over_classes = by_hand(gain.mean(axis=1))[1]
+    assert claim.note == f"above on {above} of 10 classes, ± {over_classes:.2f} over the classes; league: scratch"
+
+
+def test_only_seeds_with_all_classes_of_both_are_paired():
+    configs = [*runs(["dino"], seeds=[0, 1]), *runs(["rot-imgn"], seeds=[0, 1, 2])]
+    value = lambda c: 70.0 + (1.0 + c.seed) * (c.label == "rot-imgn")  # noqa: E731
+    lost = lambda c: None if (c.seed, c.in_dist) == (1, "cifar10:dog") else one_record(c, value)  # noqa: E731
+    claim = find(check(group_of(configs, lost)), "Rot. ImgN negatives")
+    assert (claim.n, claim.ours, claim.verdict) == (1, 1.0, "holds") and "league: aux" in claim.note
+    none = lambda c: None if (c.label, name_of(c)) == ("dino", "dog") else one_record(c, value)  # noqa: E731
+    claim = find(check(group_of(configs, none)), "Rot. ImgN negatives")
+    assert (claim.verdict, claim.n, claim.note) == ("not measured", 0, "classes done: DINO 9 of 10")
+    apart = [*runs(["dino"], seeds=[0]), *runs(["rot-imgn"], seeds=[1])]
+    assert find(claims_of(apart, value), "Rot. ImgN").note == "no seed has all classes of both"
+
+
+def test_a_negative_variant_below_dino_fails():
+    claim = find(claims_of(everything(), lambda c: 60.0 - (c.label == "combined")), "Combined negatives")
+    assert (claim.verdict, claim.ours) == ("fails", -1.0)
+
+
+def test_every_negative_variant_and_no_other_column_is_held_against_dino():
+    claims = claims_of(everything())
+    titles = [claim.text.split(" negatives")[0] for claim in claims if "raise DINO's mean" in claim.text]
+    assert titles == ["Rot. ImgN", "Rot. DTI", "Rot. In-Dist.", "Combined"]
+    assert all(claim.published == OURS for claim in claims if "raise DINO's mean" in claim.text)
+    assert "made with labels" in find(claims, "Rot. DTI").note
+
+
+def test_negatives_are_never_held_against_dino_of_other_settings():
+    longer = {"train": {"epochs": 600}}
+    configs = [*runs(["dino"]), *runs(["rot-imgn"], **longer)]
+    claim = find(claims_of(configs), "Rot. ImgN negatives")
+    assert claim.verdict == "not measured"
+    assert claim.note == "settings differ: train.epochs = 600, DINO has 500"
+    claims = claims_of([*configs, *runs(["dino"], **longer), *runs(["rot-imgn"])])
+    assert [c.verdict for c in claims if "Rot. ImgN" in c.text] == ["holds", "holds"]
+    assert [c.text[-15:] for c in claims if "Rot. ImgN" in c.text] == ["[Rot. ImgN (a)]", "[Rot. ImgN (b)]"]
+
+
+def test_two_recipes_are_each_held_against_their_own():
+    def value(c):
+        return {(500, "dino"): 60.0, (600, "dino"): 80.0, (500, "rot-imgn"): 61.0, (600, "rot-imgn"): 79.0}[
+            c.train.epochs, c.label
+        ]
+
+    configs = [*runs(["dino", "rot-imgn"]), *runs(["dino", "rot-imgn"], train={"epochs": 600})]
+    claims = [c for c in claims_of(configs, value) if "Rot. ImgN" in c.text]
+    assert [(c.ours, c.verdict) for c in claims] == [(1.0, "holds"), (-1.0, "fails")]
+
+
+def test_translation_with_other_settings_is_compared_and_said():
+    configs = [*runs(["rotation"], train={"batch": 64}), *runs([TRANSLATION], train={"batch": 32})]
+    claim = find(claims_of(configs), "Translation adds")
+    assert claim.verdict == "holds" and "settings differ: train.batch = 32, rotation has 64" in claim.note
+
+
+def test_what_is_not_there_is_not_measured():
+    claims = claims_of(runs(["dino", "rot-imgn"]))
+    for text, note in (
+        ("on every class", "no rotation in this sweep"),
+        ("within 2", "no rotation in this sweep"),
+        ("Translation adds", "no rotation-translation in this sweep"),
+    ):
+        claim = find(claims, text)
+        assert (claim.verdict, claim.ours, claim.n, claim.note) == ("not measured", None, 0, note)
+    assert find(claims_of(runs(["rotation", "untrained"])), "on every").note == "no image statistics in this sweep"
+    few = runs(["rotation", *REFERENCES], classes=["cat", "dog"])
+    assert find(claims_of(few), "on every").note == "2 of 10 classes in this sweep"
+    assert find(claims_of(few), "within 2").note == "2 of 10 classes are done"
+    lost = lambda c: None if (c.label, c.in_dist) == ("untrained", "cifar10:cat") else one_record(c)  # noqa: E731
+    claim = find(check(group_of(runs(["rotation", *REFERENCES]), lost)), "on every")
+    assert (claim.verdict, claim.note) == ("not measured", "no value of untrained on cat")
+    apart = [*runs(["rotation"], seeds=[0]), *runs(["rotation"], classes=["cat"], seeds=[1])]
+    assert find(claims_of(apart), "within 2").note == "1 of 10 classes all seeds have"
+
+
+def test_other_sets_have_no_published_mean():
+    configs = [
+        run(name, label, parent="photos") for name in ("a", "b") for label in ("rotation", "dino", "rot-in-dist")
+    ]
+    claims = claims_of(configs)
+    near = find(claims, "within 2")
+    assert near.verdict == "not measured" and near.note == "on photos, not CIFAR10"
+    assert find(claims, "Rot. In-Dist. negatives").verdict == "holds"
+
+
+def test_files_hold_every_claim_and_the_rules():
+    group = group_of(everything())
+    one = checked(group)
+    text = markdown(one)
+    assert all(claim.text in text for claim in one.claims) and "CIFAR10" in one.heading
+    assert all(rule in one.notes for rule in RULES) and OURS in text
+    assert len(as_csv([one]).splitlines()) == len(one.claims) + 1
