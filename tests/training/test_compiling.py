@@ -20,9 +20,7 @@ from benchmark.running.device import Runtime
 from benchmark.training.compiling import called_networks, compiled
 
 CPU = torch.device("cpu")
-TRACED = (
-    "aot_eager"  # traces forward and backward as for a compiler, and runs them without one: in seconds
-)
+TRACED = "aot_eager"  # traces forward and backward as for a compiler, and runs them without one: in seconds
 
 
 def steps(config: RunConfig) -> step.OurSteps:
