@@ -11,7 +11,7 @@ from typing import Any
 from benchmark.errors import BenchError
 from benchmark.files import read_json, write_json
 from benchmark.kit import home, speed
-from benchmark.kit.parts import Deadline, Parts, bench
+from benchmark.kit.parts import Deadline, Part, Parts, bench
 from benchmark.kit.places import Places, prepare, take_in
 
 # 130: stopped, the runs with their checkpoints; SIGTERM's own: stopped before any run was started; None: not begun.
@@ -47,6 +47,9 @@ def train(places: Places, sweep: Path, epochs: int | None, jobs: int | None, dea
 
 def _report(places: Places, sweep: Path, again: list[str], parts: Parts, deadline: Deadline) -> None:
     """The report on what there is; its Table 2 as it is, all of it as an archive."""
+    if not any(places.results.glob("*/record.json")):
+        parts.add(Part("report", "skipped", last_words=["no run is done yet"]))
+        return
     made = places.results / ".report"
     shutil.rmtree(made, ignore_errors=True)
     where = ["--results", places.results, "--data", places.data, "--out", made]
