@@ -44,9 +44,13 @@ def test_what_pydantic_needs_is_named() -> None:
     assert {"pydantic", "pydantic-core", "annotated-types", "typing-inspection"} <= set(named)
 
 
-def test_requirements_that_lack_are_named_and_submitit_is_none(tmp_path: Path, installed: None) -> None:
+def test_requirements_that_lack_are_named_less_what_only_slurm_needs(
+    tmp_path: Path, installed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert {"submitit"} == luggage.NOT_NEEDED
+    monkeypatch.setattr(luggage, "NOT_NEEDED", {"kit-slurm"})
     project = tmp_path / "pyproject.toml"
-    project.write_text('[project]\ndependencies = ["kit-a>=1", "kit-gone[x]>=2", "submitit>=1", "kit-b"]\n')
+    project.write_text('[project]\ndependencies = ["kit-a>=1", "kit-gone[x]>=2", "kit-slurm>=1", "kit-b"]\n')
     assert luggage.lacking(project) == ["kit-gone"]
     assert luggage.lacking(tmp_path / "none.toml") == []
     assert luggage.lacking(Path(__file__).parents[2] / "pyproject.toml") == []
