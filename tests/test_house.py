@@ -30,6 +30,7 @@ FLOW = [
     ["perf"],
     ["launch"],
     ["doctor"],
+    ["kit"],
     ["commands"],
     ["commands", "__main__"],
 ]

@@ -24,6 +24,7 @@ from benchmark.methods.base import Batch, Moment
 from benchmark.perf import measure, reference, scoring, step
 from benchmark.plan.config import RunConfig
 from benchmark.running.processes import ALONE
+from benchmark.training import compiling
 from benchmark.training.optimiser import make_optimiser, schedule
 from benchmark.training.step import optimise
 from benchmark.views.recipes import IMAGENET, view_recipes
@@ -239,6 +240,26 @@ def test_perf_of_a_step_against_the_reference(
     assert max(len(line) for line in table.splitlines() if not line.startswith("written")) <= 80
 
 
+def test_compiled_networks_take_turns_with_eager_ones(
+    sweep_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compiled: list[bool] = []
+
+    def traced(method: Any, wanted: bool) -> Any:
+        compiled.append(wanted)
+        return compiling.compiled(method, wanted, "aot_eager")
+
+    monkeypatch.setattr(step, "compiled", traced)
+    out = tmp_path / "perf.json"
+    few = ["--steps", "1", "--rounds", "2", "--warmup", "0", "--device", "cpu"]
+    assert call(monkeypatch, str(sweep_file), "--compile", "--json", str(out), *few) == 0
+    found = json.loads(out.read_text())
+    speeds = [found[name]["pairs_per_second"] for name in ("compiled", "ours")]
+    assert compiled == [False, True] * 2 and all(speed["n"] == 2 for speed in speeds)
+    assert found["compiled_ratio"] == pytest.approx(speeds[0]["median"] / speeds[1]["median"])
+    assert "compiled / ours" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("arguments", [["SWEEP", "--views", "--rounds", "1"], ["--scoring", "--size", "60x300x8"]])
 def test_perf_of_the_views_and_of_the_scoring(
     sweep_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
@@ -255,6 +276,7 @@ def test_perf_of_the_views_and_of_the_scoring(
         ([], "name a sweep file, or else --scoring"),
         (["SWEEP", "--scoring"], "name a sweep file, or else --scoring"),
         (["SWEEP", "--views", "--memory"], "--memory"),
+        (["SWEEP", "--views", "--compile"], "--compile"),
         (["--scoring", "--set", "train.batch=2"], "--set"),
         (["--scoring", "--size", "10x0x5"], "--size 10x0x5"),
         (["--scoring", "--size", "1²x200x3"], "--size 1²x200x3"),

@@ -49,13 +49,14 @@ def doctor(
     ]
     found = []
     width = shutil.get_terminal_size((80, 24)).columns
-    for check in checks:  # each is shown as soon as it is known
+    for check in checks:  # each is shown, and written, as soon as it is known
         new = findings.examine([check])
         for line in findings.lines(new, width):
             say(line)
         found += new
+        if json_ is not None:
+            write_json(json_, findings.as_json(found))
     if json_ is not None:
-        write_json(json_, findings.as_json(found))
         say(f"written: {json_}")
     broken = [finding for finding in found if finding.state == "broken"]
     if broken:

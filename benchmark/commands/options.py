@@ -30,6 +30,9 @@ SiteOption = Annotated[
         help="What belongs to a cluster: partition, account, setup, profiles. [default: ~/.config/ood-bench/site.yaml]",
     ),
 ]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="Compile the networks (torch.compile); the run stays the same run.")
+]
 CheckpointEvery = Annotated[float, typer.Option("--checkpoint-every", metavar="SECONDS", min=0)]
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.commands.options import Reference, SetOption, check_device
+from benchmark.commands.options import Compile, Reference, SetOption, check_device
 from benchmark.commands.terminal import print_table, say
 from benchmark.errors import BenchError
 
@@ -26,6 +26,7 @@ def perf(
         Reference | None,
         typer.Option("--against", help="Time the plain recipe too: Pillow, loader workers, eager fp32."),
     ] = None,
+    compile: Compile = False,
     views: Annotated[bool, typer.Option("--views", help="Time the views alone, on one CPU thread.")] = False,
     scoring: Annotated[bool, typer.Option("--scoring", help="Time Eq. 6 and k-NN, without a file.")] = False,
     size: Annotated[
@@ -58,8 +59,8 @@ def perf(
     check_device(device)
     if (file is None) != scoring:
         raise BenchError("bench perf: name a sweep file, or else --scoring")
-    if (views or scoring) and (against or memory):
-        raise BenchError("bench perf: --against and --memory are for a step, without --views and --scoring")
+    if (views or scoring) and (against or memory or compile):
+        raise BenchError("bench perf: --against, --compile and --memory are for a step, without --views and --scoring")
     if scoring and (views or set_ or only):
         raise BenchError("bench perf: --scoring has its sizes from --size, and goes without --views, --set and --only")
     config = None if file is None else to_time(sweeps.load(file, set_, only), only)
@@ -69,6 +70,7 @@ def perf(
         device=device,
         threads=threads,
         reference=against is not None,
+        compile=compile,
         views=views,
         scoring=_sizes(size) if scoring else None,
         memory=memory,

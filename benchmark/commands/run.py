@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.commands.options import CheckpointEvery, Data, Results, SetOption, check_device
+from benchmark.commands.options import CheckpointEvery, Compile, Data, Results, SetOption, check_device
 
 
 def run(
@@ -18,6 +18,7 @@ def run(
     threads: Annotated[int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads.")] = None,
     checkpoint_every: CheckpointEvery = 300.0,
     set_: SetOption = None,
+    compile: Compile = False,
 ) -> None:
     """One run in the foreground: train, score, record. Resumes from its checkpoint.
 
@@ -33,6 +34,8 @@ def run(
     from benchmark.launch.foreground import run_file
 
     check_device(device)
-    code = run_file(config_file, results, resolve_data(data_root), device, threads, checkpoint_every, set_ or ())
+    code = run_file(
+        config_file, results, resolve_data(data_root), device, threads, checkpoint_every, set_ or (), compile
+    )
     if code:
         raise typer.Exit(code)

@@ -22,6 +22,7 @@ def run_file(
     threads: int | None = None,
     checkpoint_seconds: float = 300.0,
     sets: Sequence[str] = (),
+    compile: bool = False,
 ) -> int:
     """Do the run of a config file, with the overrides `sets`; returns an exit code, having said what became of it.
 
@@ -37,7 +38,8 @@ def run_file(
     from benchmark.running.device import Runtime
     from benchmark.running.processes import from_environment
 
-    runtime = Runtime(device=device, threads=threads, checkpoint_seconds=checkpoint_seconds, ranks=from_environment())
+    ranks = from_environment()
+    runtime = Runtime(device, threads, checkpoint_seconds, ranks, compile)
     try:
         record = run(config, results, data_root, runtime)
     except RunIsHeld as error:

@@ -33,6 +33,7 @@ def timings(
     device: str,
     threads: int | None,
     reference: bool,
+    compile: bool,
     views: bool,
     scoring: tuple[int, int, int] | None,
     memory: bool,
@@ -76,6 +77,7 @@ def timings(
                 rounds=rounds,
                 warmup=warmup,
                 against_reference=reference,
+                compile=compile,
                 workers=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
                 tell=tell,
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from benchmark.plan.config import RunConfig
 from benchmark.running.processes import ALONE
 from benchmark.seeds import derive_seed
 from benchmark.training.batches import Batches, DeviceImages
+from benchmark.training.compiling import compiled
 from benchmark.training.optimiser import make_optimiser, schedule
 from benchmark.training.step import find_gradients, optimise
 from benchmark.views.recipes import Block
@@ -50,8 +51,8 @@ def build(config: RunConfig, device: torch.device) -> Method:
 class OurSteps:
     """The training loop's own step, again and again."""
 
-    def __init__(self, method: Method, images: np.ndarray) -> None:
-        self.method, self.config = method, method.config
+    def __init__(self, method: Method, images: np.ndarray, compile: bool = False) -> None:
+        self.method, self.config, self.compile = method, method.config, compile
         resident = DeviceImages(images, method.device)
         self.batches = Batches(
             self.config, resident, dict.fromkeys(self.config.data.sources, resident), recipe=method.batch_recipe()
@@ -63,7 +64,7 @@ class OurSteps:
         method.modules().train()
 
     def turn(self) -> AbstractContextManager[None]:
-        return nullcontext()
+        return compiled(self.method, self.compile)
 
     def run(self, steps: int, lap: Callable[[str], None]) -> None:
         self.method.lap = lap
@@ -84,6 +85,7 @@ def perf_step(
     rounds: int = 5,
     warmup: int = 3,
     against_reference: bool = False,
+    compile: bool = False,
     workers: int = 0,
     tell: Tell = print,
 ) -> dict[str, Any]:
@@ -91,13 +93,18 @@ def perf_step(
 
     The reference has float32 whatever the config's precision, and takes its turns with ours in this process. MFU is
     the share of the ceiling, at each one's own precision, that the networks' own FLOPs take; what the reference
-    computes in vain is no use of the hardware.
+    computes in vain is no use of the hardware. compile: time the step with compiled networks too, in turns as well;
+    each shape is compiled in the first warm-up. On a GPU each one's peak memory is that of its turns, which the
+    weights of the others are part of.
     Returns plain values, for JSON.
     """
     images = noise_images(config)
     ours = OurSteps(build(config, device), images)
     runners: dict[str, Any] = {"ours": ours}
     counts = {"ours": (warmup, steps)}
+    if compile:
+        runners["compiled"] = OurSteps(build(config, device), images, compile=True)
+        counts["compiled"] = (max(1, warmup), steps)
     if against_reference:
         from benchmark.methods.dino import Dino
         from benchmark.perf.reference import PlainRecipe
@@ -113,24 +120,27 @@ def perf_step(
     laps = Laps(device)
     parts: dict[str, list[dict[str, float]]] = {name: [] for name in runners}
     flops = step_flops(config)
-    ceilings = {"ours": ceiling(device, config.train.precision)}
+    ceilings = dict.fromkeys(("ours", "compiled"), ceiling(device, config.train.precision))
     if against_reference:
         ceilings["reference"] = ceiling(device, "fp32")
+    peaks = dict.fromkeys(runners, 0)
 
     def task(name: str) -> Callable[[], float]:
         def go() -> float:
             before, timed = counts[name]
+            if device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(device)
             with runners[name].turn():
                 runners[name].run(before, lambda part: None)
                 laps.start()
                 runners[name].run(timed, laps)
                 parts[name].append(laps.seconds())
+            if device.type == "cuda":
+                peaks[name] = max(peaks[name], torch.cuda.max_memory_allocated(device))
             return config.train.batch * timed / sum(parts[name][-1].values())
 
         return go
 
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
     spreads = alternate({name: task(name) for name in runners}, rounds, lambda line: tell(f"{line} pairs/s"))
     result: dict[str, Any] = {
         "batch": config.train.batch,
@@ -145,8 +155,11 @@ def perf_step(
             "shares": {part: seconds / sum(total.values()) for part, seconds in total.items()},
             "mfu": flops * spread.median / ceilings[name],
         }
-    if device.type == "cuda" and not against_reference:
-        result["peak_memory_bytes"] = torch.cuda.max_memory_allocated(device)
+        if device.type == "cuda":
+            result[name]["peak_memory_bytes"] = peaks[name]
+    if compile:
+        result["compiled_ratio"] = spreads["compiled"].median / spreads["ours"].median
+        result["compiled_ratio_text"] = ratio_text(spreads["compiled"], spreads["ours"])
     if against_reference:
         result["ratio"] = spreads["ours"].median / spreads["reference"].median
         result["ratio_text"] = ratio_text(spreads["ours"], spreads["reference"])
@@ -157,20 +170,22 @@ def perf_step(
 def rows(result: dict[str, Any]) -> list[tuple[str, str]]:
     """What `perf_step` found, as lines of a table."""
     lines = []
-    for name in ("ours", "reference"):
+    for name in ("ours", "compiled", "reference"):
         if name in result:
             found = result[name]
             lines.append((f"{name}: pairs/s", str(Spread(**found["pairs_per_second"]))))
             lines += [(f"{name}: {part}", f"{100 * share:.1f} %") for part, share in found["shares"].items()]
             lines.append((f"{name}: MFU", f"{100 * found['mfu']:.1f} %"))
+            if "peak_memory_bytes" in found:
+                lines.append((f"{name}: peak memory", f"{found['peak_memory_bytes'] / 1e9:.2f} GB"))
     lines.append(("FLOPs a pair", f"{result['gflop_per_pair']:.3g} G"))
     lines.append((f"ceiling ({result['precision']} product)", f"{result['ceiling_tflops']:.3g} TFLOP/s"))
-    if "peak_memory_bytes" in result:
-        lines.append(("peak memory", f"{result['peak_memory_bytes'] / 1e9:.2f} GB"))
     if "counted_memory" in result:
         lines += [
             (f"counted memory: {name}", f"{size / 1e9:.2f} GB") for name, size in result["counted_memory"].items()
         ]
+    if "compiled_ratio_text" in result:
+        lines.append(("compiled / ours", result["compiled_ratio_text"]))
     if "ratio" in result:
         lines.append(("ours / reference", result["ratio_text"]))
     return lines

@@ -23,6 +23,7 @@ class Runtime:
     threads: int | None = None
     checkpoint_seconds: float = 300.0
     ranks: Ranks = ALONE  # the processes that train this run together
+    compile: bool = False  # the networks, with torch.compile, while they train
 
 
 class GpuFull(BenchError):

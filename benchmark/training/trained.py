@@ -15,6 +15,7 @@ from benchmark.running.context import Context
 from benchmark.running.device import peak_memory
 from benchmark.store.folders import RunFolder
 from benchmark.training.batches import Batches, DeviceImages
+from benchmark.training.compiling import compiled
 from benchmark.training.loop import Outside, Trainer
 
 
@@ -41,7 +42,8 @@ def trained(method: Method, run: Context) -> dict[str, Any]:
         trainer = Trainer(
             method, _batches(method, run), config.train, config.seed, run.folder.path, run.run_id, outside
         )
-        summary = trainer.train()
+        with compiled(method, run.runtime.compile):
+            summary = trainer.train()
     training = {**vars(summary), "peak_memory_bytes": peak_memory(run.device)}
     if run.ranks.is_main:
         _keep_weights(method, run, training)
