@@ -240,6 +240,33 @@ def test_perf_of_a_step_against_the_reference(
     assert max(len(line) for line in table.splitlines() if not line.startswith("written")) <= 80
 
 
+def test_convolutions_take_turns_with_their_other_form_in_memory(
+    sweep_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forms: dict[str, set[bool]] = {"ours": set(), "contiguous": set()}
+    honest = step.OurSteps.run
+
+    def watched(self: Any, steps: int, lap: Any) -> None:
+        weights = [weight for weight in self.method.modules().parameters() if weight.ndim == 4 and weight.shape[1] > 1]
+        plain = {weight.is_contiguous() for weight in weights if weight.shape[2] > 1}
+        forms["contiguous" if plain == {True} else "ours"] |= plain
+        honest(self, steps, lap)
+
+    monkeypatch.setattr(step.OurSteps, "run", watched)
+    out = tmp_path / "perf.json"
+    few = ["--steps", "1", "--rounds", "1", "--warmup", "0", "--device", "cpu", "--json", str(out)]
+    network = ["--set", "model.backbone=small_convnet", "--set", "model.args={width: 8}"]
+    assert call(monkeypatch, str(sweep_file), "--against", "contiguous", *network, *few) == 0
+    found = json.loads(out.read_text())
+    assert forms == {"ours": {False}, "contiguous": {True}}
+    assert found["ratio"] == pytest.approx(
+        found["ours"]["pairs_per_second"]["median"] / found["contiguous"]["pairs_per_second"]["median"]
+    )
+    assert "ours / contiguous" in capsys.readouterr().out
+    assert call(monkeypatch, str(sweep_file), "--against", "contiguous", *few) == 2
+    assert "--against contiguous: is for networks of convolutions, given vit_tiny" in capsys.readouterr().err
+
+
 def test_compiled_networks_take_turns_with_eager_ones(
     sweep_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -51,10 +51,11 @@ class RowFormat(StrEnum):
     jsonl = "jsonl"
 
 
-class Reference(StrEnum):
+class Against(StrEnum):
     """What `bench perf` can measure itself against."""
 
     reference = "reference"
+    contiguous = "contiguous"
 
 
 def check_device(device: str) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.commands.options import Compile, Reference, SetOption, check_device
+from benchmark.commands.options import Against, Compile, SetOption, check_device
 from benchmark.commands.terminal import print_table, say
 from benchmark.errors import BenchError
 
@@ -23,8 +23,12 @@ def perf(
     ] = None,
     set_: SetOption = None,
     against: Annotated[
-        Reference | None,
-        typer.Option("--against", help="Time the plain recipe too: Pillow, loader workers, eager fp32."),
+        Against | None,
+        typer.Option(
+            "--against",
+            help="Time in turns too: the plain recipe (Pillow, loader workers, eager fp32), or convolutions channels "
+            "first.",
+        ),
     ] = None,
     compile: Compile = False,
     views: Annotated[bool, typer.Option("--views", help="Time the views alone, on one CPU thread.")] = False,
@@ -69,7 +73,7 @@ def perf(
         origin=str(file),
         device=device,
         threads=threads,
-        reference=against is not None,
+        against=against,
         compile=compile,
         views=views,
         scoring=_sizes(size) if scoring else None,

@@ -84,13 +84,14 @@ def perf_step(
     steps: int = 10,
     rounds: int = 5,
     warmup: int = 3,
-    against_reference: bool = False,
+    against: str | None = None,
     compile: bool = False,
     workers: int = 0,
     tell: Tell = print,
 ) -> dict[str, Any]:
     """Time `rounds` times `steps` steps, each time after `warmup` steps that are not counted.
 
+    against: "reference", the plain recipe, or "contiguous", our step with the networks' weights channels first.
     The reference has float32 whatever the config's precision, and takes its turns with ours in this process. MFU is
     the share of the ceiling, at each one's own precision, that the networks' own FLOPs take; what the reference
     computes in vain is no use of the hardware. compile: time the step with compiled networks too, in turns as well;
@@ -102,10 +103,16 @@ def perf_step(
     ours = OurSteps(build(config, device), images)
     runners: dict[str, Any] = {"ours": ours}
     counts = {"ours": (warmup, steps)}
+    if against == "contiguous":
+        first = build(config, device)
+        if all(weight.is_contiguous() for weight in first.modules().parameters()):
+            raise BenchError(f"--against contiguous: is for networks of convolutions, given {config.model.backbone}")
+        first.modules().to(memory_format=torch.contiguous_format)
+        runners["contiguous"], counts["contiguous"] = OurSteps(first, images), counts["ours"]
     if compile:
         runners["compiled"] = OurSteps(build(config, device), images, compile=True)
         counts["compiled"] = (max(1, warmup), steps)
-    if against_reference:
+    if against == "reference":
         from benchmark.methods.dino import Dino
         from benchmark.perf.reference import PlainRecipe
 
@@ -120,8 +127,8 @@ def perf_step(
     laps = Laps(device)
     parts: dict[str, list[dict[str, float]]] = {name: [] for name in runners}
     flops = step_flops(config)
-    ceilings = dict.fromkeys(("ours", "compiled"), ceiling(device, config.train.precision))
-    if against_reference:
+    ceilings = dict.fromkeys(runners, ceiling(device, config.train.precision))
+    if against == "reference":
         ceilings["reference"] = ceiling(device, "fp32")
     peaks = dict.fromkeys(runners, 0)
 
@@ -160,9 +167,11 @@ def perf_step(
     if compile:
         result["compiled_ratio"] = spreads["compiled"].median / spreads["ours"].median
         result["compiled_ratio_text"] = ratio_text(spreads["compiled"], spreads["ours"])
-    if against_reference:
-        result["ratio"] = spreads["ours"].median / spreads["reference"].median
-        result["ratio_text"] = ratio_text(spreads["ours"], spreads["reference"])
+    if against is not None:
+        result["against"] = against
+        result["ratio"] = spreads["ours"].median / spreads[against].median
+        result["ratio_text"] = ratio_text(spreads["ours"], spreads[against])
+    if against == "reference":
         result["reference"]["workers"] = workers
     return result
 
@@ -170,7 +179,7 @@ def perf_step(
 def rows(result: dict[str, Any]) -> list[tuple[str, str]]:
     """What `perf_step` found, as lines of a table."""
     lines = []
-    for name in ("ours", "compiled", "reference"):
+    for name in ("ours", "contiguous", "compiled", "reference"):
         if name in result:
             found = result[name]
             lines.append((f"{name}: pairs/s", str(Spread(**found["pairs_per_second"]))))
@@ -187,7 +196,7 @@ def rows(result: dict[str, Any]) -> list[tuple[str, str]]:
     if "compiled_ratio_text" in result:
         lines.append(("compiled / ours", result["compiled_ratio_text"]))
     if "ratio" in result:
-        lines.append(("ours / reference", result["ratio_text"]))
+        lines.append((f"ours / {result['against']}", result["ratio_text"]))
     return lines
 
 
