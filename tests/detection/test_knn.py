@@ -57,6 +57,12 @@ def test_equals_scikit_learn_with_the_same_weights(data: tuple[torch.Tensor, ...
     assert knn_accuracy(*data)[10] == pytest.approx(expected)
 
 
+def test_a_bank_of_one_class_has_no_accuracy(data: tuple[torch.Tensor, ...]) -> None:
+    features, labels, bank, bank_labels = data
+    assert knn_accuracy(features, labels * 0, bank, bank_labels * 0 + 3) == {20: None, 10: None}
+    assert knn_accuracy(features, labels * 0, bank, bank_labels)[20] is not None  # one class of queries is no such case
+
+
 def test_a_near_neighbour_outvotes_many_far_ones() -> None:
     bank = torch.tensor([[1.0, 0.0], [0.5, 0.9], [0.5, 0.9]])
     query, votes = torch.tensor([[2.0, 0.0]]), torch.tensor([1, 0, 0])
