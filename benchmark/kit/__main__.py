@@ -65,6 +65,12 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def verbs() -> dict[str, argparse.ArgumentParser]:
+    """The commands, by name."""
+    [made] = [action for action in parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    return dict(made.choices)
+
+
 def _numbers(text: str) -> list[int]:
     parts = text.split(",")
     if not all(part.isdecimal() and int(part) for part in parts):
