@@ -39,26 +39,40 @@ def test_parameters_are_those_of_the_papers() -> None:
 
 def test_the_cpu_net_is_as_its_docstring_says() -> None:
     network = build("small_convnet", width=8)
-    by_hand = 27 * 8 + 16
-    for inside, outside in ((8, 16), (16, 32), (32, 64)):
-        by_hand += 9 * inside * outside + 9 * outside**2 + inside * outside + 3 * 2 * outside
-    assert parameters(network) == by_hand
+    shapes = [(3, 8), (8, 16), (16, 16), (16, 32), (32, 32), (32, 32)]
+    assert parameters(network) == sum(9 * inside * outside + 2 * outside for inside, outside in shapes)
     sides: list[int] = []
-    for block in network.blocks:  # type: ignore[union-attr]
-        block.register_forward_hook(lambda _, __, out: sides.append(out.shape[-1]))
-    assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 64) and sides == [16, 8, 4]
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(lambda _, __, out: sides.append(out.shape[-1]))
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    seen: list[Tensor] = []
+    network.blocks.register_forward_hook(lambda _, __, out: seen.append(out))  # type: ignore[union-attr]
+    features = network.eval()(images)
+    assert features.shape == (2, 32) and sides == [32, 16, 16, 8, 8, 8]
+    torch.testing.assert_close(features, torch.tensor(seen[0].detach().double().numpy().mean((2, 3))).float())
+    assert float(seen[0].detach().min()) >= 0  # rectified to the last
+
+
+def test_the_cpu_net_keeps_the_largest_of_2x2_pixels() -> None:
+    blocks = list(build("small_convnet", width=8).blocks)  # type: ignore[arg-type]
+    pools = [place for place, module in enumerate(blocks) if isinstance(module, nn.MaxPool2d)]
+    assert pools == [3, 10]
+    image = torch.tensor([[[[1.0, 5.0], [2.0, 3.0]]]])
+    assert [float(blocks[place](image)) for place in pools] == [5.0, 5.0]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_network_sees_32_pixels_at_full_size(name: str) -> None:
-    """No stride and no pooling before the first block: a change of one pixel moves the features, anywhere."""
+    """The first convolution is 3x3 without a stride, and neither network of the literature pools after it."""
     network = build(name).eval()
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     assert convolutions[0].stride == (1, 1) and convolutions[0].kernel_size == (3, 3)
     sizes: list[int] = []
+    convolutions[0].register_forward_hook(lambda _, __, out: sizes.append(out.shape[-1]))
     convolutions[1].register_forward_hook(lambda _, given, __: sizes.append(given[0].shape[-1]))
     network(torch.zeros(1, 3, 32, 32))
-    assert sizes == [32]
+    assert sizes == ([32, 16] if name == "small_convnet" else [32, 32])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -115,9 +129,8 @@ def test_normalisation_by_groups_sees_each_image_alone() -> None:
     torch.testing.assert_close(network(images)[:2], network(images[:2]), atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ("small_convnet", "wide_resnet40_2"))
-def test_deeper_blocks_are_dropped_more_often(name: str) -> None:
-    network, _ = create(ModelConfig(backbone=name), 32, drop_path_rate=0.2)
+def test_deeper_blocks_are_dropped_more_often() -> None:
+    network, _ = create(ModelConfig(backbone="wide_resnet40_2"), 32, drop_path_rate=0.2)
     rates = [getattr(block.drop_path, "drop_prob", 0.0) for block in network.blocks]  # type: ignore[union-attr]
     assert rates[0] == 0 and rates == sorted(rates) and rates[-1] == pytest.approx(0.2)
 
@@ -126,6 +139,7 @@ def test_deeper_blocks_are_dropped_more_often(name: str) -> None:
     ("name", "args", "says"),
     [
         ("small_convnet", {"norm": "layer"}, r"model\.args: .* do not fit small_convnet: norm 'layer'; allowed: batch"),
+        ("small_convnet", {"drop_path_rate": 0.1}, r"model\.args: drop_path_rate cannot be set here"),
         ("small_convnet", {"wide": 3}, r"model\.args: .* do not fit small_convnet: .*'wide'"),
         ("resnet18_small", {"width": 3}, r"model\.args: .* do not fit resnet18_small: .*'width'"),
     ],
@@ -133,3 +147,8 @@ def test_deeper_blocks_are_dropped_more_often(name: str) -> None:
 def test_what_does_not_fit_is_one_line(name: str, args: dict[str, object], says: str) -> None:
     with pytest.raises(BenchError, match=says):
         build(name, **args)
+
+
+def test_a_network_without_paths_refuses_to_drop_them() -> None:
+    with pytest.raises(BenchError, match=r"small_convnet has no paths to drop: model\.drop_path must be 0"):
+        build_backbone(ModelConfig(backbone="small_convnet"), 32, 16, 0.1)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from benchmark.data.catalog import split_size
+from benchmark.data.catalog import class_titles, split_size
 from benchmark.errors import BenchError
 from benchmark.negatives import VARIANTS
 from benchmark.plan.config import RunConfig
@@ -24,7 +24,6 @@ from benchmark.report.intervals import Estimate, estimate
 from benchmark.report.numbers import auroc
 from benchmark.store.records import Record, SetInRecord
 
-CLASS_COUNTS = {"cifar10": 10, "cifar100": 100, "synthetic": 10}  # how many classes a set has, where that is known
 _OF_NEGATIVES = ("sources", "aux_limit", "aux_order")  # settings of the images that negatives are made of
 _ORDER = {name: rank for rank, name in enumerate(["rotation", "rotation-translation", *VARIANTS])}
 
@@ -115,7 +114,7 @@ class OneClass:
     @property
     def total(self) -> int:
         """How many classes the set has; the sweep may have fewer."""
-        return max(len(self.classes), CLASS_COUNTS.get(split_size(self.parent)[0], 0))
+        return max(len(self.classes), len(class_titles(self.parent) or ()))
 
     @cached_property
     def columns(self) -> list[Column]:

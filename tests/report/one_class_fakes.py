@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from report_fakes import config, record_of
 
 from benchmark.plan.config import RunConfig
-from benchmark.plan.methods import METHODS
 from benchmark.report import published_one_class as published
 from benchmark.report.cells import Row, Table
 from benchmark.report.one_class import OneClass, one_class_groups
@@ -22,28 +21,14 @@ T975 = {1: 12.706204736, 2: 4.302652730, 9: 2.262157163}  # Student's t, 0.975, 
 TRANSLATION = "rotation-translation"
 
 
-_METHODS = {get_args(settings.model_fields["name"].annotation)[0] for settings in METHODS}
-
-
-class _Translated(RunConfig):
-    """A run of rotation + translation where this build has no such method: rotation prediction under its name."""
-
-    @property
-    def label(self) -> str:
-        return TRANSLATION
-
-    def identity(self) -> dict[str, Any]:
-        full = super().identity()
-        return full | {"method": {"name": TRANSLATION}}
-
-
 def run(name: str, label: str = "rotation", seed: int = 0, parent: str = "cifar10", **fields: Any) -> RunConfig:
     """A run of the class `name` of `parent`: a method by its label, or a variant of DINO."""
-    method = label in ("rotation", TRANSLATION, "untrained", "image-statistics")
-    named = {"method": {"name": label}} if method else {"variant": label}
+    named: dict[str, Any] = {"variant": label}
+    if label in ("rotation", "untrained", "image-statistics"):
+        named = {"method": {"name": label}}
+    elif label == TRANSLATION:
+        named = {"method": {"name": "rotation", "shift": 8}}
     raw = {"in_dist": f"{parent}:{name}", "seed": seed, "eval": {"ood": [f"{parent}:not-{name}"]}, **named}
-    if label == TRANSLATION and label not in _METHODS:
-        return _Translated.model_validate(raw | {"method": {"name": "rotation"}} | fields)
     return config(**(raw | fields))
 
 

@@ -58,7 +58,7 @@ def same_weights(one: Method, two: Method) -> bool:
     [
         {"drop_path": 0.3},
         # batch normalisation's statistics are a state of their own, and weights are channels last
-        {"drop_path": 0.3, "backbone": "small_convnet", "args": {"width": 8}},
+        {"drop_path": 0.0, "backbone": "small_convnet", "args": {"width": 8}},
     ],
 )
 def test_stopping_and_resuming_after_any_step_gives_the_same_weights(
