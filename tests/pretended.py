@@ -14,15 +14,20 @@ CUDA = torch.device("cuda", 0)
 MODE = FakeTensorMode()  # one for all: torch and timm keep tensors, and two modes do not mix
 
 
-def moved(module: nn.Module, device: torch.device) -> nn.Module:
+def moved(
+    module: nn.Module, device: torch.device | None = None, memory_format: torch.memory_format | None = None
+) -> nn.Module:
     """`Module.to`, which cannot swap tensors that are not there."""
     for part in module.modules():
         for name, parameter in part._parameters.items():
             if parameter is not None:
-                part._parameters[name] = nn.Parameter(parameter.detach().to(device), parameter.requires_grad)
+                values = parameter.detach().to(device or parameter.device)
+                if memory_format is not None and values.ndim == 4:
+                    values = values.contiguous(memory_format=memory_format)
+                part._parameters[name] = nn.Parameter(values, parameter.requires_grad)
         for name, buffer in part._buffers.items():
             if buffer is not None:
-                part._buffers[name] = buffer.to(device)
+                part._buffers[name] = buffer.to(device or buffer.device)
     return module
 
 

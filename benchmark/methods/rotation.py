@@ -22,8 +22,6 @@ from benchmark.views.recipes import PLUS_MINUS_ONE, BatchRecipe, Block, ViewReci
 from benchmark.views.render import evaluation_view
 from benchmark.views.transforms import four_rotations, shift_reflected
 
-DIRECTIONS = (0, 1, -1)  # of a shift along one axis, by its class
-
 
 class Rotation(Method):
     """A backbone and linear heads: turned by 0, 90, 180 or 270 degrees; moved in x, in y by nothing, forth or back.
@@ -70,9 +68,9 @@ class Rotation(Method):
         return {"loss": loss}
 
     def _shifted(self, images: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """Images moved by the classes x and y (each [B]) of their shifts."""
-        pixels = self.shift * torch.tensor(DIRECTIONS, device=images.device)
-        return shift_reflected(images, pixels[x], pixels[y])
+        """Images moved by the classes x and y (each [B]) of their shifts: 0 stays, 1 is forth and 2 is back."""
+        right, down = (self.shift * ((classes + 1) % 3 - 1) for classes in (x, y))
+        return shift_reflected(images, right, down)
 
     def _logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, D), and logits (B, 4) of the rotation or (B, 10) of the rotation, of x and of y."""
@@ -81,7 +79,7 @@ class Rotation(Method):
 
     def transforms(self) -> Tensor:
         """The classes (T, 3) of rotation, x and y of each transform of a test image; the first is none."""
-        shifts = range(len(DIRECTIONS) if self.shift else 1)
+        shifts = range(3 if self.shift else 1)
         return torch.cartesian_prod(torch.arange(4), torch.tensor(shifts), torch.tensor(shifts))
 
     def final_state(self) -> dict[str, Tensor]:
@@ -95,7 +93,7 @@ class Rotation(Method):
         self.network.eval()
         turned = four_rotations(evaluation_view(images, self.size, PLUS_MINUS_ONE))
         answers: list[tuple[Tensor, Tensor]] = []
-        for x, y in self.transforms()[:, 1:].unique(dim=0).to(images.device):  # the first is no shift
+        for x, y in self.transforms().unflatten(0, (4, -1))[0, :, 1:].to(images.device):  # the first is no shift
             moved = self._shifted(turned, x.expand(len(turned)), y.expand(len(turned)))
             answers.append(self._logits(moved))
         logits = torch.stack([logits.unflatten(0, (4, -1)) for _, logits in answers], 1)  # rotation, shift, image

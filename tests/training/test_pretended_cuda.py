@@ -23,8 +23,8 @@ from benchmark.views.recipes import Block
 BATCH = 6
 
 
-def rotation() -> RunConfig:
-    raw = tiny().model_dump() | {"method": {"name": "rotation"}, "variant": "none"}
+def rotation(shift: int = 0) -> RunConfig:
+    raw = tiny().model_dump() | {"method": {"name": "rotation", "shift": shift}, "variant": "none"}
     raw["model"] = {"backbone": "resnet10t", "drop_path": 0.0}
     return RunConfig.model_validate(raw)
 
@@ -33,6 +33,8 @@ CONFIGS = {name: tiny(variant=name) for name in VARIANTS} | {
     "authors": tiny(protocol="authors"),
     "text head": tiny(method={"head": "text"}),
     "rotation": rotation(),
+    "rotation and translation": rotation(8),
+    "convolutions": tiny(model={"backbone": "small_convnet", "args": {"width": 8}, "drop_path": 0.0}),
 }
 
 
@@ -67,7 +69,7 @@ def test_losses_stay_on_the_gpu_in_float32(name: str, precision: str) -> None:
         assert {tensor.device for tensor in method.modules().state_dict().values()} == {CUDA}
 
 
-@pytest.mark.parametrize("name", ["combined", "rotation"])
+@pytest.mark.parametrize("name", ["combined", "rotation", "rotation and translation"])
 def test_outputs_leave_the_gpu_to_be_kept(name: str) -> None:
     with pretended_cuda():
         method = methods.build(CONFIGS[name], CUDA)
