@@ -255,7 +255,14 @@ def test_convolutions_take_turns_with_their_other_form_in_memory(
     monkeypatch.setattr(step.OurSteps, "run", watched)
     out = tmp_path / "perf.json"
     few = ["--steps", "1", "--rounds", "1", "--warmup", "0", "--device", "cpu", "--json", str(out)]
-    network = ["--set", "model.backbone=small_convnet", "--set", "model.args={width: 8}"]
+    network = [
+        "--set",
+        "model.backbone=small_convnet",
+        "--set",
+        "model.args={width: 8}",
+        "--set",
+        "model.drop_path=0.0",
+    ]
     assert call(monkeypatch, str(sweep_file), "--against", "contiguous", *network, *few) == 0
     found = json.loads(out.read_text())
     assert forms == {"ours": {False}, "contiguous": {True}}

@@ -210,9 +210,12 @@ def _shared(config: RunConfig) -> dict[str, Any]:
 
 
 def settings_of(config: RunConfig) -> dict[str, Any]:
-    """What two methods, or DINO with and without negatives, should share to be compared: network, training, images."""
+    """What two methods, or DINO with and without negatives, should share to be compared: network, training, images.
+
+    Not what makes them two: the method's name, and whether rotation prediction has shifts.
+    """
     shared = _shared(config)
-    shared["method"] = {key: value for key, value in shared["method"].items() if key != "name"}
+    shared["method"] = {key: value for key, value in shared["method"].items() if key not in ("name", "shift")}
     shared["data"] = {key: value for key, value in shared["data"].items() if key not in _OF_NEGATIVES}
     return {key: value for key, value in shared.items() if key not in ("variant", "negatives")}
 

@@ -63,11 +63,12 @@ def test_from_a_sweep_to_a_report_and_a_detector(bench: Callable[..., Said], tmp
     assert "0 of 1 runs cancelled" in bench("cancel", "zoo.red-fox-dino-*").out
     report = bench("report", "--all", "--page", "--sweep", path)
     assert report.code == 0, report
-    table = (tmp_path / "reports/s/table2.md").read_text()
-    assert "AUROC in % of zoo red fox (in-distribution)" in table and "zoo not red fox" in table
-    fox_table, rest_table = table.split("Table 2.")[1:]
-    assert "k-NN accuracy" not in fox_table and "k-NN accuracy" in rest_table  # of one class there is none
-    assert "zoo owl" in rest_table and "near average (1)" in fox_table
+    rest_table, fox_table = (
+        (tmp_path / f"reports/s/{name}.md").read_text() for name in ("table2", "table-one-class")
+    )  # one class against all others has a table of its own
+    assert "AUROC in % of zoo not owl (in-distribution)" in rest_table and "red fox" not in rest_table
+    assert "zoo owl" in rest_table and "k-NN accuracy" in rest_table and "near average (1)" in rest_table
+    assert "One-class protocol on zoo" in fox_table and "red-fox" in fox_table and "k-NN" not in fox_table
     page = (tmp_path / "reports/s/page.html").read_text()
     assert "zoo not red fox" in page and "not on this machine" not in page and "not those that the run saw" not in page
 
