@@ -6,7 +6,7 @@ import base64
 import hashlib
 import html
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -84,3 +84,10 @@ def _read(name: str) -> str:
 
 def _hash(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def summary_cards(items: Sequence[tuple[str, str, str]]) -> Html:
+    """What a section says at a glance: a card for each name, value and, where there is more to say, a small line."""
+    cards = [tag("div", tag("dt", name), tag("dd", value, tag("small", more) if more else None))
+             for name, value, more in items]  # fmt: skip
+    return tag("dl", cards, class_="summary")

@@ -11,7 +11,7 @@ from benchmark.report.cells import Table
 from benchmark.report.claims_text import Claim
 from benchmark.report.groups import Group, title_of
 from benchmark.report.intervals import Estimate, estimate
-from benchmark.report.markup import Html, join, tag
+from benchmark.report.markup import Html, join, summary_cards, tag
 from benchmark.report.one_class import OneClass
 from benchmark.report.one_class_figure import Slot, slots
 from benchmark.report.one_class_table import MEAN, one_class
@@ -61,9 +61,7 @@ def summary(group: OneClass, table: Table, checked: list[Claim]) -> Html:
     counts = {verdict: sum(claim.verdict == verdict for claim in checked) for verdict in SYMBOLS}
     items.append(("Claims", f"{counts['holds']} of {len(checked)} hold",
                   f"{counts['fails']} fail, {counts['not measured']} not measured"))  # fmt: skip
-    cards = [tag("div", tag("dt", name), tag("dd", value, tag("small", more) if more else None))
-             for name, value, more in items]  # fmt: skip
-    return tag("dl", cards, class_="summary")
+    return summary_cards(items)
 
 
 def figure(group: OneClass) -> Html:

@@ -15,7 +15,7 @@ from benchmark.report import cells, charts, tables
 from benchmark.report import claims as paper_claims
 from benchmark.report.claims_text import Claim
 from benchmark.report.groups import Group, title_of
-from benchmark.report.markup import Html, embed, join, tag, write_document
+from benchmark.report.markup import Html, embed, join, summary_cards, tag, write_document
 from benchmark.report.one_class import OneClass
 from benchmark.report.one_class_page import one_class_parts
 from benchmark.report.page_figures import figures_section, training_section
@@ -134,6 +134,4 @@ def _summary(group: Group, made: Sequence[cells.Table], checked: Sequence[Claim]
     counts = {verdict: sum(claim.verdict == verdict for claim in checked) for verdict in SYMBOLS}
     items.append(("The paper's claims", f"{counts['holds']} of {len(checked)} hold",
                   f"{counts['fails']} fail, {counts['not measured']} not measured"))  # fmt: skip
-    cards = [tag("div", tag("dt", name), tag("dd", value, tag("small", more) if more else None))
-             for name, value, more in items]  # fmt: skip
-    return tag("dl", cards, class_="summary")
+    return summary_cards(items)
