@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
 
 from benchmark.negatives import VARIANTS
 from benchmark.plan import sweep as sweeps
 from benchmark.plan.config import RunConfig
 from benchmark.plan.methods import REFERENCES
-from benchmark.report import published
+from benchmark.report import build, published
 from benchmark.store.folders import RunFolder
 from benchmark.store.records import OODMetrics, Record, SetInRecord
 
@@ -82,3 +85,12 @@ def write_runs(results: Path, sweep: Path, make: Callable[[RunConfig], Record | 
             folder.write_record(record)
             written.append(record)
     return written
+
+
+def make(place: Path, **asked) -> tuple[list[str], str]:
+    """The names of the files written and what was printed."""
+    console = Console(file=io.StringIO(), width=80)
+    wanted = {"tables": [], "figures": [], "claims": False, "sweep": None} | asked
+    paths = build.report(Path("results"), Path("reports"), show=console, **wanted)
+    assert all((place / path).stat().st_size > 0 for path in paths)
+    return [str(path.relative_to("reports")) for path in paths], console.file.getvalue()  # type: ignore[attr-defined]

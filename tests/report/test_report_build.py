@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
 import time
 from pathlib import Path
 
 import pytest
-from report_fakes import VARIANTS10, record_of, write_runs, write_sweep
-from rich.console import Console
+from report_fakes import VARIANTS10, make, record_of, write_runs, write_sweep
 
 from benchmark.errors import BenchError
 from benchmark.report import build, figures
 from benchmark.store.folders import RunFolder
-
-
-@pytest.fixture
-def place(tmp_path, monkeypatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def make(place: Path, **asked) -> tuple[list[str], str]:
-    """The names of the files written and what was printed."""
-    console = Console(file=io.StringIO(), width=80)
-    wanted = {"tables": [], "figures": [], "claims": False, "sweep": None} | asked
-    paths = build.report(Path("results"), Path("reports"), show=console, **wanted)
-    assert all((place / path).stat().st_size > 0 for path in paths)
-    return [str(path.relative_to("reports")) for path in paths], console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_everything_from_the_papers_sweeps(place):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import re
 from html.parser import HTMLParser
@@ -13,8 +12,7 @@ import numpy as np
 import pytest
 import report_fakes
 from one_class_fakes import CIFAR10, TRANSLATION, everything, group_of, level, one_record, run, runs, write_sweep
-from report_fakes import record_of, write_runs
-from rich.console import Console
+from report_fakes import make, record_of, write_runs
 
 from benchmark.data.catalog import info
 from benchmark.errors import BenchError
@@ -22,21 +20,6 @@ from benchmark.report import build, figures, one_class_figure, one_class_page
 from benchmark.report import published_one_class as published
 
 LABELS = ["dino", "rot-in-dist", "rot-dti"]
-
-
-@pytest.fixture
-def place(tmp_path, monkeypatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def make(place: Path, **asked) -> tuple[list[str], str]:
-    """The names of the files written and what was printed."""
-    console = Console(file=io.StringIO(), width=80)
-    wanted = {"tables": [], "figures": [], "claims": False, "sweep": None} | asked
-    paths = build.report(Path("results"), Path("reports"), show=console, **wanted)
-    assert all((place / path).stat().st_size > 0 for path in paths)
-    return [str(path.relative_to("reports")) for path in paths], console.file.getvalue()  # type: ignore[attr-defined]
 
 
 OF_CLASSES = [f"mine/{name}" for name in ("table-one-class.md", "table-one-class.csv", "table-one-class.tex",
