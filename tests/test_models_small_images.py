@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -53,6 +54,34 @@ def test_the_cpu_net_is_as_its_docstring_says() -> None:
     assert features.shape == (2, 32) and sides == [32, 16, 16, 8, 8, 8]
     torch.testing.assert_close(features, torch.tensor(seen[0].detach().double().numpy().mean((2, 3))).float())
     assert float(seen[0].detach().min()) >= 0  # rectified to the last
+
+
+def test_the_frequency_stem_answers_as_written_out() -> None:
+    """Each of the 27 filters as products of cosines in plain loops, scaled to unit variance over the batch, mixed."""
+    images = torch.randn(4, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    network: Any = build("small_convnet", width=8, stem="frequency")
+    stem = network.blocks[0]
+    padded = torch.nn.functional.pad(images, (1, 1, 1, 1)).double().numpy()
+    colours = [[1 / 3**0.5] * 3, [0.5**0.5, 0, -(0.5**0.5)], [1 / 6**0.5, -2 / 6**0.5, 1 / 6**0.5]]
+    answers = np.zeros((4, 27, 6, 6))
+    for u, v, c in np.ndindex(3, 3, 3):
+        for y, x, d in np.ndindex(3, 3, 3):
+            down = np.cos(np.pi * (2 * y + 1) * u / 6) * (1 / 3 if u == 0 else 2 / 3) ** 0.5
+            across = np.cos(np.pi * (2 * x + 1) * v / 6) * (1 / 3 if v == 0 else 2 / 3) ** 0.5
+            part = padded[:, d, y : y + 6, x : x + 6]
+            answers[:, 9 * u + 3 * v + c] += down * across * colours[c][d] * part
+    unit = (answers - answers.mean((0, 2, 3), keepdims=True)) / (answers.var((0, 2, 3), keepdims=True) + 1e-5) ** 0.5
+    expected = np.einsum("oi,bixy->boxy", stem.mix.weight.detach().double().numpy()[:, :, 0, 0], unit)
+    torch.testing.assert_close(stem.train()(images).double(), torch.tensor(expected), atol=1e-4, rtol=1e-4)
+
+
+def test_the_filters_of_the_stem_stay_as_they_are_and_no_two_are_alike() -> None:
+    network = build("small_convnet", width=8, stem="frequency")
+    filters = network.blocks[0].filters.flatten(1).double()  # type: ignore[index]
+    torch.testing.assert_close(filters @ filters.T, torch.eye(27, dtype=torch.float64), atol=1e-6, rtol=0)
+    plain = build("small_convnet", width=8)
+    assert parameters(network) == parameters(plain) - 27 * 8 + 27 * 8  # the mixing weights; nothing else is learnt
+    assert len(network.state_dict()) == len(plain.state_dict()) + 4  # filters, mean, variance and count
 
 
 def test_the_cpu_net_keeps_the_largest_of_2x2_pixels() -> None:
@@ -143,6 +172,11 @@ def test_deeper_blocks_are_dropped_more_often() -> None:
     ("name", "args", "says"),
     [
         ("small_convnet", {"norm": "layer"}, r"model\.args: .* do not fit small_convnet: norm 'layer'; allowed: batch"),
+        (
+            "small_convnet",
+            {"stem": "dct"},
+            r"model\.args: .* do not fit small_convnet: stem .dct.; allowed: plain, frequency",
+        ),
         ("small_convnet", {"drop_path_rate": 0.1}, r"model\.args: drop_path_rate cannot be set here"),
         ("small_convnet", {"wide": 3}, r"model\.args: .* do not fit small_convnet: .*'wide'"),
         ("resnet18_small", {"width": 3}, r"model\.args: .* do not fit resnet18_small: .*'width'"),

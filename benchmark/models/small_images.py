@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 import timm
+import torch
 from timm.layers import DropPath
 from timm.models import register_model
 from torch import Tensor, nn
@@ -29,16 +30,20 @@ class SmallConvNet(nn.Module):
     One at S pixels, two at S/2 of twice its width, three at S/4 of four times; each normalised and rectified, the
     largest of 2x2 pixels between the sizes, and the mean over the pixels of the last. In rotation prediction and on
     equal CPU time it is far ahead of strided and residual networks of its size (results/reference/one-class/tried.md).
+    stem: makes the first convolution, of 3 channels to `width`.
     """
 
-    def __init__(self, width: int, norm: Callable[[int], nn.Module]) -> None:
+    def __init__(
+        self, width: int, norm: Callable[[int], nn.Module], stem: Callable[[int, int], nn.Module] | None = None
+    ) -> None:
         super().__init__()
         blocks: list[nn.Module] = []
         inside = 3
         for number, outside in enumerate((width, 2 * width, 4 * width), 1):
             blocks += [] if number == 1 else [nn.MaxPool2d(2)]
             for _ in range(number):
-                blocks += [_conv(inside, outside), norm(outside), nn.ReLU(inplace=True)]
+                convolve = stem if stem and inside == 3 else _conv
+                blocks += [convolve(inside, outside), norm(outside), nn.ReLU(inplace=True)]
                 inside = outside
         self.blocks = nn.Sequential(*blocks)
         self.num_features = inside
@@ -47,6 +52,43 @@ class SmallConvNet(nn.Module):
         """Images (B, 3, S, S), S at least 4 -> features (B, D)."""
         features: Tensor = self.blocks(images).mean((2, 3))
         return features
+
+
+class FrequencyStem(nn.Module):
+    """A 3x3 convolution that sees decorrelated pixels: fixed cosine filters, each scaled to unit variance, then mixed.
+
+    Neighbouring pixels and the three colours are so alike that a plain first layer learns from their mean brightness
+    long before it learns from edges. The two-dimensional cosine transform (DCT-II) of 3x3 pixels, of brightness, red
+    minus blue and green minus both, undoes nearly all of that for photographs (Ahmed, Natarajan and Rao 1974, IEEE
+    Transactions on Computers 23), and batch normalisation scales its 27 answers, which span four decades of power,
+    alike: patch whitening (Coates, Ng and Lee 2011, section 3.2) that needs no data before the training.
+    """
+
+    filters: Tensor
+
+    def __init__(self, inside: int, outside: int) -> None:
+        super().__init__()
+        if inside != 3:
+            raise ValueError(f"the stem is made for 3 channels, not {inside}")
+        self.register_buffer("filters", cosine_filters())
+        self.scale = nn.BatchNorm2d(len(self.filters), affine=False)
+        self.mix = nn.Conv2d(len(self.filters), outside, 1, bias=False)
+        nn.init.kaiming_normal_(self.mix.weight, mode="fan_in", nonlinearity="relu")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (B, 3, S, S) -> (B, outside, S, S)."""
+        mixed: Tensor = self.mix(self.scale(F.conv2d(images, self.filters, padding=1)))
+        return mixed
+
+
+def cosine_filters() -> Tensor:
+    """(27, 3, 3, 3): filter 3 (3 u + v) + c has frequency u down, v across, and weights the colours by row c; an
+    orthonormal basis of all 3x3 patches of three colours."""
+    pixel, frequency = torch.arange(3.0, dtype=torch.float64), torch.arange(3.0, dtype=torch.float64)[:, None]
+    waves = torch.cos(torch.pi * (2 * pixel + 1) * frequency / 6)
+    colours = torch.tensor([[1, 1, 1], [1, 0, -1], [1, -2, 1]], dtype=torch.float64)
+    waves, colours = F.normalize(waves, dim=1), F.normalize(colours, dim=1)
+    return torch.einsum("uy,vx,cd->uvcdyx", waves, waves, colours).reshape(27, 3, 3, 3).float()
 
 
 class WideResNet(nn.Module):
@@ -132,14 +174,18 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
 }
 
 
+STEMS: dict[str, Callable[[int, int], nn.Module] | None] = {"plain": None, "frequency": FrequencyStem}
+
+
 @_for_timm
-def small_convnet(width: int = 16, norm: str = "batch", drop_path_rate: float = 0.0) -> nn.Module:
-    """The CPU net. norm: "batch" or "group"."""
-    if norm not in NORMS:
-        raise ValueError(f"norm {norm!r}; allowed: {', '.join(NORMS)}")
+def small_convnet(width: int = 16, norm: str = "batch", stem: str = "plain", drop_path_rate: float = 0.0) -> nn.Module:
+    """The CPU net. norm: "batch" or "group". stem: "plain", or "frequency", which learns faster (`FrequencyStem`)."""
+    for name, given, allowed in (("norm", norm, NORMS), ("stem", stem, STEMS)):
+        if given not in allowed:
+            raise ValueError(f"{name} {given!r}; allowed: {', '.join(allowed)}")
     if drop_path_rate:
         raise ValueError("small_convnet has no paths to drop: model.drop_path must be 0")
-    return SmallConvNet(width, NORMS[norm])
+    return SmallConvNet(width, NORMS[norm], STEMS[stem])
 
 
 @_for_timm
