@@ -18,6 +18,7 @@ FLOW = [
     ["store"],
     ["running"],
     ["detection"],
+    ["scoring"],
     ["views"],
     ["models"],
     ["methods"],

@@ -10,7 +10,9 @@ from benchmark.detection.scores import full_float32
 from benchmark.errors import BenchError
 from benchmark.files import atomic_write
 from benchmark.methods.base import Method, Outputs
+from benchmark.plan.scores import Need, needs
 from benchmark.running.context import Context
+from benchmark.scoring.base import summary
 
 EMBED_BATCH = 256  # images a forward pass in evaluation
 
@@ -26,6 +28,7 @@ def extract(method: Method, run: Context) -> tuple[dict[str, Outputs], dict[str,
     found: dict[str, Outputs] = {}
     logits: list[Tensor] = []
     config = run.config
+    wanted = needs(config.scores())
     for key in [config.train_key, config.test_key, *map(config.ood_key, config.ood_sets())]:
         run.reporter.say(f"features of {key}")
         images, rows = run.images.sets[key].images, run.images.positions(key)
@@ -33,8 +36,9 @@ def extract(method: Method, run: Context) -> tuple[dict[str, Outputs], dict[str,
         for start in range(0, len(rows), EMBED_BATCH):
             block = np.ascontiguousarray(images[rows[start : start + EMBED_BATCH]])
             with full_float32():
-                outputs = method.embed(torch.from_numpy(block).permute(0, 3, 1, 2).contiguous().to(method.device))
-            parts.append(method.stored(outputs))
+                pixels = torch.from_numpy(block).permute(0, 3, 1, 2).contiguous().to(method.device)
+                outputs = method.embed(pixels)
+                parts.append({**method.stored(outputs), **_for_scores(method, pixels, outputs, wanted)})
             soft = method.soft_logits(outputs) if key == config.test_key else None
             if soft is not None:
                 logits.append(soft.float().cpu())
@@ -49,6 +53,22 @@ def extract(method: Method, run: Context) -> tuple[dict[str, Outputs], dict[str,
     occupied = method.occupancy(torch.cat(logits)) if logits else None
     run.clock.lap("features")
     return found, occupied
+
+
+def _for_scores(method: Method, images: Tensor, outputs: Outputs, wanted: frozenset[Need]) -> Outputs:
+    """What the run's scores read beside the features, as in `scoring.base.Outputs`, on the CPU."""
+    found: Outputs = {}
+    if "norm" in wanted:
+        found["norm"] = outputs["features"].norm(dim=1).float()
+    logits = method.class_logits(outputs) if "logits" in wanted else None
+    if logits is not None:
+        found["class_logits"] = summary(logits)
+    if "rotations" in wanted:
+        turned = [method.embed(torch.rot90(images, k, (2, 3))) for k in (1, 2, 3)]
+        found["rotated"] = torch.stack([method.stored(answer)["features"] for answer in turned], 1)
+        if logits is not None:
+            found["rotated_class_logits"] = torch.stack([summary(method.class_logits(one)) for one in turned], 1)  # type: ignore
+    return {name: rows.cpu() for name, rows in found.items()}
 
 
 def kept_as(key: str, output: str) -> str:

@@ -10,11 +10,14 @@ import torch
 
 from benchmark.detection.knn import knn_accuracy
 from benchmark.detection.metrics import ood_metrics, sensitivity
+from benchmark.evaluation.features import kept_as
 from benchmark.files import atomic_write
 from benchmark.methods.base import Method, Outputs
+from benchmark.plan.scores import passes
 from benchmark.running.context import Context
 from benchmark.running.environment import commits, environment
-from benchmark.store.records import OODMetrics, Record
+from benchmark.scoring.named import named
+from benchmark.store.records import OODMetrics, Record, ScoreInRecord
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Measures:
     ood: dict[str, OODMetrics]
     knn_accuracy: dict[str, float | None]
     sensitivity: float
+    scores: dict[str, ScoreInRecord]
     extra: dict[str, Any]
 
 
@@ -40,6 +44,22 @@ def measure(method: Method, run: Context, outputs: dict[str, Outputs]) -> Measur
     scores = {key: method.score(rows).float().numpy() for key, rows in outputs.items() if key != train_key}
     itself = torch.arange(len(train["features"]))
     scores[train_key] = method.score(train, itself).float().numpy()
+    further = {}
+    for name in config.scores():
+        run.reporter.say(f"score {name}")
+        score = named(name, config.eval.temperature)
+        score.fit(_on(method.device, train))
+        kept = {
+            key: score.score(_on(method.device, rows), itself if key == train_key else None).float().numpy()
+            for key, rows in outputs.items()
+        }
+        scores |= {kept_as(key, name): values for key, values in kept.items()}
+        further[name] = ScoreInRecord(
+            ood=_detection(kept, test_key, ood_keys),
+            sensitivity=sensitivity(kept[train_key], kept[test_key]),
+            passes=passes(name),
+        )
+        run.reporter.alive()
     accuracy = knn_accuracy(
         test["features"].float(),
         images.labels(test_key),
@@ -50,15 +70,26 @@ def measure(method: Method, run: Context, outputs: dict[str, Outputs]) -> Measur
     )
     with atomic_write(run.folder.scores) as stream:
         np.savez_compressed(stream, **scores)  # type: ignore[arg-type]
-    ood = {n: OODMetrics.model_validate(ood_metrics(scores[test_key], scores[k])) for n, k in ood_keys.items()}
     extra = method.extra_measures(test, images.labels(test_key), {n: outputs[k] for n, k in ood_keys.items()})
     run.clock.lap("score")
     return Measures(
-        ood=ood,
+        ood=_detection(scores, test_key, ood_keys),
         knn_accuracy={str(k): accuracy.get(k) for k in config.eval.knn},
         sensitivity=sensitivity(scores[train_key], scores[test_key]),
+        scores=further,
         extra=extra,
     )
+
+
+def _on(device: torch.device, outputs: Outputs) -> Outputs:
+    return {name: rows.to(device) for name, rows in outputs.items()}
+
+
+def _detection(scores: dict[str, np.ndarray], test_key: str, ood_keys: dict[str, str]) -> dict[str, OODMetrics]:
+    """The measures of each OOD set by its name; scores: by "set/split"."""
+    return {
+        name: OODMetrics.model_validate(ood_metrics(scores[test_key], scores[key])) for name, key in ood_keys.items()
+    }
 
 
 def write_record(
@@ -74,6 +105,7 @@ def write_record(
         ood=measured.ood,
         knn_accuracy=measured.knn_accuracy,
         sensitivity=measured.sensitivity,
+        scores=measured.scores,
         occupancy=occupied,
         extra=measured.extra,
         training=training,

@@ -121,6 +121,11 @@ class Method:
         """Logits (B, K) over soft classes from what `embed` gave; None without a head."""
         return None
 
+    def class_logits(self, outputs: Outputs) -> Tensor | None:
+        """Logits (B, K) of the class probabilities that training shaped, soft classes or real ones, for the scores that
+        read them (`plan.scores`); None without a head. Whoever has some says so in its settings' `answers`."""
+        return None
+
     def occupancy(self, logits: Tensor) -> dict[str, float] | None:
         """Occupied soft classes from the ID test set's logits (N, K); None without a head."""
         return None

@@ -184,6 +184,10 @@ class Dino(Method):
         logits: Tensor = self.teacher["head"](outputs["features"])
         return logits
 
+    def class_logits(self, outputs: Outputs) -> Tensor:
+        """At the temperature at which negatives are pushed to a uniform response: the student's."""
+        return self.soft_logits(outputs).float() / self.settings.student_temperature
+
     def occupancy(self, logits: Tensor) -> dict[str, float]:
         return occupancy(logits, self.centre.cpu(), self.settings.teacher_temperature_end)
 

@@ -16,8 +16,10 @@ from benchmark.data import classes
 from benchmark.data.classes import OTHERS
 from benchmark.errors import BenchError
 from benchmark.negatives import IN_DIST, Negative, patch_grid, perm_count, variant
+from benchmark.plan import scores
 from benchmark.plan.identity import canonical, digest, sha256
 from benchmark.plan.methods import (
+    REFERENCES,
     DinoConfig,
     MethodConfig,
     NonNegative,
@@ -89,12 +91,13 @@ class TrainConfig(Strict):
 
 
 class EvalConfig(Strict):
-    """What is measured after training. Adding a set to `ood` never retrains: it scores what is kept."""
+    """What is measured after training. Adding a set to `ood`, or a score, never retrains: it scores what is kept."""
 
     # None: the paper's eight sets for this in-distribution set, all other classes for a class. "other-classes" in the
     # list are the others of this run's in_dist.
     ood: list[str] | None = None
     temperature: Positive = 0.04  # tau of Eq. 6
+    scores: list[str] = []  # beside the method's own, by the names of plan/scores.py; the table of scores holds them
     knn: Annotated[list[PositiveInt], Field(min_length=1)] = [20, 10]
     knn_temperature: Positive = 0.07
     # direct (some early scripts of the authors): OOD images go to the model's size without the step through 32x32;
@@ -156,6 +159,7 @@ class RunConfig(Strict):
     @model_validator(mode="after")
     def _check(self) -> RunConfig:
         self._check_classes()
+        self._check_scores()
         if self.method.negatives:
             self._check_negatives()
         elif self.variant != "none":
@@ -192,6 +196,28 @@ class RunConfig(Strict):
             return  # the paper's sets
         by_default = self.eval.ood is None or OTHERS in self.eval.ood
         classes.check_apart(self.in_dist, self.ood_sets(), names, by_default)
+
+    def _check_scores(self) -> None:
+        """Each name is one of a score, given once, that this method's runs can have. The reference rows, which a sweep
+        adds by itself, leave out what they cannot have."""
+        if len(set(self.eval.scores)) < len(self.eval.scores):
+            raise ValueError(f"eval.scores: {self.eval.scores} names a score twice")
+        for name in self.eval.scores:
+            try:
+                lacking = scores.needs([name]) - self.method.answers
+            except BenchError as error:
+                raise ValueError(f"eval.scores: {error}") from error
+            if lacking and self.method.name not in REFERENCES:
+                raise ValueError(
+                    f"eval.scores: {name!r} needs {' and '.join(sorted(lacking))}, which {self.method.name!r} does not "
+                    "have; allowed: " + ", ".join(n for n, k in scores.KINDS.items() if k.needs <= self.method.answers)
+                )
+
+    def scores(self) -> list[str]:
+        """The scores beside the method's own that this run is to have."""
+        if self.method.name == "image-statistics":
+            return []  # four numbers, which have no direction
+        return [name for name in self.eval.scores if scores.needs([name]) <= self.method.answers]
 
     def _check_negatives(self) -> None:
         try:
@@ -281,12 +307,13 @@ class RunConfig(Strict):
     def identity(self) -> dict[str, Any]:
         """Everything that changes the numbers of this run and nothing else, as plain values.
 
-        The list of OOD sets is left out: each is scored on its own, so adding one changes no other number.
+        The lists of OOD sets and of scores are left out: each is a matter of its own, so adding one changes no other
+        number.
         """
         full = self.model_dump(mode="json")
         for key in ("protocol",):  # it only fills in other fields
             del full[key]
-        del full["eval"]["ood"]
+        del full["eval"]["ood"], full["eval"]["scores"]
         if self.train.optimiser == "adamw":
             del full["train"]["momentum"], full["train"]["nesterov"]
         if self.method.negatives:

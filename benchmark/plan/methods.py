@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from benchmark.data.catalog import split_class
+from benchmark.plan.scores import Need
 from benchmark.plan.validation import Strict
 
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -28,6 +29,9 @@ class MethodSettings(Strict):
     negatives: ClassVar[bool] = False  # trains with the negatives of the run's variant
     multi_crop: ClassVar[bool] = False  # sees the views of the run's `views`; else a recipe of its own
     labels: ClassVar[bool] = False  # needs the class labels of the training images
+    # What a score may read beside features (`plan.scores`): "logits" where `Method.class_logits` has some, "rotations"
+    # where `Method.embed` of a turned image means something.
+    answers: ClassVar[frozenset[Need]] = frozenset({"norm", "rotations"})
 
     name: str
 
@@ -54,6 +58,7 @@ class DinoConfig(MethodSettings):
 
     negatives: ClassVar[bool] = True
     multi_crop: ClassVar[bool] = True
+    answers: ClassVar[frozenset[Need]] = frozenset({"norm", "logits", "rotations"})
 
     name: Literal["dino"] = "dino"
     classes: Annotated[int, Field(ge=2)] = 4096  # K soft classes

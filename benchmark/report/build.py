@@ -58,15 +58,20 @@ def report(
             if name not in known:
                 raise BenchError(unknown(kind, name, known))
 
+    asked = tuple(tables)
     records = load_records(results)
     runs = _Runs(sets, data, records)
     if everything:
         fitting = runs.protocols((sweep,)) if sweep else ("sets",)
-        tables = list(dict.fromkeys([*tables, *(name for name, item in TABLES.items() if item.protocol in fitting)]))
-        figures = list(dict.fromkeys([*figures, *(name for name, item in FIGURES.items() if item.protocol in fitting)]))
+        tables, figures = (
+            list(dict.fromkeys([*given, *(name for name, item in items.items() if item.protocol in (None, *fitting))]))
+            for given, items in ((tables, TABLES), (figures, FIGURES))
+        )
     jobs: list[tuple[tuple[Path, ...], Protocol | None, Job]] = []  # the sweeps, the protocol (None: any), what to do
     for name in tables:
-        jobs.append(((sweep or find_sweep(TABLES[name].sweep),), TABLES[name].protocol, _table_job(name)))
+        jobs.append(
+            ((sweep or find_sweep(TABLES[name].sweep),), TABLES[name].protocol, _table_job(name, name in asked))
+        )
     for name in figures:
         jobs.append(((sweep or find_sweep(FIGURES[name].sweep),), FIGURES[name].protocol, _figure_job(name)))
     both = (sweep,) if sweep else tuple(find_sweep(TABLES[name].sweep) for name in ("1", "2"))
@@ -151,10 +156,16 @@ def _made_by(item: Item) -> Callable[..., Any]:
     return made
 
 
-def _table_job(name: str) -> Job:
+def _table_job(name: str, asked: bool) -> Job:
+    """asked: for this table by its name, so that having nothing to show in it is an error."""
+
     def write(groups: Groups, folder: Path, console: Console) -> list[Path]:
         make = _made_by(TABLES[name])
         made = [table for group in groups for table in make(group)]
+        if not made and asked:
+            raise BenchError(f"table {name}: no run of {folder.name} has further scores; name some in eval.scores")
+        if not made:
+            return []
         for table in made:
             for part in table_text.terminal(table, console.width):
                 console.print(part)

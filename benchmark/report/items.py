@@ -19,18 +19,19 @@ class Item:
     benchmark/report. A table's function turns a group of comparable runs into `cells.Table`s, a figure's draws one
     in-distribution set of a group as a matplotlib figure. protocol: of which runs, and so of which groups: "sets",
     whole sets against others (`groups.Group`), or "one-class", a class of a set against its others
-    (`one_class.OneClass`).
+    (`one_class.OneClass`); None: of either.
     """
 
     sweep: str
     made_by: str
-    protocol: Protocol = "sets"
+    protocol: Protocol | None = "sets"
 
 
 TABLES = {
     "1": Item("table1", "tables:table1"),
     "2": Item("table2", "tables:table2"),
     "one-class": Item("one-class", "one_class_table:one_class", "one-class"),
+    "scores": Item("one-class", "scores_table:scores", None),
 }
 FIGURES = {
     "2": Item("table2", "figures:figure2"),

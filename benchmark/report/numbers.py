@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     pass
 
 
-def auroc(record: Record, ood: str) -> float | None:
-    """AUROC in %, None where this set has not been scored."""
-    return record.ood[ood].auroc if ood in record.ood else None
+def auroc(record: Record, ood: str, score: str | None = None) -> float | None:
+    """AUROC in %, None where this set has not been scored. score: one of `eval.scores`, by default the method's own."""
+    if score is not None and score not in record.scores:
+        return None
+    measured = record.ood if score is None else record.scores[score].ood
+    return measured[ood].auroc if ood in measured else None
 
 
 def occupied(record: Record, reading: str) -> float | None:

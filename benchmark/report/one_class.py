@@ -154,15 +154,15 @@ class OneClass:
         """(class, record) of what is done in this column."""
         return [(name, r.record) for name in self.classes for r in self.planned(column, name) if r.record]
 
-    def values(self, column: Column, name: str) -> dict[int, float]:
-        """Seed -> AUROC in % of the class `name` against all the others."""
+    def values(self, column: Column, name: str, score: str | None = None) -> dict[int, float]:
+        """Seed -> AUROC in % of the class `name` against all the others; score: see `numbers.auroc`."""
         ood = f"{self.parent}:not-{name}"
-        done = [(run.config.seed, auroc(run.record, ood)) for run in self.planned(column, name) if run.record]
+        done = [(run.config.seed, auroc(run.record, ood, score)) for run in self.planned(column, name) if run.record]
         return {seed: value for seed, value in done if value is not None}
 
-    def mean(self, column: Column) -> Mean:
+    def mean(self, column: Column, score: str | None = None) -> Mean:
         """The mean over classes, seed by seed: the interval is that of the seeds' means, not of the classes."""
-        by_class = {name: self.values(column, name) for name in self.classes}
+        by_class = {name: self.values(column, name, score) for name in self.classes}
         seeds = sorted({seed for values in by_class.values() for seed in values})
         shared = [name for name, values in by_class.items() if seeds and all(seed in values for seed in seeds)]
         complete = [seed for seed in seeds if all(seed in values for values in by_class.values())]

@@ -94,7 +94,7 @@ def _is_done(folder: RunFolder, config: RunConfig, fingerprints: dict[str, str])
     done = folder.read_record()
     return (
         done is not None
-        and set(config.ood_sets()) <= set(done.ood)
+        and not done.lacks(config)
         and all(fingerprints.get(key) == seen.fingerprint for key, seen in done.data.items() if key in fingerprints)
     )
 

@@ -34,6 +34,14 @@ class OODMetrics(Strict):
     n_ood: int
 
 
+class ScoreInRecord(Strict):
+    """What another score than the method's own detects."""
+
+    ood: dict[str, OODMetrics]  # OOD set -> its measures
+    sensitivity: float  # as in the record
+    passes: int  # of the network for a test image
+
+
 class Record(BaseModel):
     """record.json: what a finished run measured, and all that is needed to know where the numbers come from."""
 
@@ -48,11 +56,19 @@ class Record(BaseModel):
     ood: dict[str, OODMetrics]  # OOD set -> its measures
     knn_accuracy: dict[str, float | None]  # "20" -> percent on the ID test set; None without labels, or with one
     sensitivity: float  # AUROC in percent of ID train (each unseen by itself) against ID test
+    scores: dict[str, ScoreInRecord] = {}  # further scores by the names of `eval.scores`
     occupancy: dict[str, float] | None = None  # "paper", "authors", "classes", ... ; None where there is no head
     extra: dict[str, Any] = {}  # what one method alone measures (AUROC by each image statistic, ...)
     training: dict[str, Any] = {}  # epochs, steps, final losses, images_per_s, alarms
     timings: dict[str, float] = {}  # seconds by phase
     environment: dict[str, Any] = {}  # commit, packages, hardware
+
+    def lacks(self, config: RunConfig) -> list[str]:
+        """What `config` asks of this run and the record does not hold yet: OOD sets and scores."""
+        oods = config.ood_sets()
+        missing = [name for name in oods if name not in self.ood]
+        held = {name for name, score in self.scores.items() if set(oods) <= set(score.ood)}
+        return missing + [name for name in config.scores() if name not in held]
 
     @property
     def run_config(self) -> RunConfig:

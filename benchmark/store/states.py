@@ -126,7 +126,7 @@ def _judge(config: RunConfig, folder: RunFolder, record: Record | None) -> tuple
     if folder.lease_is_live():
         return "running", folder, ""
     if record is not None:
-        missing = [name for name in config.ood_sets() if name not in record.ood]
+        missing = record.lacks(config)
         return ("to score", folder, f"new: {', '.join(missing)}") if missing else ("done", folder, "")
     status = folder.read_status()
     if status is None:

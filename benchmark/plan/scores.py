@@ -1,0 +1,89 @@
+"""The scores that a run can be asked for beside its method's own, by name; what each needs, told without torch.
+
+A name is a score, `NAME@T` with a temperature or `NAME-COUNT` with a count where it takes one, or a sum of several:
+"eq6", "eq6@0.1", "knn-5", "mahalanobis-10", "eq6-rotations+energy-gap".
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from benchmark.errors import BenchError, unknown
+
+# What a score reads beside the features of the test image. norm: their length before normalisation. logits: of the
+# method's classes, soft or real. rotations: all of it for the image turned by 90, 180 and 270 degrees as well.
+Need = Literal["norm", "logits", "rotations"]
+ROTATIONS = 4
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of score: "module:Class" in benchmark/scoring, what it needs, and the number that its name may carry.
+
+    number: "temperature" after an @, "count" after a -; required: the name alone is none.
+    """
+
+    made_by: str
+    needs: frozenset[Need] = frozenset()
+    number: Literal["temperature", "count"] | None = None
+    required: bool = False
+
+    @property
+    def passes(self) -> int:
+        """Passes of the network that a test image costs."""
+        return ROTATIONS if "rotations" in self.needs else 1
+
+
+KINDS: dict[str, Kind] = {
+    "eq6": Kind("banks:Eq6", number="temperature"),
+    "knn": Kind("banks:NearestNeighbour", number="count", required=True),
+    "cosine": Kind("banks:LargestCosine"),
+    "mahalanobis": Kind("mahalanobis:Mahalanobis", number="count"),
+    "msp": Kind("logits:MaximumProbability", frozenset({"logits"})),
+    "max-logit": Kind("logits:MaximumLogit", frozenset({"logits"})),
+    "energy": Kind("logits:Energy", frozenset({"logits"})),
+    "negative-norm": Kind("logits:NegativeNorm", frozenset({"norm"})),
+    "eq6-rotations": Kind("rotations:Eq6OverRotations", frozenset({"rotations"})),
+    "energy-gap": Kind("rotations:EnergyGap", frozenset({"logits", "rotations"})),
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One score of a sum: its kind, and the number that the name carries."""
+
+    kind: Kind
+    number: float | None = None
+
+
+def parts(name: str) -> list[Part]:
+    """The scores whose sum `name` is; one for most. Raises BenchError, with what is allowed, for a name of none."""
+    return [_part(one, name) for one in name.split("+")]
+
+
+def needs(names: list[str]) -> frozenset[Need]:
+    """All that these scores read beside the features."""
+    return frozenset[Need]().union(*(part.kind.needs for name in names for part in parts(name)))
+
+
+def passes(name: str) -> int:
+    """Passes of the network that the score `name` takes for a test image."""
+    return max(part.kind.passes for part in parts(name))
+
+
+def _part(name: str, whole: str) -> Part:
+    if name in KINDS and not KINDS[name].required:
+        return Part(KINDS[name])
+    stem, at, number = name.partition("@")
+    if at and KINDS.get(stem, Kind("")).number == "temperature":
+        if not re.fullmatch(r"\d+(\.\d+)?", number) or float(number) == 0:
+            raise BenchError(f"{whole!r}: a temperature after @ is a number above 0, as in {stem}@0.1")
+        return Part(KINDS[stem], float(number))
+    stem, _, number = name.rpartition("-")
+    if KINDS.get(stem, Kind("")).number == "count" and re.fullmatch(r"0*[1-9]\d*", number):
+        return Part(KINDS[stem], int(number))
+    takes = {"count": "-5", "temperature": "@0.1"}
+    known = {known + takes.get(str(kind.number), "") if kind.required else known: kind for known, kind in KINDS.items()}
+    raise BenchError(unknown("score", name, known) + "; or a sum of them, as in eq6-rotations+energy-gap")

@@ -1,0 +1,108 @@
+"""The table of scores: what detects, row by row, on what was trained, column by column. For both protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from benchmark.data.catalog import info, is_near
+from benchmark.plan.methods import REFERENCES
+from benchmark.plan.scores import passes
+from benchmark.report.cells import Cell, Row, Table
+from benchmark.report.groups import Group, title_of
+from benchmark.report.intervals import estimate
+from benchmark.report.numbers import auroc
+from benchmark.report.one_class import OneClass
+from benchmark.report.one_class_notes import about as about_classes
+from benchmark.report.table_notes import about
+from benchmark.store.records import Record
+
+OWN = "own"  # the key of the method's own score
+
+NOTES = [
+    f"{OWN}: the score that a method is published with; of DINO Eq. 6, at the record's temperature.",
+    "Passes: of the network for a test image, 1 unless said. Bold: the best score of a column.",
+    "eq6-rotations and energy-gap ask the network about the image's rotated copies, which served as negatives: no "
+    "published method does. Their formulas were fixed before these runs were measured.",
+]
+
+
+def scores(group: Group | OneClass) -> list[Table]:
+    """One table for each in-distribution set; of classes, one of their means."""
+    if isinstance(group, OneClass):
+        return _of_classes(group)
+    return [_of_set(group, in_dist) for in_dist in group.in_dists if _asked(group.runs_of(in_dist))]
+
+
+def _of_set(group: Group, in_dist: str) -> Table:
+    labels = sorted(group.labels(in_dist), key=lambda label: label in REFERENCES)
+    oods = group.ood_sets(in_dist)
+    near = [ood for ood in oods if is_near(in_dist, ood)]
+    rows = []
+    for part, sets in (("near", near), ("far", [ood for ood in oods if ood not in near]), ("all", oods)):
+        named = ", ".join(info(ood).title for ood in sets) if len(sets) < 3 else f"{len(sets)} sets"
+
+        def cell(label: str, score: str | None, sets: list[str] = sets) -> Cell:
+            values = {
+                s: v for s, r in group.records(in_dist, label).items() if (v := _mean(r, sets, score)) is not None
+            }
+            return Cell(estimate(list(values.values())) if values else None, seeds=values)
+
+        if sets and not (part == "all" and not near):
+            rows += _block(f"{part} ({named})", part, in_dist, _asked(group.runs_of(in_dist)), labels, cell)
+    title = f"Scores. Mean AUROC in % of {info(in_dist).title} (in-distribution) by the score that detects"
+    columns = {label: title_of(label) for label in labels}
+    return Table("scores", title, group.heading, "score", columns, rows, NOTES + about(group, [in_dist]))
+
+
+def _of_classes(group: OneClass) -> list[Table]:
+    asked = _asked(group.runs)
+    if not asked:
+        return []
+    by_key = {column.key: column for column in group.columns}
+    ordered = sorted(by_key, key=lambda key: by_key[key].is_reference)
+
+    def cell(key: str, score: str | None) -> Cell:
+        mean = group.mean(by_key[key], score)
+        over = len(mean.classes) if mean.ours and len(mean.classes) < len(group.classes) else 0
+        return Cell(mean.ours, over=over, seeds=mean.by_seed)
+
+    rows = _block(f"mean of {len(group.classes)} classes", "near", group.parent, asked, ordered, cell)
+    partly = any(cell.over for row in rows for cell in row.cells.values())
+    notes = [*NOTES, *(["* over the classes that have been scored so."] if partly else []), *about_classes(group)]
+    title = (
+        f"Scores, one-class protocol on {info(group.parent).title}. Mean AUROC in % of one class against the others by "
+        "the score that detects"
+    )
+    labels = {column.key: column.label for column in group.columns}
+    columns = {key: by_key[key].title for key in ordered}
+    return [Table("scores", title, group.heading, "score", columns, rows, notes, labels=labels)]
+
+
+def _asked(runs: Iterable[object]) -> list[str]:
+    """The scores that any of the runs are asked for, in the order of the sweep."""
+    return list(dict.fromkeys(name for run in runs for name in run.config.scores()))  # type: ignore[attr-defined]
+
+
+def _mean(record: Record, sets: list[str], score: str | None) -> float | None:
+    values = [auroc(record, ood, score) for ood in sets]
+    found = [value for value in values if value is not None]
+    return sum(found) / len(found) if len(found) == len(sets) else None
+
+
+def _block(
+    title: str, part: str, in_dist: str, asked: list[str], columns: list[str], cell: Callable[[str, str | None], Cell]
+) -> list[Row]:
+    """A heading, and a row a score, the method's own first; the best of each trained column marked."""
+    keys: dict[str, str | None] = {OWN: None, **{name: name for name in asked}}
+    made = {key: {column: cell(column, score) for column in columns} for key, score in keys.items()}
+    for column in columns:
+        found = {key: round(ours.mean, 1) for key in keys if (ours := made[key][column].ours)}
+        for key in keys if len(found) > 1 else ():
+            made[key][column] = replace(made[key][column], best=found.get(key) == max(found.values()))
+    rows = [Row(in_dist, part, title, "league", texts=dict.fromkeys(columns, " "), block=part)]
+    for key, score in keys.items():
+        count = passes(score) if score else 1
+        name = f"{key}, {count} passes" if count > 1 else key
+        rows.append(Row(in_dist, f"{part}:{key}", name, "ood", made[key], decimals=1, block=part))
+    return rows

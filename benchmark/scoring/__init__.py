@@ -1,0 +1,1 @@
+"""Scores of kept outputs: what detects, apart from what was trained. Larger score = more OOD."""

@@ -1,0 +1,63 @@
+"""Scores by the training images most like an image: cosines to a bank of their features."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from benchmark.detection.knn import nearest
+from benchmark.detection.scores import ood_scores
+from benchmark.errors import BenchError
+from benchmark.scoring.base import Outputs, Score
+
+
+class Bank(Score):
+    """Keeps the training images' features."""
+
+    bank_: Tensor
+
+    def fit(self, train: Outputs) -> None:
+        self.bank_ = train["features"].float()
+
+
+class Eq6(Bank):
+    """Rafiee et al. 2022, Eq. 6, as a log (`detection.scores.ood_scores`), at any temperature; -1/T to 1/T."""
+
+    def __init__(self, temperature: float) -> None:
+        self.temperature = temperature
+
+    def score(self, outputs: Outputs, self_index: Tensor | None = None) -> Tensor:
+        return ood_scores(outputs["features"].float(), self.bank_, self.temperature, self_index)
+
+
+class NearestNeighbour(Bank):
+    """Deep nearest neighbours (Sun, Ming, Zhu and Li 2022, ICML): the Euclidean distance of unit features to the k-th
+    nearest training image; 0 to 2."""
+
+    def __init__(self, k: int) -> None:
+        self.k = k
+
+    def score(self, outputs: Outputs, self_index: Tensor | None = None) -> Tensor:
+        others = len(self.bank_) - (self_index is not None)
+        if self.k > others:
+            raise BenchError(f"score knn-{self.k}: {self.k} given, allowed with {others} other training images: 1 to "
+                             f"{others}")  # fmt: skip
+        return (2 - 2 * _kth_cosine(outputs["features"].float(), self.bank_, self.k, self_index)).clamp(min=0).sqrt()
+
+
+class LargestCosine(Bank):
+    """Minus the largest cosine to a training image, the core of CSI's score (Tack et al. 2020, Eq. 6); -1 to 1."""
+
+    def score(self, outputs: Outputs, self_index: Tensor | None = None) -> Tensor:
+        return -_kth_cosine(outputs["features"].float(), self.bank_, 1, self_index)
+
+
+def _kth_cosine(features: Tensor, bank: Tensor, k: int, self_index: Tensor | None) -> Tensor:
+    """The k-th largest cosine (N,) of each feature (N, D) to the bank (M, D), float64, its own row left out."""
+    if self_index is None:
+        return nearest(features, bank, k)[0][:, -1].double().cpu()
+    cosines, rows = nearest(features, bank, k + 1)
+    itself = rows == self_index[:, None].to(rows.device)
+    # Among many copies of an image its own row may not be found: then any of them goes in its place.
+    itself[~itself.any(1), -1] = True
+    return torch.where(itself, -torch.inf, cosines).sort(1, descending=True)[0][:, k - 1].double().cpu()

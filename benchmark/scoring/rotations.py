@@ -1,0 +1,46 @@
+"""Scores that use the negatives at test time: the transformations that made them, applied to the test image. Ours.
+
+A network trained with rotated in-distribution images as negatives has learnt what they look like. Four passes an image.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from benchmark.detection.scores import ood_scores
+from benchmark.scoring.base import LOG_SUM_EXP, Outputs, Score
+
+
+class Eq6OverRotations(Score):
+    """Eq. 6 summed over the four rotations: each rotation of the image against the equally rotated training images;
+    -4/T to 4/T."""
+
+    def __init__(self, temperature: float) -> None:
+        self.temperature = temperature
+
+    def fit(self, train: Outputs) -> None:
+        self.banks_ = _rotations(train)
+
+    def score(self, outputs: Outputs, self_index: Tensor | None = None) -> Tensor:
+        answers = zip(_rotations(outputs), self.banks_, strict=True)
+        return torch.stack([ood_scores(one, bank, self.temperature, self_index) for one, bank in answers]).sum(0)
+
+
+class EnergyGap(Score):
+    """How little the response tells the image from its rotated copies: minus (the mean energy of the copies, turned by
+    90, 180 and 270 degrees, less that of the image), with the energy -ln sum exp(logit); of the scale of the logits.
+
+    Training gives an upright in-distribution image a peaked response, of low energy, and its copies, as negatives, a
+    uniform one, of high energy: a wide gap. An OOD image has no side that is up, and a narrow one.
+    """
+
+    def score(self, outputs: Outputs, self_index: Tensor | None = None) -> Tensor:
+        upright = -outputs["class_logits"][:, LOG_SUM_EXP].double().cpu()
+        turned = -outputs["rotated_class_logits"][:, :, LOG_SUM_EXP].double().cpu()
+        return upright - turned.mean(1)
+
+
+def _rotations(outputs: Outputs) -> list[Tensor]:
+    """Features (N, D) of the image under each of its four rotations, upright first."""
+    return [outputs["features"].float(), *outputs["rotated"].float().unbind(1)]

@@ -1,0 +1,118 @@
+"""`bench report --table scores`: against means taken by hand of invented records."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from statistics import mean, stdev
+
+import pandas as pd
+import pytest
+from one_class_fakes import T975, runs
+from report_fakes import config, make, record_of, write_runs, write_sweep
+
+from benchmark.errors import BenchError
+from benchmark.plan.config import RunConfig
+from benchmark.report.groups import group_runs
+from benchmark.report.one_class import one_class_groups
+from benchmark.report.scores_table import scores
+from benchmark.report.table_text import as_csv, markdown
+from benchmark.store.records import OODMetrics, Record, ScoreInRecord
+
+ASKED = ["knn-5", "eq6-rotations"]
+
+
+def invented(config: RunConfig, score: str, ood: str) -> float:
+    """An AUROC that is different for each score, set, label and seed."""
+    return 50 + 3 * len(score) + len(ood) + len(config.label) / 4 + (0.5, -0.3, 1.1)[config.seed]
+
+
+def scored(config: RunConfig, without: str = "") -> Record:
+    """The record of a run that has all scores it is asked for but `without`."""
+    record = record_of(config, lambda c, ood: invented(c, "", ood))
+
+    def measured(score: str) -> dict[str, OODMetrics]:
+        return {o: m.model_copy(update={"auroc": invented(config, score, o)}) for o, m in record.ood.items()}
+
+    wanted = [name for name in config.scores() if name != without]
+    return record.model_copy(
+        update={"scores": {n: ScoreInRecord(ood=measured(n), sensitivity=50, passes=1) for n in wanted}}
+    )
+
+
+OODS = ["cifar100", "svhn", "texture"]
+
+
+def of_sets(label: str, seed: int) -> RunConfig:
+    return config(variant=label, seed=seed, eval={"ood": OODS, "scores": ASKED})
+
+
+def test_whole_sets_near_far_and_all() -> None:
+    configs = [of_sets(label, seed) for label in ("dino", "rot-in-dist") for seed in (0, 1, 2)]
+    configs.append(configs[0].reference("image-statistics"))
+    [table] = scores(group_runs(configs, [scored(one) for one in configs])[0])
+    rows = {row.key: row for row in table.rows}
+    assert list(table.columns) == ["dino", "rot-in-dist", "image-statistics"]
+    for part, sets in (("near", OODS[:1]), ("far", OODS[1:]), ("all", OODS)):
+        for key, score in (("own", ""), ("knn-5", "knn-5"), ("eq6-rotations", "eq6-rotations")):
+            for label in ("dino", "rot-in-dist"):
+                by_seed = [mean(invented(of_sets(label, s), score, ood) for ood in sets) for s in (0, 1, 2)]
+                cell = rows[f"{part}:{key}"].cells[label]
+                assert cell.ours is not None and cell.ours.mean == pytest.approx(mean(by_seed)) and cell.ours.n == 3
+                assert cell.ours.half == pytest.approx(T975[2] * stdev(by_seed) / 3**0.5)
+                assert cell.best == (key == "eq6-rotations")  # the longest name has the highest invented value
+        assert rows[f"{part}:knn-5"].cells["image-statistics"].ours is None
+        assert rows[f"{part}:own"].cells["image-statistics"].ours is not None
+    assert rows["near"].title == "near (CIFAR100)" and rows["all"].title == "all (3 sets)"
+    assert rows["far:eq6-rotations"].title == "eq6-rotations, 4 passes" and rows["far:knn-5"].title == "knn-5"
+
+
+def test_classes_are_averaged_seed_by_seed_and_what_is_not_scored_is_starred() -> None:
+    classes = ("bird", "horse")
+    configs = runs(["rot-in-dist", "dino"], classes, seeds=(0, 1))
+    asked = [one.model_copy(update={"eval": one.eval.model_copy(update={"scores": ASKED})}) for one in configs]
+    records = [
+        scored(one, "knn-5" if one.label == "dino" and one.in_dist == "cifar10:bird" and one.seed else "")
+        for one in asked
+    ]
+    [table] = scores(one_class_groups(asked, records)[0])
+    rows = {row.key: row for row in table.rows}
+
+    def by_hand(label: str, score: str, of: tuple[str, ...], seed: int) -> float:
+        found = [one for one in asked if one.label == label and one.seed == seed]
+        return mean(invented(one, score, f"cifar10:not-{one.in_dist[8:]}") for one in found if one.in_dist[8:] in of)
+
+    for key, score in (("own", ""), ("knn-5", "knn-5"), ("eq6-rotations", "eq6-rotations")):
+        for label in ("rot-in-dist", "dino"):
+            part = classes[1:] if (label, score) == ("dino", "knn-5") else classes
+            cell = rows[f"near:{key}"].cells[label]
+            assert cell.ours is not None
+            assert cell.ours.mean == pytest.approx(mean(by_hand(label, score, part, seed) for seed in (0, 1)))
+            assert cell.over == (1 if len(part) == 1 else 0)
+    assert "* over the classes that have been scored so." in table.notes
+    text = markdown(table)
+    assert "eq6-rotations, 4 passes" in text and "mean of 2 classes" in text
+    frame = pd.read_csv(io.StringIO(as_csv([table])))
+    assert set(frame["ood"]) == {"near:own", "near:knn-5", "near:eq6-rotations"}
+
+
+def test_the_command_writes_the_table_and_it_fits_80_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    extra = f"base: {{eval: {{ood: [{', '.join(OODS)}], scores: [{', '.join(ASKED)}]}}}}"
+    sweep = write_sweep(tmp_path, variant=["dino", "rot-in-dist", "rot-imgn"], extra=extra, name="mine.yaml")
+    write_runs(tmp_path / "results", sweep, scored)
+    _, printed = make(tmp_path, tables=["scores"], sweep=sweep)
+    assert max(map(len, printed.splitlines())) <= 80 and "eq6-rotations" in printed
+    assert (tmp_path / "reports/mine/table-scores.md").exists()
+    assert (tmp_path / "reports/mine/table-scores.tex").read_text().count(r"\begin{tabular}") == 1
+
+
+def test_without_scores_there_is_no_such_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    sweep = write_sweep(tmp_path, variant=["dino"], name="mine.yaml")
+    write_runs(tmp_path / "results", sweep)
+    with pytest.raises(BenchError, match=r"table scores: no run of mine has further scores; name some in eval\.scores"):
+        make(tmp_path, tables=["scores"], sweep=sweep)
+    make(tmp_path, tables=[], everything=True, sweep=sweep)
+    assert not list((tmp_path / "reports/mine").glob("table-scores*"))
+    assert (tmp_path / "reports/mine/table2.md").exists()

@@ -1,0 +1,123 @@
+"""Further scores of a run: asked for with it or later, from what is kept, without training."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from sklearn.metrics import roc_auc_score
+from tiny_runs import TINY, tiny
+
+from benchmark.data.images import load
+from benchmark.methods.dino import Dino
+from benchmark.plan import yamlfile
+from benchmark.plan.sweep import load as load_sweep
+from benchmark.run import run
+from benchmark.running.device import Runtime
+from benchmark.store.folders import RunFolder
+from benchmark.store.records import Record
+from benchmark.store.states import plan, state_of
+from benchmark.views.render import evaluation_view
+
+RUNTIME = Runtime(device="cpu", threads=1)
+WANTED = ["knn-5", "energy", "negative-norm", "eq6-rotations+energy-gap"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, mini_data: Path) -> tuple[Path, Record]:
+    results = tmp_path_factory.mktemp("results")
+    return results, run(tiny(), results, mini_data, RUNTIME)
+
+
+@pytest.fixture(scope="module")
+def scored(
+    finished: tuple[Path, Record], tmp_path_factory: pytest.TempPathFactory, mini_data: Path
+) -> tuple[Path, Record]:
+    """The finished run, asked for scores afterwards."""
+    results = Path(shutil.copytree(finished[0], tmp_path_factory.mktemp("scored") / "results"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("benchmark.training.trained.Trainer", lambda *a, **k: pytest.fail("trained twice"))
+        return results, run(tiny(eval={"scores": WANTED}), results, mini_data, RUNTIME)
+
+
+def auroc(inside: np.ndarray, outside: np.ndarray) -> float:
+    return 100 * float(roc_auc_score([0] * len(inside) + [1] * len(outside), np.concatenate([inside, outside])))
+
+
+def test_a_score_asked_for_later_changes_nothing_else(
+    finished: tuple[Path, Record], scored: tuple[Path, Record]
+) -> None:
+    before, after = finished[1], scored[1]
+    assert after.name == before.name and after.ood == before.ood and after.training == before.training
+    assert after.sensitivity == before.sensitivity and before.scores == {}
+    assert list(after.scores) == WANTED
+    assert {name: score.passes for name, score in after.scores.items()} == dict(zip(WANTED, (1, 1, 1, 4), strict=True))
+    assert all(set(score.ood) == {"mini-ood"} for score in after.scores.values())
+
+
+def test_asking_at_once_gives_the_same(scored: tuple[Path, Record], tmp_path: Path, mini_data: Path) -> None:
+    assert run(tiny(eval={"scores": WANTED}), tmp_path, mini_data, RUNTIME).scores == scored[1].scores
+
+
+def test_the_kept_scores_give_the_numbers(scored: tuple[Path, Record]) -> None:
+    results, record = scored
+    kept = np.load(results / record.name / "scores.npz")
+    for name, score in record.scores.items():
+        inside, outside, train = (kept[f"{key}:{name}"] for key in ("mini/test", "mini-ood/test", "mini/train"))
+        assert score.ood["mini-ood"].auroc == pytest.approx(auroc(inside, outside), abs=1e-9)
+        assert (score.ood["mini-ood"].n_id, score.ood["mini-ood"].n_ood) == (24, 20)
+        assert score.sensitivity == pytest.approx(auroc(train, inside), abs=1e-9)
+
+
+def test_scores_read_the_network_of_the_run(scored: tuple[Path, Record], mini_data: Path) -> None:
+    """Norm, energy and energy gap, image by image from the kept weights; numpy turns the images."""
+    results, record = scored
+    folder = RunFolder(results / record.name)
+    method = Dino(folder.read_config(), torch.device("cpu"))
+    method.load_final_state(safetensors.torch.load_file(folder.weights))
+    method.teacher.eval()
+    kept = np.load(folder.scores)
+    features = np.load(folder.features)
+    for row, image in enumerate(load(mini_data, "mini-ood", "test").images[:5]):
+        energies, turned = [], []
+        for k in range(4):
+            pixels = torch.from_numpy(np.rot90(image, k).copy()).permute(2, 0, 1)[None]
+            with torch.no_grad():
+                feature = method.teacher["backbone"](evaluation_view(pixels, 32))
+                logits = method.teacher["head"](feature)[0].double().numpy() / 0.1  # the student's temperature
+            energies.append(-np.log(np.exp(logits).sum()))
+            turned.append((feature / feature.norm())[0].numpy())
+            if k == 0:
+                assert kept["mini-ood/test:negative-norm"][row] == pytest.approx(-float(feature.norm()), rel=1e-4)
+        assert kept["mini-ood/test:energy"][row] == pytest.approx(energies[0], abs=1e-4)
+        np.testing.assert_allclose(features["mini-ood/test:rotated"][row], turned[1:], atol=1e-3)
+        summary = features["mini-ood/test:rotated_class_logits"][row]
+        np.testing.assert_allclose(-summary[:, 2], energies[1:], atol=1e-4)
+
+
+def test_a_sweep_scores_what_lacks_a_score(
+    scored: tuple[Path, Record], tmp_path: Path, mini_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = Path(shutil.copytree(scored[0], tmp_path / "results"))
+    folder = RunFolder(results / scored[1].name)
+    sweep_file = tmp_path / "s.yaml"
+
+    def asked(names: list[str], oods: tuple[str, ...] = ("mini-ood",)) -> tuple[str, str]:
+        base = {**TINY, "eval": {**TINY["eval"], "ood": list(oods), "scores": names}}
+        sweep_file.write_text(yamlfile.write({"base": base, "grid": {"seed": [0]}, "references": []}))
+        [item] = plan(load_sweep(sweep_file), results, mini_data)
+        return item.state, item.detail
+
+    assert asked([]) == ("done", "") and asked(WANTED[::-1]) == ("done", "")
+    assert asked([*WANTED, "cosine"]) == ("to score", "new: cosine")
+    assert asked(WANTED, ("mini-ood", "mini-ood2"))[0] == "to score"
+    assert state_of(tiny(eval={"scores": ["eq6@0.1"]}), folder)[0] == "to score"
+    # Fewer scores, and a new OOD set, which only the score asked for has: the others go, as they cover it no more.
+    monkeypatch.setattr("benchmark.training.trained.Trainer", lambda *a, **k: pytest.fail("trained twice"))
+    record = run(tiny(eval={"ood": ["mini-ood", "mini-ood2"], "scores": ["knn-5"]}), results, mini_data, RUNTIME)
+    assert set(record.scores) == {"knn-5"} and set(record.scores["knn-5"].ood) == {"mini-ood", "mini-ood2"}
+    assert asked(WANTED)[0] == "to score"
