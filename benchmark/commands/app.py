@@ -23,6 +23,7 @@ from benchmark.commands.run import run
 from benchmark.commands.score import score
 from benchmark.commands.status import status
 from benchmark.commands.sweep import sweep
+from benchmark.commands.verify import verify
 from benchmark.exits import INTERRUPTED, exit_code
 
 # The groups of the help, and of each command what it says there: a line that fits 80 columns.
@@ -37,6 +38,7 @@ GROUPS: dict[str, dict[str, str]] = {
     "Look": {
         "report": "Tables, figures, claims and a page from the records.",
         "recommend": "Rank a sweep's negatives without any OOD image.",
+        "verify": "Recompute what the records say, from what is kept.",
     },
     "Own images": {
         "init": "Bring your own images, without labels.",
@@ -83,7 +85,7 @@ Examples:
   bench data import my-images/
   bench data verify""",
 )
-for function in (sweep, run, status, logs, cancel, report, recommend, init, export, score, doctor, perf):
+for function in (sweep, run, status, logs, cancel, report, recommend, verify, init, export, score, doctor, perf):
     app.command()(function)
 data.command("list", short_help="Every image set, whether it is here, how to get it.")(data_list)
 data.command("prepare", short_help="Fetch sets, or read the official files you have.")(data_prepare)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.commands.options import Against, Compile, SetOption, check_device
+from benchmark.commands.options import Against, Compile, Data, SetOption, check_device
 from benchmark.commands.terminal import print_table, say
 from benchmark.errors import BenchError
 
@@ -43,11 +43,12 @@ def perf(
     device: Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda[:N]")] = "auto",
     threads: Annotated[int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads.")] = None,
     json_: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write it there too.")] = None,
+    data_root: Data = None,
 ) -> None:
     """How fast this machine trains: pairs a second, share of each part, and MFU against its own matrix products.
 
-    A pair is an image with its negatives. The images are random numbers: no data set is needed. The median of the
-    rounds is shown, with the lowest and the highest.
+    A pair is an image with its negatives. The images are random numbers: no data set is needed, --data only where SET:*
+    stands for classes of your own set. The median of the rounds is shown, with the lowest and the highest.
 
     \b
     Examples:
@@ -56,6 +57,7 @@ def perf(
       bench perf sweeps/table2.yaml --views
       bench perf --scoring
     """
+    from benchmark.data.images import data_root as resolve_data
     from benchmark.files import write_json
     from benchmark.perf import timings, to_time
     from benchmark.plan import sweep as sweeps
@@ -67,7 +69,7 @@ def perf(
         raise BenchError("bench perf: --against, --compile and --memory are for a step, without --views and --scoring")
     if scoring and (views or set_ or only):
         raise BenchError("bench perf: --scoring has its sizes from --size, and goes without --views, --set and --only")
-    config = None if file is None else to_time(sweeps.load(file, set_, only), only)
+    config = None if file is None else to_time(sweeps.load(file, set_, only, data=resolve_data(data_root)), only)
     title, result, rows = timings(
         config,
         origin=str(file),

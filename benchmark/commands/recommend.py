@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.commands.options import Results, SetOption
+from benchmark.commands.options import Data, Results, SetOption
 from benchmark.commands.terminal import print_table, say, say_wrapped
 
 
@@ -23,6 +23,7 @@ def recommend(
         Path | None, typer.Option("--markdown", metavar="FILE", help="Write all of it as Markdown.")
     ] = None,
     results: Results = Path("results"),
+    data_root: Data = None,
 ) -> None:
     """Rank a sweep's negatives by sensitivity, without any OOD image, and say how far that can be trusted.
 
@@ -32,11 +33,12 @@ def recommend(
       bench recommend sweeps/small-cpu.yaml --results results/reference/small-cpu
       bench recommend my-images.yaml --json choice.json
     """
+    from benchmark.data.images import data_root as resolve_data
     from benchmark.files import atomic_write, write_json
     from benchmark.report import advice
     from benchmark.report import recommend as choosing
 
-    found = choosing.recommend(file, results, reference, set_)
+    found = choosing.recommend(file, results, reference, set_, resolve_data(data_root))
     for section in advice.sections(found):
         print_table(section.columns, section.rows, section.title)
         for note in section.notes:

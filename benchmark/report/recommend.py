@@ -25,13 +25,21 @@ from benchmark.store.tables import load_records
 # --- putting it together ------------------------------------------------------------------------------------------
 
 
-def recommend(sweep: Path, results: Path, reference: Path | None = None, sets: list[str] | None = None) -> Advice:
+def recommend(
+    sweep: Path,
+    results: Path,
+    reference: Path | None = None,
+    sets: list[str] | None = None,
+    data: Path | None = None,
+) -> Advice:
     """Rank the variants of a sweep by what is done of it, and try the rule on the benchmark's own records.
 
     reference: a folder of runs or of such folders; by default results/reference here or beside the package, where that
-    exists. sets: the "field=value" overrides of `bench sweep --set`. Raises BenchError when nothing is done yet.
+    exists. sets: the "field=value" overrides of `bench sweep --set`. data: the folder of the image sets, as
+    `sweeps.load` has it. Raises BenchError when nothing is done yet.
     """
-    groups = group_runs([run.config for run in sweeps.load(sweep, sets).runs], records := load_records(results))
+    wanted = [run.config for run in sweeps.load(sweep, sets, data=data).runs]
+    groups = group_runs(wanted, records := load_records(results))
     rankings = [
         ranking for group in groups for in_dist in group.in_dists if (ranking := _ranking(group, in_dist, results))
     ]

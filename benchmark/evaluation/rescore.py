@@ -1,0 +1,90 @@
+"""A run's scores and measures made again from its features.npz, on the CPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmark import methods
+from benchmark.data.images import load
+from benchmark.detection.knn import knn_accuracy
+from benchmark.errors import BenchError, first_line
+from benchmark.files import read_npz
+from benchmark.methods.base import Outputs
+from benchmark.plan.config import RunConfig
+from benchmark.running.images import RunImages
+from benchmark.store.folders import RunFolder
+from benchmark.store.records import Record
+
+
+@dataclass(frozen=True)
+class Again:
+    """Made from features. measures: as in the record; empty where the images' labels are not known."""
+
+    scores: dict[str, np.ndarray]  # "set/split" -> (N,) float32
+    measures: dict[str, Any]  # "knn_accuracy" and "extra"
+    temperature: float
+    tested: int  # ID test images
+
+    def tolerance(self, values: np.ndarray) -> np.ndarray:
+        """By how much scores (N,) may differ between processors: 1e-6 or so in a cosine, over tau in Eq. 6."""
+        return 4e-6 / self.temperature + 1e-5 * np.abs(values)
+
+    @property
+    def vote(self) -> float:
+        """By how much a k-NN accuracy may, in %: votes that all but tie fall otherwise, two in 10,000 at most."""
+        return 100 * (self.tested // 5000) / self.tested + 1e-8
+
+
+@torch.no_grad()
+def rescore(folder: RunFolder, config: RunConfig, record: Record, data_root: Path | None) -> Again:
+    """Scores of every set; with a data_root, which holds the run's ID images, also k-NN accuracy and what the method
+    alone measures. Raises BenchError, which names the file, for features that cannot be scored."""
+    outputs = _outputs(folder, config, record)
+    train, test = outputs[config.train_key], outputs[config.test_key]
+    try:
+        method = methods.build(config, torch.device("cpu"))
+        method.fit(train)
+        scores = {key: method.score(rows).float().numpy() for key, rows in outputs.items() if key != config.train_key}
+        itself = torch.arange(len(train["features"]))
+        scores[config.train_key] = method.score(train, itself).float().numpy()
+        measures: dict[str, Any] = {}
+        if data_root is not None:
+            keys = (config.train_key, config.test_key)
+            images = RunImages(config, {key: load(data_root, *key.rsplit("/", 1)) for key in keys})
+            accuracy = knn_accuracy(
+                test["features"].float(),
+                images.labels(config.test_key),
+                train["features"].float(),
+                images.labels(config.train_key),
+                tuple(config.eval.knn),
+                config.eval.knn_temperature,
+            )
+            ood = {name: outputs[config.ood_key(name)] for name in config.ood_sets()}
+            extra = method.extra_measures(test, images.labels(config.test_key), ood)
+            measures = {"knn_accuracy": accuracy, "extra": extra}
+    except (RuntimeError, ValueError, KeyError, IndexError) as error:  # other shapes than the method's
+        raise BenchError(f"{folder.features}: cannot be scored ({first_line(error)})") from error
+    return Again(scores, measures, config.eval.temperature, len(test["features"]))
+
+
+def _outputs(folder: RunFolder, config: RunConfig, record: Record) -> dict[str, Outputs]:
+    """What `evaluation.features.extract` kept: the features of a set by its key, a further output as KEY:NAME."""
+    arrays = read_npz(folder.features)
+    outputs: dict[str, Outputs] = {}
+    for key in [config.train_key, config.test_key, *map(config.ood_key, config.ood_sets())]:
+        further = {name.removeprefix(f"{key}:"): rows for name, rows in arrays.items() if name.startswith(f"{key}:")}
+        parts = further | ({"features": arrays[key]} if key in arrays else {})
+        count = record.data[key].count if key in record.data else 0
+        if "features" not in parts or not all(_sound(rows, count) for rows in parts.values()):
+            raise BenchError(f"{folder.features}: {key}: is not finite features of {count} images")
+        outputs[key] = {name: torch.from_numpy(rows) for name, rows in parts.items()}
+    return outputs
+
+
+def _sound(rows: np.ndarray, count: int) -> bool:
+    return rows.shape[:1] == (count,) and rows.dtype.kind == "f" and bool(np.isfinite(rows).all())
