@@ -83,8 +83,8 @@ class TrainConfig(Strict):
     weight_decay: Range = [0.04, 0.4]
     clip: Positive | None = 3.0  # gradient norm per parameter tensor; null: as they are
     precision: Literal["fp32", "bf16"] = "fp32"
-    optimiser: Literal["adamw", "sgd"] = "adamw"
-    momentum: Probability = 0.9  # of SGD; so is `nesterov`
+    optimiser: Literal["adamw", "sgd", "lars"] = "adamw"
+    momentum: Probability = 0.9  # of SGD and LARS; `nesterov` is of SGD alone
     nesterov: bool = True
     schedule: Literal["cosine", "linear"] = "cosine"  # of the learning rate, after its warm-up
     decay_on: Literal["matrices", "all"] = "matrices"  # weight decay: not on biases and norms, or on all parameters
@@ -164,7 +164,7 @@ class RunConfig(Strict):
             self._check_negatives()
         elif self.variant != "none":
             raise ValueError(f"variant: {self.method.name!r} has no negatives; leave the variant out")
-        self.method.check(self.data.image_size)
+        self.method.check(self.data.image_size, self.train.batch)
         if self.method.multi_crop and any(
             small > large for small, large in (self.views.local_scale, self.views.global_scale)
         ):
@@ -315,7 +315,9 @@ class RunConfig(Strict):
             del full[key]
         del full["eval"]["ood"], full["eval"]["scores"]
         if self.train.optimiser == "adamw":
-            del full["train"]["momentum"], full["train"]["nesterov"]
+            del full["train"]["momentum"]
+        if self.train.optimiser != "sgd":
+            del full["train"]["nesterov"]
         if self.method.negatives:
             self._identify_negatives(full)
         full = self.method.identity(full, self.in_dist)

@@ -40,8 +40,9 @@ class MethodSettings(Strict):
         """What its runs are called in names and tables; with negatives, the variant's name follows."""
         return self.name
 
-    def check(self, image_size: int) -> None:
-        """Raises ValueError, one line with the key, for settings that do not fit images of this side in pixels."""
+    def check(self, image_size: int, batch: int) -> None:
+        """Raises ValueError, one line with the key, for settings that do not fit images of this side in pixels, or
+        batches of so many."""
 
     def identity(self, full: dict[str, Any], in_dist: str) -> dict[str, Any]:
         """Of all settings of a run, `full`, those that change this method's numbers."""
@@ -106,9 +107,47 @@ class RotationConfig(MethodSettings):
     def label(self) -> str:
         return "rotation-translation" if self.shift else "rotation"
 
-    def check(self, image_size: int) -> None:
+    def check(self, image_size: int, batch: int) -> None:
         if self.shift >= image_size:
             raise ValueError(f"method.shift: {self.shift} pixels is not less than the {image_size} of an image")
+
+
+class ContrastiveSettings(MethodSettings):
+    """What SimCLR and CSI share: NT-Xent over two views, and the score of CSI."""
+
+    rotations: ClassVar[bool]  # whether the rotated copies of an image are instances of their own
+
+    temperature: Positive = 0.5
+    projection: PositiveInt = 128  # width of what NT-Xent compares
+    scale: Range  # of the views: shares of the area
+    # Fixed crops of a test image whose projections are averaged, and their share of its area (CSI's ood_samples and
+    # resize_factor).
+    test_crops: PositiveInt = 10
+    test_scale: Annotated[float, Field(gt=0, le=1)] = 0.54
+
+    def check(self, image_size: int, batch: int) -> None:
+        if batch < 2:
+            raise ValueError(f"train.batch: {batch} image has nothing to be unlike; NT-Xent needs 2 at least")
+        if not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise ValueError(f"method.scale: {self.scale} given, a scale is [smallest, largest] share of the area")
+
+
+class SimclrConfig(ContrastiveSettings):
+    """SimCLR (Chen et al. 2020) with the views of SSD (Sehwag et al. 2021); SSD is its score `mahalanobis`."""
+
+    rotations: ClassVar[bool] = False
+
+    name: Literal["simclr"]
+    scale: Range = [0.2, 1.0]
+
+
+class CsiConfig(ContrastiveSettings):
+    """CSI (Tack et al. 2020) with rotations as the shifting transformation."""
+
+    rotations: ClassVar[bool] = True
+
+    name: Literal["csi"]
+    scale: Range = [0.08, 1.0]
 
 
 class UntrainedConfig(MethodSettings):
@@ -142,6 +181,8 @@ class StatisticsConfig(MethodSettings):
 METHODS: dict[type[MethodSettings], str] = {
     DinoConfig: "dino:Dino",
     RotationConfig: "rotation:Rotation",
+    SimclrConfig: "contrastive:Contrastive",
+    CsiConfig: "contrastive:Contrastive",
     UntrainedConfig: "references:Untrained",
     StatisticsConfig: "references:ImageStatistics",
 }

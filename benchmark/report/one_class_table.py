@@ -48,7 +48,9 @@ def _rivals(group: OneClass) -> list[str]:
         return []
     ours = {column.label for column in group.columns}
     whole = [title for title, label in published.BY_CLASS.items() if label not in ours]
-    return whole + (list(published.MEANS_ALONE) if len(group.classes) == group.total else [])
+    shown = {title for label, title in published.OF_LABEL.items() if label in ours}
+    alone = [title for title in published.MEANS_ALONE if title not in shown]
+    return whole + (alone if len(group.classes) == group.total else [])
 
 
 def _class_row(group: OneClass, name: str, rivals: list[str]) -> Row:

@@ -42,17 +42,17 @@ class NearestNeighbour(Bank):
         if self.k > others:
             raise BenchError(f"score knn-{self.k}: {self.k} given, allowed with {others} other training images: 1 to "
                              f"{others}")  # fmt: skip
-        return (2 - 2 * _kth_cosine(outputs["features"].float(), self.bank_, self.k, self_index)).clamp(min=0).sqrt()
+        return (2 - 2 * kth_cosine(outputs["features"].float(), self.bank_, self.k, self_index)).clamp(min=0).sqrt()
 
 
 class LargestCosine(Bank):
     """Minus the largest cosine to a training image, the core of CSI's score (Tack et al. 2020, Eq. 6); -1 to 1."""
 
     def score(self, outputs: Outputs, self_index: Tensor | None = None) -> Tensor:
-        return -_kth_cosine(outputs["features"].float(), self.bank_, 1, self_index)
+        return -kth_cosine(outputs["features"].float(), self.bank_, 1, self_index)
 
 
-def _kth_cosine(features: Tensor, bank: Tensor, k: int, self_index: Tensor | None) -> Tensor:
+def kth_cosine(features: Tensor, bank: Tensor, k: int, self_index: Tensor | None) -> Tensor:
     """The k-th largest cosine (N,) of each feature (N, D) to the bank (M, D), float64, its own row left out."""
     if self_index is None:
         return nearest(features, bank, k)[0][:, -1].double().cpu()

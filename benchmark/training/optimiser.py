@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch.optim import Optimizer
 
@@ -11,7 +13,10 @@ from benchmark.plan.config import TrainConfig
 
 
 def make_optimiser(method: Method, config: TrainConfig) -> Optimizer:
-    """AdamW, or SGD with momentum. The first group has weight decay: with `decay_on: matrices` no biases and norms."""
+    """AdamW, or SGD or LARS with momentum.
+
+    The first group has weight decay: with `decay_on: matrices` no biases and norms.
+    """
     parameters = [parameter for parameter in method.trainable() if parameter.requires_grad]
     everything = config.decay_on == "all"
     groups = [
@@ -21,7 +26,42 @@ def make_optimiser(method: Method, config: TrainConfig) -> Optimizer:
     if config.optimiser == "sgd":
         nesterov = config.nesterov and config.momentum > 0
         return torch.optim.SGD(groups, lr=0.0, momentum=config.momentum, weight_decay=0.0, nesterov=nesterov)
+    if config.optimiser == "lars":
+        return Lars(groups, config.momentum)
     return torch.optim.AdamW(groups, lr=0.0, weight_decay=0.0, fused=True)
+
+
+class Lars(Optimizer):
+    """SGD whose steps are as long as their weights allow (You, Gitman and Ginsburg 2017, arXiv 1708.03888, Eq. 6).
+
+    v <- momentum v + lr lambda (g + decay w); w <- w - v, tensor by tensor, with the trust ratio
+    lambda = 0.001 |w| / (|g| + decay |w|); biases and norms, which have one dimension, and weights of zero
+    have lambda 1.
+    """
+
+    TRUST = 0.001
+
+    def __init__(self, groups: list[dict[str, Any]], momentum: float) -> None:
+        super().__init__(groups, {"lr": 0.0, "momentum": momentum, "weight_decay": 0.0})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One update; nothing here waits for a GPU."""
+        for group in self.param_groups:
+            decay = group["weight_decay"]
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                update = weight.grad.add(weight, alpha=decay)
+                if weight.ndim > 1:
+                    size, slope = weight.norm(), weight.grad.norm()
+                    trust = self.TRUST * size / (slope + decay * size)
+                    update.mul_(torch.where((size > 0) & (slope > 0), trust, 1.0))
+                state = self.state[weight]
+                if "momentum" not in state:
+                    state["momentum"] = torch.zeros_like(weight)
+                state["momentum"].mul_(group["momentum"]).add_(update, alpha=group["lr"])
+                weight.sub_(state["momentum"])
 
 
 def schedule(optimiser: Optimizer, config: TrainConfig, batch: int, steps_per_epoch: int, at: Moment) -> None:

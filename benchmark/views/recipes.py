@@ -27,6 +27,7 @@ class Normalisation:
 
 
 IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+AS_IT_IS = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # 0..1
 PLUS_MINUS_ONE = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # to -1..1
 
 

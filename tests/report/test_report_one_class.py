@@ -298,3 +298,11 @@ def test_a_method_with_labels_is_in_the_league_of_labels(monkeypatch):
 
 def test_student_t_of_the_test_is_scipys():
     assert all(stats.t.ppf(0.975, freedom) == pytest.approx(value) for freedom, value in T975.items())
+
+
+def test_a_published_mean_stands_beside_our_own_column_of_that_method() -> None:
+    csi = [run(name, "rotation", method={"name": "csi"}, variant="none") for name in CIFAR10]
+    [table] = one_class(one_class_groups(csi, [one_record(one) for one in csi])[0])
+    cell = next(row for row in table.rows if row.section == "average").cells["csi"]
+    assert cell.published == 94.3 and cell.ours is not None and cell.ours.n == 1
+    assert "CSI" not in table.columns and {"SimCLR", "Rot+Trans in CSI"} <= set(table.columns)

@@ -113,3 +113,29 @@ def test_weight_decay_moves_along_a_cosine() -> None:
         expected = 0.4 + (0.04 - 0.4) * (1 + math.cos(math.pi * step / 20)) / 2
         assert optimiser.param_groups[0]["weight_decay"] == pytest.approx(expected)
         assert optimiser.param_groups[1]["weight_decay"] == 0
+
+
+def test_lars_is_the_loop_with_a_trust_ratio_for_matrices_alone() -> None:
+    config = settings(optimiser="lars", momentum=0.9, schedule="cosine")
+    matrix, vector = train(config, 12)
+    w, b, moving = 1.5, -0.75, [0.0, 0.0]
+    for step in range(12):
+        lr, slope = rate(step, 0.1 * 64 / 256, "cosine"), GRADIENTS[step % 4]
+        # A matrix of four equal numbers: norms are twice the number's size.
+        trust = 0.001 * (2 * abs(w)) / (2 * abs(slope) + 0.2 * 2 * abs(w))
+        moving[0] = 0.9 * moving[0] + lr * trust * (slope + 0.2 * w)
+        moving[1] = 0.9 * moving[1] + lr * slope  # neither adapted nor decayed
+        w, b = w - moving[0], b - moving[1]
+        assert matrix[step] == pytest.approx(w, rel=1e-5) and vector[step] == pytest.approx(b, rel=1e-5)
+
+
+def test_lars_moves_weights_of_zero() -> None:
+    config = settings(optimiser="lars", warmup_epochs=0.0)
+    method = Pulled()
+    method.matrix.data.zero_()
+    optimiser = make_optimiser(method, config)
+    moment = Moment(0, EPOCHS, 0, EPOCHS * STEPS_PER_EPOCH)
+    schedule(optimiser, config, 64, STEPS_PER_EPOCH, moment)
+    optimise(method, optimiser, Batch({}, (), torch.empty(0)), config, ALONE, moment)
+    assert method.matrix[0, 0].item() == pytest.approx(-optimiser.param_groups[0]["lr"] * GRADIENTS[0])
+    assert method.matrix.isfinite().all()

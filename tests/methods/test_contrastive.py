@@ -1,0 +1,215 @@
+"""SimCLR and CSI: loss and score against plain loops in float64, image by image."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from benchmark import methods
+from benchmark.errors import BenchError
+from benchmark.methods.base import Batch, Moment
+from benchmark.methods.contrastive import Contrastive, nt_xent
+from benchmark.plan.config import RunConfig
+from benchmark.plan.validation import validate
+from benchmark.run import run
+from benchmark.running.device import Runtime
+from benchmark.running.images import load_images
+from benchmark.training.batches import Batches, DeviceImages
+from benchmark.views.recipes import AS_IT_IS, ViewRecipe
+from benchmark.views.render import fixed_views
+
+CPU = torch.device("cpu")
+
+
+def config(name: str, **changes: Any) -> RunConfig:
+    raw = {
+        "in_dist": "mini",
+        "method": {"name": name, "test_crops": 3},
+        "model": {"backbone": "small_convnet", "args": {"width": 4}, "drop_path": 0.0},
+        "train": {"epochs": 2, "batch": 8, "warmup_epochs": 0.5, "optimiser": "lars", "lr": 1.0, "lr_scaling": "none"},
+        "eval": {"ood": ["mini-ood"], "knn": [5]},
+    }
+    made: RunConfig = validate(RunConfig, {**raw, **changes}, "test")
+    return made
+
+
+def build(name: str) -> Contrastive:
+    torch.manual_seed(0)
+    made = methods.build(config(name), CPU)
+    assert isinstance(made, Contrastive)
+    made.network.eval()
+    return made
+
+
+def plain_nt_xent(first: Tensor, second: Tensor, temperature: float) -> float:
+    views = [*first.double().tolist(), *second.double().tolist()]
+
+    def similarity(one: list[float], two: list[float]) -> float:
+        dot = math.fsum(a * b for a, b in zip(one, two, strict=True))
+        return math.exp(dot / (math.hypot(*one) * math.hypot(*two)) / temperature)
+
+    count, total = len(first), 0.0
+    for anchor, view in enumerate(views):
+        partner = anchor + count if anchor < count else anchor - count
+        rest = math.fsum(similarity(view, other) for number, other in enumerate(views) if number != anchor)
+        total -= math.log(similarity(view, views[partner]) / rest)
+    return total / (2 * count)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 0.1])
+def test_nt_xent_is_the_double_loop(temperature: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    first, second = (torch.randn(5, 7, generator=generator) * 3 for _ in range(2))
+    made = nt_xent(first, second, temperature)
+    assert made.item() == pytest.approx(plain_nt_xent(first, second, temperature), rel=1e-5)
+    alike = torch.ones(4, 7)
+    assert nt_xent(alike, alike, temperature).item() == pytest.approx(math.log(7), rel=1e-5)
+
+
+def views_of(method: Contrastive, count: int) -> tuple[Tensor, Tensor]:
+    """Two views (count, 3, 32, 32), and the tensor of the batch: turn after turn, in each view after view."""
+    first, second = torch.rand(2, count, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    both = torch.cat([first, second])
+    turns = [torch.rot90(both, turn, (2, 3)) for turn in range(method.turns)]
+    return torch.stack([first, second]), torch.cat(turns)
+
+
+def test_the_loss_of_simclr() -> None:
+    method = build("simclr")
+    (first, second), rows = views_of(method, 4)
+    seen: list[Tensor] = []
+    losses = method.losses(Batch({"images": rows}, (), torch.zeros(4)), Moment(0, 1, 0, 1), seen.append)
+    with torch.no_grad():
+        z = [method.network["projection"](method.network["backbone"](view)) for view in (first, second)]
+    assert losses["loss"].item() == pytest.approx(plain_nt_xent(*z, 0.5), rel=1e-4)
+    assert seen == [losses["loss"]] and set(losses) == {"loss", "contrastive"}
+
+
+def test_the_loss_of_csi_has_rotated_copies_as_others_and_tells_the_turns() -> None:
+    method = build("csi")
+    (first, second), rows = views_of(method, 3)
+    losses = method.losses(Batch({"images": rows}, (), torch.zeros(3)), Moment(0, 1, 0, 1))
+    z: list[list[Tensor]] = [[], []]
+    entropies = []
+    with torch.no_grad():
+        for turn in range(4):
+            for number, view in enumerate((first, second)):
+                for image in view:
+                    feature = method.network["backbone"](torch.rot90(image, turn, (1, 2))[None])
+                    z[number].append(method.network["projection"](feature)[0])
+                    logits = method.network["rotation"](feature)[0].double().tolist()
+                    entropies.append(math.log(math.fsum(map(math.exp, logits))) - logits[turn])
+    contrastive = plain_nt_xent(torch.stack(z[0]), torch.stack(z[1]), 0.5)  # 12 instances of three images
+    assert losses["contrastive"].item() == pytest.approx(contrastive, rel=1e-4)
+    assert losses["rotation"].item() == pytest.approx(math.fsum(entropies) / 24, rel=1e-4)
+    assert losses["loss"].item() == pytest.approx(contrastive + math.fsum(entropies) / 24, rel=1e-4)
+
+
+@pytest.mark.parametrize(("name", "turns", "scale"), [("simclr", 1, (0.2, 1.0)), ("csi", 4, (0.08, 1.0))])
+def test_a_batch_has_the_published_views(name: str, turns: int, scale: tuple[float, float], mini_data: Path) -> None:
+    method = build(name)
+    block = method.batch_recipe().positives["images"]
+    [spec] = block.specs
+    [recipe] = spec.recipes
+    assert spec.count == 2 and block.views == 2 * turns and recipe.scale == scale
+    assert (recipe.jitter, recipe.jitter_p, recipe.grayscale_p, recipe.flip_p) == ((0.4, 0.4, 0.4, 0.1), 0.8, 0.2, 0.5)
+    assert recipe.blur_p == recipe.solarize_p == 0 and recipe.normalisation == AS_IT_IS
+    images = load_images(config(name), mini_data)
+    batches = Batches(config(name), DeviceImages(images.array("mini/train"), CPU), {}, recipe=method.batch_recipe())
+    rows = batches.batch(0, 0).positives["images"]
+    assert rows.shape == (16 * turns, 3, 32, 32) and 0 <= float(rows.min()) < float(rows.max()) <= 1
+    for turn in range(turns):
+        torch.testing.assert_close(rows[16 * turn : 16 * turn + 16], torch.rot90(rows[:16], turn, (2, 3)))
+
+
+def plain_outputs(method: Contrastive, pixels: np.ndarray) -> list[tuple[np.ndarray, float]]:
+    """(z, logit of the true turn) of an image (H, W, 3), averaged over the fixed crops, for each turn."""
+    recipe = ViewRecipe(32, (0.54, 0.54), 0, 0, jitter_p=0, grayscale_p=0, normalisation=AS_IT_IS)
+    image = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    crops = fixed_views(image, recipe, 3, seed=0)
+    found = []
+    for turn in range(method.turns):
+        z, logit = np.zeros(128), 0.0
+        for crop in crops:
+            with torch.no_grad():
+                feature = method.network["backbone"](torch.rot90(crop, turn, (1, 2))[None])
+                z += method.network["projection"](feature)[0].double().numpy() / 3
+                if method.turns == 4:
+                    logit += float(method.network["rotation"](feature)[0, turn]) / 3
+        found.append((z, logit))
+    return found
+
+
+@pytest.mark.parametrize("name", ["simclr", "csi"])
+def test_the_score_image_by_image(name: str) -> None:
+    method = build(name)
+    rng = np.random.default_rng(0)
+    # One image at a time here: the crops of an image must not depend on the others it is scored with.
+    pixels = rng.integers(0, 256, (9, 32, 32, 3), dtype=np.uint8)
+    train, test = pixels[:5], pixels[5:]
+
+    def embedded(images: np.ndarray) -> dict[str, Tensor]:
+        with torch.no_grad():
+            parts = [method.embed(torch.from_numpy(image).permute(2, 0, 1)[None]) for image in images]
+        return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+
+    method.fit(embedded(train))
+    bank = [plain_outputs(method, image) for image in train]
+
+    def score(outputs: list[tuple[np.ndarray, float]], leave: int | None = None) -> float:
+        total = 0.0
+        for turn, (z, logit) in enumerate(outputs):
+            products = [
+                float(z @ other[turn][0]) / float(np.linalg.norm(other[turn][0]))
+                for number, other in enumerate(bank)
+                if number != leave
+            ]
+            total += max(products) / float(np.mean([np.linalg.norm(other[turn][0]) for other in bank]))
+            if name == "csi":
+                total += logit / float(np.mean([other[turn][1] for other in bank]))
+        return -total / method.turns
+
+    expected = [score(plain_outputs(method, image)) for image in test]
+    np.testing.assert_allclose(method.score(embedded(test)).numpy(), expected, rtol=1e-3)
+    expected = [score(outputs, number) for number, outputs in enumerate(bank)]
+    np.testing.assert_allclose(method.score(embedded(train), torch.arange(5)).numpy(), expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["simclr", "csi"])
+def test_crops_do_not_depend_on_who_is_scored_beside(name: str) -> None:
+    method = build(name)
+    images = torch.randint(0, 256, (6, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        whole, part = method.embed(images), method.embed(images[2:3])
+    for key in whole:
+        torch.testing.assert_close(whole[key][2:3], part[key], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["simclr", "csi"])
+def test_a_run_from_end_to_end(name: str, mini_data: Path, tmp_path: Path) -> None:
+    asked = config(name, eval={"ood": ["mini-ood"], "knn": [5], "scores": ["mahalanobis", "cosine"]})
+    record = run(asked, tmp_path, mini_data, Runtime(device="cpu", threads=1))
+    assert record is not None and set(record.scores) == {"mahalanobis", "cosine"}
+    assert record.training["losses"]["contrastive"] > 0 and ("rotation" in record.training["losses"]) == (name == "csi")
+    assert record.name.startswith(f"mini-{name}-s0-") and record.occupancy is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"train": {"epochs": 2, "batch": 1, "warmup_epochs": 0}}, "train.batch: 1 image has nothing to be unlike"),
+        ({"method": {"name": "simclr", "scale": [0.9, 0.5]}}, "method.scale"),
+        ({"method": {"name": "csi", "temperature": 0}}, "temperature"),
+        ({"method": {"name": "simclr"}, "eval": {"ood": ["x"], "scores": ["energy"]}}, "'simclr' does not have"),
+    ],
+)
+def test_settings_that_cannot_be(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(BenchError) as error:
+        config("simclr", **changes)
+    assert says in str(error.value) and "\n" not in str(error.value)
