@@ -17,6 +17,7 @@ from benchmark.files import read_npz
 from benchmark.methods.base import Outputs
 from benchmark.plan.config import RunConfig
 from benchmark.running.images import RunImages
+from benchmark.scoring.named import named
 from benchmark.store.folders import RunFolder
 from benchmark.store.records import Record
 
@@ -25,7 +26,7 @@ from benchmark.store.records import Record
 class Again:
     """Made from features. measures: as in the record; empty where the images' labels are not known."""
 
-    scores: dict[str, np.ndarray]  # "set/split" -> (N,) float32
+    scores: dict[str, np.ndarray]  # as in scores.npz: "set/split", further ones "set/split:NAME" -> (N,) float32
     measures: dict[str, Any]  # "knn_accuracy" and "extra"
     temperature: float
     tested: int  # ID test images
@@ -52,6 +53,12 @@ def rescore(folder: RunFolder, config: RunConfig, record: Record, data_root: Pat
         scores = {key: method.score(rows).float().numpy() for key, rows in outputs.items() if key != config.train_key}
         itself = torch.arange(len(train["features"]))
         scores[config.train_key] = method.score(train, itself).float().numpy()
+        for name in record.scores:
+            further = named(name, config.eval.temperature)
+            further.fit(train)
+            for key, rows in outputs.items():
+                again = further.score(rows, itself if key == config.train_key else None)
+                scores[f"{key}:{name}"] = again.float().numpy()
         measures: dict[str, Any] = {}
         if data_root is not None:
             keys = (config.train_key, config.test_key)

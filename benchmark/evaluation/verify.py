@@ -22,6 +22,7 @@ from benchmark.detection.recount import recount
 from benchmark.errors import BenchError
 from benchmark.files import read_npz
 from benchmark.plan.config import RunConfig
+from benchmark.plan.scores import passes
 from benchmark.store.folders import RunFolder
 from benchmark.store.records import Record
 
@@ -139,6 +140,7 @@ def _examine(folder: RunFolder, data_root: Path, fingerprint: Fingerprint, featu
     _metrics(found, config, whole, scores)
     for name, entry in (whole.get("scores") or {}).items():  # further scores of the same images
         _metrics(found, config, entry, scores, name)
+        found.number(f"scores.{name}.passes", entry["passes"], passes(name))
     _from_features(found, folder, record, config, scores, data_root, fingerprint, features)
     found.unchecked[NO_LOGITS] += len(leaves(record.occupancy or {}))
     found.unchecked[NO_TRAINING] += len(leaves(record.training)) + len(record.timings)
@@ -159,7 +161,7 @@ def _identity(found: Verdict, folder: RunFolder, record: Record, config: RunConf
         found.unreadable(error)
         return
     here, there = (leaves(one.model_dump(mode="json")) for one in (kept, config))
-    for key in sorted({*here, *there} - {"eval.ood"}):  # a run may have been asked for more sets since
+    for key in sorted({*here, *there} - {"eval.ood", "eval.scores"}):  # a run may have been asked for more since
         if here.get(key) != there.get(key):
             found.wrong("config.yaml", key, f"is {here.get(key)}, in record.json {there.get(key)}")
 

@@ -23,7 +23,6 @@ from benchmark.plan.validation import validate
 from benchmark.run import run
 from benchmark.running.device import Runtime
 from benchmark.store.folders import RunFolder
-from benchmark.store.records import Record
 
 SHIPPED = Path(__file__).parents[2] / "results" / "reference"
 ONE = SHIPPED / "one-class" / "cifar10.ship-image-statistics-s0-3b92a50b"
@@ -361,25 +360,36 @@ def test_a_folder_without_runs_is_one_line(words: list[str], bench: Callable[...
 # --- further scores, and how long it takes ------------------------------------------------------------------------
 
 
-def test_further_scores_are_verified_alike(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Further(Record):
-        scores: dict[str, Any] = {}
+@pytest.fixture
+def scored(place: Path) -> RunFolder:
+    """The run of DINO, asked for further scores since."""
+    folder = the(place, "dino")
+    asked = folder.read_config().model_dump(mode="json")
+    asked["eval"]["scores"] = ["knn-3", "eq6-rotations+energy-gap"]
+    run(validate(RunConfig, asked, "test"), place / "results", place / "data", Runtime(device="cpu", threads=1))
+    return folder
 
-    monkeypatch.setattr("benchmark.store.folders.Record", Further)
-    folder = the(place, "untrained")
-    rewrite(folder.scores, lambda arrays: arrays.update({f"{key}:far": -rows for key, rows in arrays.items()}))
-    own = json.loads(folder.record.read_text())
-    turned = {ood: {"auroc": 100 - own["ood"][ood]["auroc"]} for ood in OODS}
-    entry = {"ood": turned, "sensitivity": 100 - own["sensitivity"]}
-    edit(folder, lambda raw: raw.update(scores={"far": entry}))
-    assert problems(folder, tmp_path) == []
-    turned["mini-ood"]["auroc"] += 0.1
-    edit(folder, lambda raw: raw.update(scores={"far": {**entry, "sensitivity": 1.0}}))
-    assert [line.split(": ")[1] for line in problems(folder, tmp_path)] == [
-        "scores.far.ood.mini-ood.auroc", "scores.far.sensitivity",
-    ]  # fmt: skip
-    edit(folder, lambda raw: raw.update(scores={}))
-    assert problems(folder, tmp_path)[0] == "scores.npz: mini-ood/test:far: stands for nothing in the record"
+
+def test_further_scores_are_verified_alike(scored: RunFolder, place: Path) -> None:
+    assert problems(scored, place / "data") == []
+    for name in ("knn-3", "eq6-rotations+energy-gap"):
+        before = json.loads(scored.record.read_text())
+        edit(scored, lambda raw, name=name: raw["scores"][name]["ood"]["mini-ood"].update(auroc=99.0))  # type: ignore
+        edit(scored, lambda raw, name=name: raw["scores"][name].update(sensitivity=1.0, passes=2))  # type: ignore
+        assert [line.split(": ")[1] for line in problems(scored, place / "data")] == [
+            f"scores.{name}.ood.mini-ood.auroc", f"scores.{name}.sensitivity", f"scores.{name}.passes",
+        ]  # fmt: skip
+        edit(scored, lambda raw, before=before: raw.update(before))  # type: ignore[misc]
+
+
+def test_further_scores_are_recomputed_from_features(scored: RunFolder, place: Path) -> None:
+    key = "mini/test:eq6-rotations+energy-gap"
+    rewrite(scored.scores, lambda arrays: arrays.update({key: arrays[key] + np.float32(0.01)}))
+    assert any(
+        line.startswith(f"scores.npz: {key}: 24 of 24 scores are not") for line in problems(scored, place / "data")
+    )
+    edit(scored, lambda raw: raw.update(scores={}))
+    assert "scores.npz: mini-ood/test:knn-3: stands for nothing in the record" in problems(scored, place / "data")
 
 
 def test_a_thousand_records_take_seconds(tmp_path: Path) -> None:
