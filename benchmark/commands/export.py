@@ -22,6 +22,10 @@ def export(
         str | None,
         typer.Option("--bank", metavar="10%|N", help="Thin the bank of training features by k-means. [default: all]"),
     ] = None,
+    score: Annotated[
+        str | None,
+        typer.Option("--score", metavar="NAME", help="Score by which it detects, one of eval.scores. [default: Eq. 6]"),
+    ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace a detector that is there.")] = False,
     results: Results = Path("results"),
     data_root: Data = None,
@@ -35,14 +39,16 @@ def export(
     Examples:
       bench export cifar10-rot-imgn-s0-3f9a1c2b --to my-detector
       bench export results/cifar10-rot-imgn-s0-3f9a1c2b --to small --bank 10% --false-alarms 1%
+      bench export cifar10-rot-in-dist-s0-3f9a1c2b --to mine --score knn-5
     """
     from benchmark.data.images import data_root as resolve_data
     from benchmark.detector.bank import parse_rate
     from benchmark.detector.export import export as write_detector
     from benchmark.detector.export import find_run
+    from benchmark.plan.scores import passes
 
     rate = parse_rate(false_alarms, "--false-alarms")
-    made = write_detector(find_run(run, results), to, resolve_data(data_root), rate, bank, replace)
+    made = write_detector(find_run(run, results), to, resolve_data(data_root), rate, bank, replace, score)
     full = ["whole bank"] if made.bank.thinned else []
     lines = [
         [name, *([f"{ood.auroc_full_bank:.2f}"] if full else []), f"{ood.auroc:.2f}", f"{ood.found:.1f}", str(ood.n)]
@@ -50,8 +56,9 @@ def export(
     ]
     print_table(["OOD set", *full, "AUROC", "found", "n"], lines, f"{made.run} as a detector, in %")
     low, high = (100 * bound for bound in made.threshold.rate_interval)
+    score_line = f"score: {score}, {passes(score)} passes of the network an image\n" if score else ""
     say(
-        f"bank: {made.bank.count} of {made.bank.of} training images\n"
+        f"{score_line}bank: {made.bank.count} of {made.bank.of} training images\n"
         f"check: {made.checked}\n"
         f"threshold: {made.threshold.value:.6g}, set on {made.threshold.n} ID test images; false alarms expected\n"
         f"  {100 * made.threshold.rate:.2f}% (95% interval {low:.2f}% to {high:.2f}%); found: share of OOD above it\n"

@@ -1,7 +1,8 @@
 """The files of a detector, and how they are read without trusting them.
 
-DIR/ holds detector.json (this schema), backbone.safetensors, bank.safetensors, names.json where the files of the
-training images are known, and README.md, the model card. No file can run code when it is read: safetensors and JSON
+DIR/ holds detector.json (this schema), backbone.safetensors, head.safetensors where the score reads class
+probabilities, bank.safetensors, names.json where the files of the training images are known, and README.md, the model
+card. No file can run code when it is read: safetensors and JSON
 alone, a backbone only by its name in timm's own list, file names fixed here. The checksums guard against damage, not
 against someone who changes detector.json as well.
 """
@@ -17,7 +18,7 @@ from pydantic import Field, JsonValue
 from benchmark.errors import BenchError, first_line
 from benchmark.files import read_json, schema_version
 from benchmark.plan.config import ModelConfig
-from benchmark.plan.methods import Positive, PositiveInt
+from benchmark.plan.methods import DinoConfig, Positive, PositiveInt
 from benchmark.plan.validation import Strict, validate
 from benchmark.store.records import SetInRecord
 
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SCHEMA = 1
-SETTINGS, BACKBONE, BANK, NAMES, CARD = (
+SETTINGS, BACKBONE, HEAD, BANK, NAMES, CARD = (
     "detector.json",
     "backbone.safetensors",
+    "head.safetensors",
     "bank.safetensors",
     "names.json",
     "README.md",
@@ -75,6 +77,13 @@ class Figures(Strict):
     knn_accuracy: dict[str, float | None]
 
 
+class HeadInfo(Strict):
+    """A head on the backbone: the settings that shape it, and the temperature of its probabilities."""
+
+    method: DinoConfig
+    temperature: Positive
+
+
 class Settings(Strict):
     """detector.json."""
 
@@ -90,6 +99,9 @@ class Settings(Strict):
     image_size: int = Field(ge=8, le=512)  # every image is first brought to this size, as an import does
     view_size: PositiveInt  # and then to this one, the backbone's
     temperature: Positive  # of Eq. 6
+    score: str | None = None  # one of `plan.scores`; None: Eq. 6
+    scales: list[list[float]] = []  # of a sum: mean and deviation of each part over the training images
+    head: HeadInfo | None = None  # of a score that reads class probabilities
     bank: BankInfo
     threshold: ThresholdInfo
     figures: Figures
@@ -116,7 +128,8 @@ def read_settings(folder: Path) -> Settings:
         raise BenchError(f"{path}: not readable as JSON (nested too deeply)") from error
     schema_version(path, raw, 1, SCHEMA)
     settings: Settings = validate(Settings, raw, str(path))
-    for name in (BACKBONE, BANK, *([NAMES] if NAMES in settings.files else [])):
+    further = [HEAD] * (settings.head is not None) + [NAMES] * (NAMES in settings.files)
+    for name in (BACKBONE, BANK, *further):
         _check_file(folder / name, settings.files.get(name))
     return settings
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmark.detector.artifact import Settings
+from benchmark.plan.scores import passes
 
 
 def model_card(settings: Settings) -> str:
@@ -32,6 +33,12 @@ def model_card(settings: Settings) -> str:
     newline = "\n"
     arguments = "".join(f", {key}={value!r}" for key, value in settings.timm_args.items())
     names = "\nIt holds the file names of its training images (names.json).\n" if "names.json" in settings.files else ""
+    formula = f"""With f its feature (the class token of a vision transformer) and f_m those of the bank,
+
+    score = -log( mean_m exp(cos(f, f_m) / {settings.temperature:g}) )        larger = more OOD"""
+    if settings.score:
+        formula = f"""Its score is `{settings.score}` of the benchmark's scores, in {passes(settings.score)} passes of
+the network; larger = more OOD."""
     return f"""# OOD detector from {settings.run}
 
 Tells images that are unlike its training images ({settings.in_dist}) from those that are like them. Trained without
@@ -59,9 +66,7 @@ timm.create_model({settings.backbone.backbone!r}, checkpoint_path="backbone.safe
 
 An image becomes RGB, is cut to its central square, brought to {settings.image_size}x{settings.image_size} by PIL's
 antialiased bicubic, then to {settings.view_size}x{settings.view_size} (the same filter), and normalised with ImageNet's
-mean and standard deviation. With f its feature (the class token of a vision transformer) and f_m those of the bank,
-
-    score = -log( mean_m exp(cos(f, f_m) / {settings.temperature:g}) )        larger = more OOD
+mean and standard deviation. {formula}
 
 The bank has {bank.count} of {bank.of} training images{thinned}.
 {names}

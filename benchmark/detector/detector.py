@@ -24,12 +24,17 @@ from benchmark.data.pictures import read_picture, to_square
 from benchmark.detection.knn import nearest
 from benchmark.detection.scores import full_float32, ood_scores
 from benchmark.detection.threshold import p_values
-from benchmark.detector.artifact import BACKBONE, BANK, NAMES, Settings, read_settings, read_tensors
+from benchmark.detector.artifact import BACKBONE, BANK, HEAD, NAMES, Settings, read_settings, read_tensors
 from benchmark.errors import BenchError, first_line
 from benchmark.evaluation.features import EMBED_BATCH
 from benchmark.files import read_names
 from benchmark.models.backbones import build_backbone
+from benchmark.models.heads import HEADS
+from benchmark.plan import scores as plan
 from benchmark.running.device import Runtime, find_device
+from benchmark.scoring.answers import further_outputs, output_names
+from benchmark.scoring.base import LOGITS, Outputs, Score
+from benchmark.scoring.named import Sum, named
 from benchmark.views.render import evaluation_view
 
 Images = Sequence[str | Path | Image.Image] | NDArray[np.uint8] | Tensor
@@ -50,6 +55,7 @@ class Detector:
         bank: dict[str, Tensor],
         names: list[str] | None = None,
         device: torch.device | None = None,
+        head: nn.Module | None = None,
     ) -> None:
         self.settings = settings
         self.device = device or torch.device("cpu")
@@ -61,6 +67,9 @@ class Detector:
         self._backbone = backbone.to(self.device).eval().requires_grad_(False)
         self._bank = bank["features"].to(self.device).float()
         self._weights = bank.get("weights")
+        self._head = None if head is None else head.to(self.device).eval().requires_grad_(False)
+        self._score = _fitted(settings, bank, self.device)
+        self._needs = plan.needs([settings.score] if settings.score else [])
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "auto") -> Detector:
@@ -82,21 +91,29 @@ class Detector:
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:200]
             raise BenchError(f"{folder / BACKBONE}: does not fit {settings.backbone.backbone} ({reason})") from error
+        head = None
+        if settings.head is not None:
+            head = HEADS[settings.head.method.head](width, settings.head.method)
+            try:
+                head.load_state_dict(read_tensors(folder / HEAD))
+            except RuntimeError as error:
+                reason = " ".join(str(error).split())[:200]
+                raise BenchError(f"{folder / HEAD}: does not fit the head in detector.json ({reason})") from error
         bank = read_tensors(folder / BANK)
         _check_bank(folder / BANK, bank, settings, width)
         names = None
         if NAMES in settings.files:
             names = read_names(folder / NAMES, settings.bank.count, "export the detector again")
-        return cls(settings, backbone, bank, names, place)
+        return cls(settings, backbone, bank, names, place, head)
 
     def score(self, images: Images, batch: int = EMBED_BATCH) -> NDArray[np.float32]:
-        """Scores (N,) of images: Eq. 6 of the paper as -log of the mean, larger = more OOD.
+        """Scores (N,) of images, larger = more OOD: Eq. 6 of the paper as -log of the mean, or `settings.score`.
 
         images: paths or PIL images of any size (or one of them), a uint8 array (N, H, W, 3), or a uint8 tensor
         (N, 3, H, W). Other sizes than the run's stored one are brought to it as an import does: RGB, central square,
         PIL's bicubic with antialias. batch: images a forward pass. Raises BenchError that names what cannot be read.
         """
-        return self.score_features(self.features(images, batch))
+        return self.score_outputs(self.outputs(images, batch))
 
     def is_ood(self, scores: ArrayLike) -> NDArray[np.bool_]:
         """Whether each score is above the threshold."""
@@ -121,23 +138,66 @@ class Detector:
     @torch.no_grad()
     def features(self, images: Images, batch: int = EMBED_BATCH) -> Tensor:
         """Features (N, D) as the run kept them: unit length, rounded to float16, here as float32 on the device."""
-        parts = [torch.empty(0, self._bank.shape[1], device=self.device)]
+        return self._outputs(images, batch, frozenset())["features"]
+
+    def outputs(self, images: Images, batch: int = EMBED_BATCH) -> Outputs:
+        """ "features", as `features` gives them, and what else the detector's score reads (`scoring.base.Outputs`)."""
+        return self._outputs(images, batch, self._needs)
+
+    @torch.no_grad()
+    def _outputs(self, images: Images, batch: int, needs: frozenset[plan.Need]) -> Outputs:
+        parts: list[Outputs] = []
         for squares in _batches(images, batch, self.settings.image_size):
             pixels = torch.from_numpy(squares).permute(0, 3, 1, 2).contiguous().to(self.device)
             with full_float32():
-                raw = self._backbone(evaluation_view(pixels, self.settings.view_size)).float()
-            parts.append(nn.functional.normalize(raw, dim=1).half().float())  # as methods.base.Method.stored
-        return torch.cat(parts)
+                raw = self._embed(pixels)
+                further = further_outputs(pixels, raw, needs, self._embed, _unit, self._class_logits)
+            parts.append({"features": _unit(raw), **further})
+        if not parts:
+            return {"features": torch.empty(0, self._bank.shape[1], device=self.device)}
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
-    def score_features(self, features: Tensor) -> NDArray[np.float32]:
-        """Scores (N,) of what `features` gives."""
-        scores = ood_scores(features, self._bank, self.settings.temperature, weights=self._weights)
+    def _embed(self, pixels: Tensor) -> Outputs:
+        return {"features": self._backbone(evaluation_view(pixels, self.settings.view_size)).float()}
+
+    def _class_logits(self, outputs: Outputs) -> Tensor | None:
+        if self._head is None or self.settings.head is None:
+            return None
+        logits: Tensor = self._head(outputs["features"])
+        return logits.float() / self.settings.head.temperature
+
+    def score_outputs(self, outputs: Outputs) -> NDArray[np.float32]:
+        """Scores (N,) of what `outputs` gives."""
+        if not len(outputs["features"]):
+            return np.empty(0, np.float32)
+        if self._score is not None:
+            return self._score.score(outputs).float().numpy()
+        scores = ood_scores(outputs["features"], self._bank, self.settings.temperature, weights=self._weights)
         return scores.float().numpy()
 
     def nearest_features(self, features: Tensor, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """`nearest` of what `features` gives."""
         cosines, rows = nearest(features, self._bank, k)
         return rows.cpu().numpy(), cosines.cpu().numpy()
+
+
+def _unit(outputs: Outputs) -> Tensor:
+    """Features as methods.base.Method.stored keeps them, in float32."""
+    return nn.functional.normalize(outputs["features"], dim=1).half().float()
+
+
+def _fitted(settings: Settings, bank: dict[str, Tensor], device: torch.device) -> Score | None:
+    """The detector's score, as fitted to the training images; None where it is Eq. 6."""
+    if settings.score is None:
+        return None
+    score = named(settings.score, settings.temperature)
+    wanted = output_names(plan.needs([settings.score]))
+    train = {name: bank[name].to(device) for name in ("features", *wanted)}
+    if isinstance(score, Sum) and settings.scales:
+        score.fit_again(train, settings.scales)
+    else:
+        score.fit(train)
+    return score
 
 
 def square_of(image: str | Path | Image.Image, size: int) -> NDArray[np.uint8]:
@@ -188,6 +248,14 @@ def _check_bank(path: Path, bank: dict[str, Tensor], settings: Settings, width: 
     }
     if settings.bank.thinned:
         wanted["weights"] = (torch.float32, (rows,))
+    shapes: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {
+        "norm": (torch.float32, (rows,)),
+        "class_logits": (torch.float32, (rows, len(LOGITS))),
+        "rotated": (torch.float16, (rows, 3, width)),
+        "rotated_class_logits": (torch.float32, (rows, 3, len(LOGITS))),
+    }
+    for name in output_names(plan.needs([settings.score])) if settings.score else ():
+        wanted[name] = shapes[name]
     if bank.keys() != wanted.keys():
         raise BenchError(f"{path}: holds {', '.join(sorted(bank))}; wanted are {', '.join(sorted(wanted))}")
     for name, (kind, shape) in wanted.items():

@@ -23,7 +23,7 @@ from benchmark.detection.metrics import auroc
 from benchmark.detection.scores import ood_scores
 from benchmark.detection.threshold import Threshold, choose_threshold
 from benchmark.detector import artifact
-from benchmark.detector.artifact import BACKBONE, BANK, CARD, NAMES, SETTINGS, Settings
+from benchmark.detector.artifact import BACKBONE, BANK, CARD, HEAD, NAMES, SETTINGS, HeadInfo, Settings
 from benchmark.detector.bank import bank_size, thin
 from benchmark.detector.card import model_card
 from benchmark.detector.detector import Detector
@@ -31,11 +31,17 @@ from benchmark.detector.folder import check_target, in_place_of, save_tensors
 from benchmark.errors import BenchError, first_line, unknown
 from benchmark.files import atomic_write, read_npz, write_json
 from benchmark.methods.base import Method
+from benchmark.methods.dino import Dino
 from benchmark.models.backbones import create
 from benchmark.plan.config import ModelConfig, RunConfig
+from benchmark.plan.methods import DinoConfig
+from benchmark.plan.scores import needs, parts
+from benchmark.scoring.answers import output_names
+from benchmark.scoring.base import Outputs
+from benchmark.scoring.named import Sum, named
 from benchmark.seeds import derive_seed
 from benchmark.store.folders import RunFolder, all_runs
-from benchmark.store.records import Record
+from benchmark.store.records import OODMetrics, Record
 
 Counted = Literal["stored split", "images of the run"]
 CHECKED_IMAGES = 256  # of the ID test set, when the export is held against the run
@@ -58,7 +64,8 @@ def find_run(run: str, results: Path) -> RunFolder:
 class _Source:
     """A finished run: its settings, its network with the trained weights, and what it kept of every set.
 
-    features: "set/split" -> (N, D) float16. scores: "set/split" -> (N,) float32, larger = more OOD.
+    features: "set/split" -> (N, D) float16. scores: "set/split" -> (N,) float32, larger = more OOD, by `score` (None:
+    Eq. 6). outputs: what else that score reads of the training images; head: what it asks for class probabilities.
     """
 
     record: Record
@@ -66,6 +73,13 @@ class _Source:
     backbone: nn.Module
     features: dict[str, Tensor]
     scores: dict[str, Tensor]
+    score: str | None
+    outputs: Outputs
+    head: nn.Module | None
+
+    @property
+    def ood(self) -> dict[str, OODMetrics]:
+        return self.record.scores[self.score].ood if self.score else self.record.ood
 
 
 @dataclass(frozen=True)
@@ -99,17 +113,21 @@ def export(
     false_alarms: float = 0.05,
     bank: str | None = None,
     replace: bool = False,
+    score: str | None = None,
 ) -> Settings:
     """Write the detector of a finished run to the folder `to`, and return what its detector.json says.
 
     data_root: where the run's images are, to name the training images and to check the detector on the ID test set;
     without them it is written all the same and says that it was not checked. bank: thin the bank to "10%" or "500".
+    score: one of `plan.scores` that the run has been scored by, in place of Eq. 6.
 
     Raises BenchError when the run is not finished, has no features kept, or is of a method without a backbone, when the
     detector does not give the run's scores, or when `to` holds something else (or a detector, without `replace`).
     """
     check_target(to, replace)
-    source = _read_run(folder)
+    source = _read_run(folder, score)
+    if score and bank:
+        raise BenchError(f"--bank {bank}: a thinned bank stands for the whole one in Eq. 6 alone, not in {score!r}")
     kept = _thinned(source, bank)
     threshold = choose_threshold(kept.scores[source.config.test_key].numpy(), false_alarms)
     images = _training_images(source.record, source.config, data_root, len(source.features[source.config.train_key]))
@@ -117,7 +135,7 @@ def export(
     with in_place_of(to) as made:
         _write_tensors(made, source, kept, images, tensors)
         settings = _settings(made, source, kept, threshold, false_alarms, images)
-        detector = Detector(settings, source.backbone, tensors)
+        detector = Detector(settings, source.backbone, tensors, head=source.head)
         found = check(detector, source.record, source.config, source.features[source.config.test_key], data_root)
         settings = settings.model_copy(update={"checked": found})
         with atomic_write(made / CARD, "w") as stream:
@@ -126,18 +144,35 @@ def export(
     return settings
 
 
-def _read_run(folder: RunFolder) -> _Source:
+def _read_run(folder: RunFolder, score: str | None) -> _Source:
     """The run's record, trained backbone, features and scores. Raises BenchError for what is missing or of no use."""
     record = folder.read_record()
     if record is None:
         raise BenchError(f"{folder.path}: the run is not finished (no record.json); finish it: bench sweep, bench run")
     config = record.run_config
-    backbone = trained_method(config, folder).scoring_backbone()
+    if score is not None and score not in record.scores:
+        has = ", ".join(record.scores) or "none"
+        parts(score)  # a name of no score is told first
+        raise BenchError(
+            f"--score {score}: {folder.name} has not been scored by it (further scores: {has}); name it in eval.scores "
+            "and run the sweep again, which trains nothing"
+        )
+    method = trained_method(config, folder)
+    backbone = method.scoring_backbone()
     if backbone is None:
         raise BenchError(
             f"{folder.name}: method {config.method.name!r} has no backbone to export; dino and untrained do"
         )
-    source = _Source(record, config, backbone, _kept(folder.features), _kept(folder.scores))
+    wanted = needs([score]) if score else frozenset()
+    head = method.teacher["head"] if "logits" in wanted and isinstance(method, Dino) else None
+    features, scores = _kept(folder.features), _kept(folder.scores)
+    if score:
+        scores = {key.removesuffix(f":{score}"): rows for key, rows in scores.items() if key.endswith(f":{score}")}
+    missing = [name for name in output_names(wanted) if f"{config.train_key}:{name}" not in features]
+    if missing:
+        raise BenchError(f"{folder.features}: has no {config.train_key}:{missing[0]}; the file is not of this record")
+    outputs = {name: features[f"{config.train_key}:{name}"] for name in output_names(wanted)}
+    source = _Source(record, config, backbone, features, scores, score, outputs, head)
     for key in (source.config.train_key, source.config.test_key, *map(source.config.ood_key, source.record.ood)):
         if key not in source.features or key not in source.scores:
             raise BenchError(f"{folder.features}: has no {key}; the file is not of this record")
@@ -181,6 +216,7 @@ def _bank_tensors(source: _Source, kept: _Bank, images: _TrainingImages) -> dict
         "index": torch.from_numpy(images.index)[kept.rows],
         "label": torch.from_numpy(images.label)[kept.rows],
         "id_scores": kept.scores[source.config.test_key].float(),
+        **source.outputs,
     }
     return tensors if kept.weights is None else tensors | {"weights": kept.weights}
 
@@ -191,6 +227,8 @@ def _write_tensors(
     """The files that detector.json has checksums of."""
     weights = {name: tensor.detach().cpu() for name, tensor in source.backbone.state_dict().items()}
     save_tensors(made / BACKBONE, weights)
+    if source.head is not None:
+        save_tensors(made / HEAD, {name: tensor.detach().cpu() for name, tensor in source.head.state_dict().items()})
     save_tensors(made / BANK, tensors)
     if images.names is not None:
         write_json(made / NAMES, [images.names[row] for row in kept.rows.tolist()])
@@ -214,6 +252,9 @@ def _settings(
         image_size=config.data.image_size,
         view_size=config.views.global_size,
         temperature=config.eval.temperature,
+        score=source.score,
+        scales=_scales(source),
+        head=_head(source),
         bank=artifact.BankInfo(
             count=len(kept.rows),
             of=len(whole),
@@ -235,23 +276,42 @@ def _settings(
         data=record.data,
         environment=record.environment,
         checked="",
-        files={name: artifact.checksum(made / name) for name in (BACKBONE, BANK, NAMES) if (made / name).exists()},
+        files={
+            name: artifact.checksum(made / name) for name in (BACKBONE, HEAD, BANK, NAMES) if (made / name).exists()
+        },
     )
+
+
+def _scales(source: _Source) -> list[list[float]]:
+    """Of a score that is a sum, what its parts are standardised by."""
+    score = named(source.score, source.config.eval.temperature) if source.score else None
+    if not isinstance(score, Sum):
+        return []
+    score.fit({"features": source.features[source.config.train_key], **source.outputs})
+    return score.scales_
+
+
+def _head(source: _Source) -> HeadInfo | None:
+    method = source.config.method
+    if source.head is None or not isinstance(method, DinoConfig):
+        return None
+    return HeadInfo(method=method, temperature=method.student_temperature)
 
 
 def _figures(source: _Source, kept: _Bank, threshold: Threshold) -> artifact.Figures:
     """What the detector was measured to do, on the run's own OOD sets."""
     inside = kept.scores[source.config.test_key]
     ood = {}
-    for name in source.record.ood:
+    for name, measures in source.ood.items():
         outside = kept.scores[source.config.ood_key(name)]
         ood[name] = artifact.OODFigures(
             auroc=auroc(inside, outside),
-            auroc_full_bank=source.record.ood[name].auroc,
+            auroc_full_bank=measures.auroc,
             found=100 * float((outside.float() > threshold.value).float().mean()),
             n=len(outside),
         )
-    return artifact.Figures(ood=ood, sensitivity=source.record.sensitivity, knn_accuracy=source.record.knn_accuracy)
+    sensitivity = source.record.scores[source.score].sensitivity if source.score else source.record.sensitivity
+    return artifact.Figures(ood=ood, sensitivity=sensitivity, knn_accuracy=source.record.knn_accuracy)
 
 
 def check(detector: Detector, record: Record, config: RunConfig, features: Tensor, data_root: Path) -> str:

@@ -62,10 +62,12 @@ def score_images(
 def _score_batch(
     detector: Detector, squares: np.ndarray, nearest: int, threshold: float, batch: int
 ) -> list[dict[str, Any]]:
-    features = detector.features(squares, batch)
-    scores = detector.score_features(features)
+    outputs = detector.outputs(squares, batch)
+    scores = detector.score_outputs(outputs)
     p_values = detector.p_values(scores)
-    rows, cosines = detector.nearest_features(features, nearest) if nearest else (np.empty((len(scores), 0)),) * 2
+    rows, cosines = (
+        detector.nearest_features(outputs["features"], nearest) if nearest else (np.empty((len(scores), 0)),) * 2
+    )
     return [
         {
             "score": float(str(score)),  # the shortest number that is this float32

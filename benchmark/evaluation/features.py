@@ -10,9 +10,9 @@ from benchmark.detection.scores import full_float32
 from benchmark.errors import BenchError
 from benchmark.files import atomic_write
 from benchmark.methods.base import Method, Outputs
-from benchmark.plan.scores import Need, needs
+from benchmark.plan.scores import needs
 from benchmark.running.context import Context
-from benchmark.scoring.base import summary
+from benchmark.scoring.answers import further_outputs
 
 EMBED_BATCH = 256  # images a forward pass in evaluation
 
@@ -29,6 +29,10 @@ def extract(method: Method, run: Context) -> tuple[dict[str, Outputs], dict[str,
     logits: list[Tensor] = []
     config = run.config
     wanted = needs(config.scores())
+
+    def unit(outputs: Outputs) -> Tensor:
+        return method.stored(outputs)["features"]
+
     for key in [config.train_key, config.test_key, *map(config.ood_key, config.ood_sets())]:
         run.reporter.say(f"features of {key}")
         images, rows = run.images.sets[key].images, run.images.positions(key)
@@ -38,7 +42,8 @@ def extract(method: Method, run: Context) -> tuple[dict[str, Outputs], dict[str,
             with full_float32():
                 pixels = torch.from_numpy(block).permute(0, 3, 1, 2).contiguous().to(method.device)
                 outputs = method.embed(pixels)
-                parts.append({**method.stored(outputs), **_for_scores(method, pixels, outputs, wanted)})
+                further = further_outputs(pixels, outputs, wanted, method.embed, unit, method.class_logits)
+            parts.append({**method.stored(outputs), **{name: rows.cpu() for name, rows in further.items()}})
             soft = method.soft_logits(outputs) if key == config.test_key else None
             if soft is not None:
                 logits.append(soft.float().cpu())
@@ -53,22 +58,6 @@ def extract(method: Method, run: Context) -> tuple[dict[str, Outputs], dict[str,
     occupied = method.occupancy(torch.cat(logits)) if logits else None
     run.clock.lap("features")
     return found, occupied
-
-
-def _for_scores(method: Method, images: Tensor, outputs: Outputs, wanted: frozenset[Need]) -> Outputs:
-    """What the run's scores read beside the features, as in `scoring.base.Outputs`, on the CPU."""
-    found: Outputs = {}
-    if "norm" in wanted:
-        found["norm"] = outputs["features"].norm(dim=1).float()
-    logits = method.class_logits(outputs) if "logits" in wanted else None
-    if logits is not None:
-        found["class_logits"] = summary(logits)
-    if "rotations" in wanted:
-        turned = [method.embed(torch.rot90(images, k, (2, 3))) for k in (1, 2, 3)]
-        found["rotated"] = torch.stack([method.stored(answer)["features"] for answer in turned], 1)
-        if logits is not None:
-            found["rotated_class_logits"] = torch.stack([summary(method.class_logits(one)) for one in turned], 1)  # type: ignore
-    return {name: rows.cpu() for name, rows in found.items()}
 
 
 def kept_as(key: str, output: str) -> str:

@@ -58,6 +58,5 @@ def kth_cosine(features: Tensor, bank: Tensor, k: int, self_index: Tensor | None
         return nearest(features, bank, k)[0][:, -1].double().cpu()
     cosines, rows = nearest(features, bank, k + 1)
     itself = rows == self_index[:, None].to(rows.device)
-    # Among many copies of an image its own row may not be found: then any of them goes in its place.
-    itself[~itself.any(1), -1] = True
+    # Where copies of the image crowd its own row out, all k + 1 cosines are as large as its own would be.
     return torch.where(itself, -torch.inf, cosines).sort(1, descending=True)[0][:, k - 1].double().cpu()

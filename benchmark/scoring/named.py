@@ -22,13 +22,20 @@ class Sum(Score):
 
     def fit(self, train: Outputs) -> None:
         itself = torch.arange(len(train["features"]))
-        self.scales_: list[tuple[Tensor, Tensor]] = []
+        scales = []
         for part, name in zip(self.parts, self.name.split("+"), strict=True):
             part.fit(train)
             scores = part.score(train, itself).double()
             if not float(scores.std()) > 0:
                 raise BenchError(f"score {self.name}: {name} does not vary over the training images")
-            self.scales_.append((scores.mean(), scores.std()))
+            scales.append([float(scores.mean()), float(scores.std())])
+        self.scales_ = scales
+
+    def fit_again(self, train: Outputs, scales: list[list[float]]) -> None:
+        """As `fit` did where it found these `scales_`, without scoring the training images."""
+        for part in self.parts:
+            part.fit(train)
+        self.scales_ = scales
 
     def score(self, outputs: Outputs, self_index: Tensor | None = None) -> Tensor:
         total = torch.zeros(len(outputs["features"]), dtype=torch.float64)

@@ -136,6 +136,17 @@ def test_mahalanobis_of_clusters_is_the_distance_to_the_nearest() -> None:
     np.testing.assert_allclose(scores("mahalanobis-2", train, test), expected, rtol=1e-4)
 
 
+def test_clusters_are_of_standardised_features() -> None:
+    """A wide feature of one heap and a narrow one of two: only standardised does the narrow one part the images."""
+    g = torch.Generator().manual_seed(0)
+    side = (torch.arange(200) % 2).float()
+    rows = torch.stack([torch.randn(200, generator=g), 0.001 * (side + 0.05 * torch.randn(200, generator=g))], 1)
+    train, test = {"features": rows}, {"features": torch.tensor([[0.3, 0.0005], [-1.0, 0.0011], [0.5, 0.0]])}
+    fitted = [EmpiricalCovariance().fit(standardised(rows[side == one], rows)) for one in (0, 1)]
+    expected = np.min([one.mahalanobis(standardised(test["features"], rows)) for one in fitted], 0)
+    np.testing.assert_allclose(scores("mahalanobis-2", train, test), expected, rtol=1e-4)
+
+
 def test_mahalanobis_in_blocks_is_mahalanobis(train: Outputs, test: Outputs, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = scores("mahalanobis-2", train, test)
     monkeypatch.setattr("benchmark.scoring.mahalanobis.ROWS", 4)
