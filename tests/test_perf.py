@@ -21,6 +21,7 @@ from benchmark.detection.knn import knn_accuracy
 from benchmark.detection.scores import ood_scores
 from benchmark.errors import BenchError
 from benchmark.methods.base import Batch, Moment
+from benchmark.methods.contrastive import nt_xent
 from benchmark.perf import measure, reference, scoring, step
 from benchmark.plan.config import RunConfig
 from benchmark.running.processes import ALONE
@@ -171,6 +172,10 @@ def test_plain_scores_and_plain_votes_agree_with_ours() -> None:
     )
     assert scoring.plain_knn(features, labels, bank, bank_labels) == pytest.approx(
         knn_accuracy(features, labels, bank, bank_labels, scoring.KS, scoring.KNN_TAU)
+    )
+    torch.testing.assert_close(scoring.plain_mahalanobis(features, bank), scoring.our_mahalanobis(features, bank))
+    torch.testing.assert_close(
+        scoring.plain_nt_xent(features[:25], features[25:], 0.3), nt_xent(features[:25], features[25:], 0.3)
     )
 
 

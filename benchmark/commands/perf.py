@@ -32,7 +32,7 @@ def perf(
     ] = None,
     compile: Compile = False,
     views: Annotated[bool, typer.Option("--views", help="Time the views alone, on one CPU thread.")] = False,
-    scoring: Annotated[bool, typer.Option("--scoring", help="Time Eq. 6 and k-NN, without a file.")] = False,
+    scoring: Annotated[bool, typer.Option("--scoring", help="Time scores and NT-Xent, without a file.")] = False,
     size: Annotated[
         str, typer.Option("--size", metavar="NxMxD", help="For --scoring: queries, bank, features.")
     ] = "10000x50000x384",
