@@ -65,10 +65,8 @@ class Record(BaseModel):
 
     def lacks(self, config: RunConfig) -> list[str]:
         """What `config` asks of this run and the record does not hold yet: OOD sets and scores."""
-        oods = config.ood_sets()
-        missing = [name for name in oods if name not in self.ood]
-        held = {name for name, score in self.scores.items() if set(oods) <= set(score.ood)}
-        return missing + [name for name in config.scores() if name not in held]
+        oods = [name for name in config.ood_sets() if name not in self.ood]
+        return oods + [name for name in config.scores() if name not in self.scores]
 
     @property
     def run_config(self) -> RunConfig:

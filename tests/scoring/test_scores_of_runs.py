@@ -10,6 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 from sklearn.metrics import roc_auc_score
+from sklearn.neighbors import NearestNeighbors
 from tiny_runs import TINY, tiny
 
 from benchmark.data.images import load
@@ -71,6 +72,15 @@ def test_the_kept_scores_give_the_numbers(scored: tuple[Path, Record]) -> None:
         assert score.ood["mini-ood"].auroc == pytest.approx(auroc(inside, outside), abs=1e-9)
         assert (score.ood["mini-ood"].n_id, score.ood["mini-ood"].n_ood) == (24, 20)
         assert score.sensitivity == pytest.approx(auroc(train, inside), abs=1e-9)
+
+
+def test_training_images_are_scored_without_themselves(scored: tuple[Path, Record]) -> None:
+    results, record = scored
+    kept, features = (np.load(results / record.name / f"{name}.npz") for name in ("scores", "features"))
+    bank = features["mini/train"].astype(np.float64)
+    bank /= np.linalg.norm(bank, axis=1, keepdims=True)
+    expected = NearestNeighbors(n_neighbors=5).fit(bank).kneighbors()[0][:, -1]
+    np.testing.assert_allclose(kept["mini/train:knn-5"], expected, atol=1e-3)
 
 
 def test_scores_read_the_network_of_the_run(scored: tuple[Path, Record], mini_data: Path) -> None:
