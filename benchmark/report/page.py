@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmark.data.catalog import info
 from benchmark.plan.methods import REFERENCES
-from benchmark.report import cells, charts, tables
+from benchmark.report import cells, charts, scores_table, tables
 from benchmark.report import claims as paper_claims
 from benchmark.report.claims_text import Claim
 from benchmark.report.groups import Group, title_of
@@ -58,7 +58,7 @@ def _labels(group: Group | OneClass) -> list[str]:
     return [label for in_dist in group.in_dists for label in group.labels(in_dist)]
 
 
-_SECTIONS = {"table-1": "Table 1", "table-2": "Table 2", "figures": "Figures 2 and 3", "training": "Training",
+_SECTIONS = {"table-1": "Table 1", "table-2": "Table 2", "table-scores": "Table of scores", "figures": "Figures 2 and 3", "training": "Training",
              "claims": "Claims", "scores": "Scores and images", "provenance": "Provenance"}  # fmt: skip
 _ONE_CLASS = {"table-one-class": "Table", "figure-one-class": "Figure"}
 _OF_SETS = ("table-1", "table-2", "figures")
@@ -66,9 +66,12 @@ _OF_SETS = ("table-1", "table-2", "figures")
 
 def _names(group: Group | OneClass) -> dict[str, str]:
     """The sections of a group: key -> name."""
+    shown = {
+        key: name for key, name in _SECTIONS.items() if key != "table-scores" or scores_table.scores_of(group.runs)
+    }
     if isinstance(group, OneClass):
-        return _ONE_CLASS | {key: name for key, name in _SECTIONS.items() if key not in _OF_SETS}
-    return _SECTIONS
+        return _ONE_CLASS | {key: name for key, name in shown.items() if key not in _OF_SETS}
+    return shown
 
 
 def _heading(group: Group | OneClass) -> str:
@@ -88,6 +91,7 @@ def _group(group: Group | OneClass, number: int, results: Path, thumbnails: Thum
         summary, parts = one_class_parts(group, results, thumbnails)
     else:
         summary, parts = _parts(group, results, thumbnails)
+    parts["table-scores"] = tables_section(scores_table.scores(group), {})
     sections = [
         tag("section", tag("h2", name), parts[key], id=f"{key}-{number}", class_=key)
         for key, name in _names(group).items()

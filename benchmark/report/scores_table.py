@@ -31,7 +31,7 @@ def scores(group: Group | OneClass) -> list[Table]:
     """One table for each in-distribution set; of classes, one of their means."""
     if isinstance(group, OneClass):
         return _of_classes(group)
-    return [_of_set(group, in_dist) for in_dist in group.in_dists if _asked(group.runs_of(in_dist))]
+    return [_of_set(group, in_dist) for in_dist in group.in_dists if scores_of(group.runs_of(in_dist))]
 
 
 def _of_set(group: Group, in_dist: str) -> Table:
@@ -49,14 +49,14 @@ def _of_set(group: Group, in_dist: str) -> Table:
             return Cell(estimate(list(values.values())) if values else None, seeds=values)
 
         if sets and not (part == "all" and not near):
-            rows += _block(f"{part} ({named})", part, in_dist, _asked(group.runs_of(in_dist)), labels, cell)
+            rows += _block(f"{part} ({named})", part, in_dist, scores_of(group.runs_of(in_dist)), labels, cell)
     title = f"Scores. Mean AUROC in % of {info(in_dist).title} (in-distribution) by the score that detects"
     columns = {label: title_of(label) for label in labels}
     return Table("scores", title, group.heading, "score", columns, rows, NOTES + about(group, [in_dist]))
 
 
 def _of_classes(group: OneClass) -> list[Table]:
-    asked = _asked(group.runs)
+    asked = scores_of(group.runs)
     if not asked:
         return []
     by_key = {column.key: column for column in group.columns}
@@ -79,7 +79,7 @@ def _of_classes(group: OneClass) -> list[Table]:
     return [Table("scores", title, group.heading, "score", columns, rows, notes, labels=labels)]
 
 
-def _asked(runs: Iterable[object]) -> list[str]:
+def scores_of(runs: Iterable[object]) -> list[str]:
     """The scores that any of the runs are asked for, in the order of the sweep."""
     return list(dict.fromkeys(name for run in runs for name in run.config.scores()))  # type: ignore[attr-defined]
 

@@ -109,7 +109,9 @@ def test_the_loss_of_csi_has_rotated_copies_as_others_and_tells_the_turns() -> N
                     logits = method.network["rotation"](feature)[0].double().tolist()
                     entropies.append(math.log(math.fsum(map(math.exp, logits))) - logits[turn])
     contrastive = plain_nt_xent(torch.stack(z[0]), torch.stack(z[1]), 0.002)  # 12 instances of three images
-    assert losses["contrastive"].item() == pytest.approx(contrastive, rel=1e-3) and abs(contrastive - math.log(23)) > 0.2
+    assert (
+        losses["contrastive"].item() == pytest.approx(contrastive, rel=1e-3) and abs(contrastive - math.log(23)) > 0.2
+    )
     assert losses["rotation"].item() == pytest.approx(math.fsum(entropies) / 24, rel=1e-4)
     assert losses["loss"].item() == pytest.approx(contrastive + math.fsum(entropies) / 24, rel=1e-3)
 

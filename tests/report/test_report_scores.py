@@ -10,9 +10,11 @@ import pandas as pd
 import pytest
 from one_class_fakes import T975, runs
 from report_fakes import config, make, record_of, write_runs, write_sweep
+from rich.console import Console
 
 from benchmark.errors import BenchError
 from benchmark.plan.config import RunConfig
+from benchmark.report import build
 from benchmark.report.groups import group_runs
 from benchmark.report.one_class import one_class_groups
 from benchmark.report.scores_table import scores
@@ -105,6 +107,19 @@ def test_the_command_writes_the_table_and_it_fits_80_columns(tmp_path: Path, mon
     assert max(map(len, printed.splitlines())) <= 80 and "eq6-rotations" in printed
     assert (tmp_path / "reports/mine/table-scores.md").exists()
     assert (tmp_path / "reports/mine/table-scores.tex").read_text().count(r"\begin{tabular}") == 1
+
+
+def test_the_page_shows_it_where_there_are_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    extra = f"base: {{eval: {{ood: [{', '.join(OODS)}], scores: [{', '.join(ASKED)}]}}}}"
+    for name, more, shown in (("with.yaml", extra, True), ("without.yaml", "", False)):
+        sweep = write_sweep(tmp_path, variant=["dino", "rot-in-dist"], extra=more, name=name)
+        write_runs(tmp_path / "results" / name, sweep, scored)
+        build.report(tmp_path / "results" / name, tmp_path / "reports", tables=[], figures=[], claims=False, page=True,
+                     sweep=sweep, show=Console(file=io.StringIO()))  # fmt: skip
+        text = (tmp_path / "reports" / sweep.stem / "page.html").read_text()
+        assert ("Table of scores" in text) == shown and ("eq6-rotations, 4 passes" in text) == shown
+        assert text.count('id="table-scores-0"') == shown == text.count('href="#table-scores-0"')
 
 
 def test_without_scores_there_is_no_such_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
