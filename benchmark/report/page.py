@@ -58,7 +58,8 @@ def _labels(group: Group | OneClass) -> list[str]:
     return [label for in_dist in group.in_dists for label in group.labels(in_dist)]
 
 
-_SECTIONS = {"table-1": "Table 1", "table-2": "Table 2", "table-scores": "Table of scores", "figures": "Figures 2 and 3", "training": "Training",
+_SECTIONS = {"table-1": "Table 1", "table-2": "Table 2", "table-scores": "Table of scores",
+             "figures": "Figures 2 and 3", "training": "Training",
              "claims": "Claims", "scores": "Scores and images", "provenance": "Provenance"}  # fmt: skip
 _ONE_CLASS = {"table-one-class": "Table", "figure-one-class": "Figure"}
 _OF_SETS = ("table-1", "table-2", "figures")
