@@ -30,8 +30,8 @@ class MethodSettings(Strict):
     multi_crop: ClassVar[bool] = False  # sees the views of the run's `views`; else a recipe of its own
     labels: ClassVar[bool] = False  # needs the class labels of the training images
     # What a score may read beside features (`plan.scores`): "logits" where `Method.class_logits` has some, "rotations"
-    # where `Method.embed` of a turned image means something.
-    answers: ClassVar[frozenset[Need]] = frozenset({"norm", "rotations"})
+    # where `Method.embed` is one pass of the network, so that four images cost four.
+    answers: ClassVar[frozenset[Need]] = frozenset({"norm"})
 
     name: str
 
@@ -154,6 +154,7 @@ class UntrainedConfig(MethodSettings):
     """Reference row: the backbone as initialised, scored like any other, at the size of the global views."""
 
     trains: ClassVar[bool] = False
+    answers: ClassVar[frozenset[Need]] = frozenset({"norm", "rotations"})
 
     name: Literal["untrained"]
 
