@@ -62,9 +62,9 @@ def report(
     records = load_records(results)
     runs = _Runs(sets, data, records)
     if everything:
-        fitting = runs.protocols((sweep,)) if sweep else ("sets",)
+        fitting: tuple[Protocol | None, ...] = (None, *runs.protocols((sweep,))) if sweep else ("sets",)
         tables, figures = (
-            list(dict.fromkeys([*given, *(name for name, item in items.items() if item.protocol in (None, *fitting))]))
+            list(dict.fromkeys([*given, *(name for name, item in items.items() if item.protocol in fitting)]))
             for given, items in ((tables, TABLES), (figures, FIGURES))
         )
     jobs: list[tuple[tuple[Path, ...], Protocol | None, Job]] = []  # the sweeps, the protocol (None: any), what to do
