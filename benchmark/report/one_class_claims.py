@@ -174,7 +174,7 @@ def _paired(
     if not seeds:
         short = [f"{column.title} {sum(bool(v) for v in side.values())} of {len(classes)}"
                  for column, side in zip((one, other), sides, strict=True) if not all(side.values())]  # fmt: skip
-        why = f"classes done: {', '.join(short)}" if short else "no seed has all classes of both"
+        why = f"classes done: {', '.join(dict.fromkeys(short))}" if short else "no seed has all classes of both"
         return Claim(text, paper, note=why)
     steps = {name: [sides[0][name][seed] - sides[1][name][seed] for seed in seeds] for name in classes}
     by_seed = [math.fsum(steps[name][place] for name in classes) / len(classes) for place in range(len(seeds))]
