@@ -49,7 +49,9 @@ def test_a_detector_scores_as_the_run_did(score: str, scored: RunFolder, made: M
     assert record is not None
     measured = record.scores[score]
     found = auroc(again["mini/test"], again["mini-ood/test"])
-    assert settings.figures.ood["mini-ood"].auroc == pytest.approx(measured.ood["mini-ood"].auroc)
+    figures = settings.figures.ood["mini-ood"]
+    assert figures.auroc == pytest.approx(measured.ood["mini-ood"].auroc)
+    assert figures.auroc_full_bank == measured.ood["mini-ood"].auroc
     assert found == pytest.approx(measured.ood["mini-ood"].auroc, abs=0.5)
     assert settings.figures.sensitivity == measured.sensitivity
     assert set(settings.figures.ood) == {"mini-ood", "mini-ood2"}
