@@ -102,12 +102,12 @@ class Trainer:
         return self.summary
 
     def _look(self, epoch: int) -> None:
-        """Score the method where that is due after so many epochs and not done yet; training sees nothing of it.
+        """Score the method where that is due after so many epochs; training sees nothing of it.
 
         A step seeds its own draws, so that of the method only the networks' mode, which scoring changes, is put back.
+        Whatever checkpoint lies between a look and the step after it is from before the look, so none is taken twice.
         """
-        every, done = self.outside.look_every, [look["epoch"] for look in self.summary.trajectory]
-        if not every or not epoch or epoch % every or epoch in done:
+        if not self.outside.look_every or not epoch or epoch % self.outside.look_every:
             return
         began = time.monotonic()
         try:
