@@ -8,6 +8,7 @@ import torch
 
 from benchmark import methods
 from benchmark.evaluation.features import extract
+from benchmark.evaluation.looks import look
 from benchmark.evaluation.measures import measure, write_record
 from benchmark.plan.config import RunConfig
 from benchmark.running.context import take_on
@@ -34,7 +35,7 @@ def run(config: RunConfig, results: Path, data_root: Path, runtime: Runtime | No
 
         torch.manual_seed(derive_seed(config.seed, "initialise"))
         method = methods.build(config, device)
-        training = trained(method, run)
+        training = trained(method, run, look(method, run))
         run.ranks.leave()
         if not run.ranks.is_main:
             return None

@@ -21,6 +21,8 @@ def model_card(settings: Settings) -> str:
     table = ["| OOD set | AUROC | found | n |", "| --- | ---: | ---: | ---: |"]
     if bank.thinned:
         table = ["| OOD set | AUROC, whole bank | AUROC | found | n |", "| --- | ---: | ---: | ---: | ---: |"]
+    if not figures.ood:
+        table = ["No OOD set was scored."]
     for name, ood in figures.ood.items():
         full = f" {ood.auroc_full_bank:.2f} |" if bank.thinned else ""
         table.append(f"| {name} |{full} {ood.auroc:.2f} | {ood.found:.1f} | {ood.n} |")

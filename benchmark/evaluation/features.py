@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,8 +11,8 @@ from torch import Tensor
 from benchmark.detection.scores import full_float32
 from benchmark.errors import BenchError
 from benchmark.files import atomic_write
-from benchmark.methods.base import Method, Outputs
-from benchmark.plan.scores import needs
+from benchmark.methods.base import Method, Outputs, ignore
+from benchmark.plan.scores import Need, needs
 from benchmark.running.context import Context
 from benchmark.scoring.answers import further_outputs
 
@@ -25,16 +27,33 @@ def extract(method: Method, run: Context) -> tuple[dict[str, Outputs], dict[str,
     Raises BenchError for features that are not finite.
     """
     run.reporter.phase("features")
+    found, occupied = answers(method, run, needs(run.config.scores()), run.reporter.alive, run.reporter.say)
+    arrays = {kept_as(key, name): rows.numpy() for key, outputs in found.items() for name, rows in outputs.items()}
+    with atomic_write(run.folder.features) as stream:
+        np.savez(stream, **arrays)  # type: ignore[arg-type]
+    run.clock.lap("features")
+    return found, occupied
+
+
+@torch.no_grad()
+def answers(
+    method: Method,
+    run: Context,
+    wanted: frozenset[Need],
+    between: Callable[[], None],
+    say: Callable[[str], None] = ignore,
+) -> tuple[dict[str, Outputs], dict[str, float] | None]:
+    """What `extract` gives, kept nowhere. wanted: by the scores beside the method's own. between: called after every
+    batch. say: told of every set."""
     found: dict[str, Outputs] = {}
     logits: list[Tensor] = []
     config = run.config
-    wanted = needs(config.scores())
 
     def unit(outputs: Outputs) -> Tensor:
         return method.stored(outputs)["features"]
 
     for key in [config.train_key, config.test_key, *map(config.ood_key, config.ood_sets())]:
-        run.reporter.say(f"features of {key}")
+        say(f"features of {key}")
         images, rows = run.images.sets[key].images, run.images.positions(key)
         parts: list[Outputs] = []
         for start in range(0, len(rows), EMBED_BATCH):
@@ -47,17 +66,12 @@ def extract(method: Method, run: Context) -> tuple[dict[str, Outputs], dict[str,
             soft = method.soft_logits(outputs) if key == config.test_key else None
             if soft is not None:
                 logits.append(soft.float().cpu())
-            run.reporter.alive()
+            between()
         found[key] = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         for name, values in found[key].items():
             if not torch.isfinite(values.float()).all():
                 raise BenchError(f"{key}: the {name} hold NaN or infinity; the training diverged")
-    arrays = {kept_as(key, name): rows.numpy() for key, outputs in found.items() for name, rows in outputs.items()}
-    with atomic_write(run.folder.features) as stream:
-        np.savez(stream, **arrays)  # type: ignore[arg-type]
-    occupied = method.occupancy(torch.cat(logits)) if logits else None
-    run.clock.lap("features")
-    return found, occupied
+    return found, method.occupancy(torch.cat(logits)) if logits else None
 
 
 def kept_as(key: str, output: str) -> str:

@@ -39,11 +39,8 @@ def measure(method: Method, run: Context, outputs: dict[str, Outputs]) -> Measur
     train_key, test_key = config.train_key, config.test_key
     ood_keys = {name: config.ood_key(name) for name in config.ood_sets()}
     train, test = outputs[train_key], outputs[test_key]
-    method.fit(train)
-    # float32 as kept in scores.npz, so that whoever reads that file finds the record's own numbers.
-    scores = {key: method.score(rows).float().numpy() for key, rows in outputs.items() if key != train_key}
+    scores = own_scores(method, run, outputs)
     itself = torch.arange(len(train["features"]))
-    scores[train_key] = method.score(train, itself).float().numpy()
     further = {}
     for name in config.scores():
         run.reporter.say(f"score {name}")
@@ -60,25 +57,41 @@ def measure(method: Method, run: Context, outputs: dict[str, Outputs]) -> Measur
             passes=passes(name),
         )
         run.reporter.alive()
-    accuracy = knn_accuracy(
-        test["features"].float(),
-        images.labels(test_key),
-        train["features"].float(),
-        images.labels(train_key),
-        tuple(config.eval.knn),
-        config.eval.knn_temperature,
-    )
     with atomic_write(run.folder.scores) as stream:
         np.savez_compressed(stream, **scores)  # type: ignore[arg-type]
     extra = method.extra_measures(test, images.labels(test_key), {n: outputs[k] for n, k in ood_keys.items()})
     run.clock.lap("score")
     return Measures(
         ood=_detection(scores, test_key, ood_keys),
-        knn_accuracy={str(k): accuracy.get(k) for k in config.eval.knn},
+        knn_accuracy=accuracies(run, outputs),
         sensitivity=sensitivity(scores[train_key], scores[test_key]),
         scores=further,
         extra=extra,
     )
+
+
+def own_scores(method: Method, run: Context, outputs: dict[str, Outputs]) -> dict[str, np.ndarray]:
+    """The method's own score of every image (N,) by "set/split"; no training image sees itself."""
+    train_key = run.config.train_key
+    train = outputs[train_key]
+    method.fit(train)
+    # float32 as kept in scores.npz, so that whoever reads that file finds the record's own numbers.
+    scores = {key: method.score(rows).float().numpy() for key, rows in outputs.items() if key != train_key}
+    return scores | {train_key: method.score(train, torch.arange(len(train["features"]))).float().numpy()}
+
+
+def accuracies(run: Context, outputs: dict[str, Outputs]) -> dict[str, float | None]:
+    """k-NN accuracy on the ID test set by k, as in the record."""
+    config, images = run.config, run.images
+    found = knn_accuracy(
+        outputs[config.test_key]["features"].float(),
+        images.labels(config.test_key),
+        outputs[config.train_key]["features"].float(),
+        images.labels(config.train_key),
+        tuple(config.eval.knn),
+        config.eval.knn_temperature,
+    )
+    return {str(k): found.get(k) for k in config.eval.knn}
 
 
 def _on(device: torch.device, outputs: Outputs) -> Outputs:
@@ -96,6 +109,8 @@ def write_record(
     run: Context, training: dict[str, Any], occupied: dict[str, float] | None, measured: Measures
 ) -> Record:
     """The run's record, on disk; what only an unfinished run needs goes."""
+    training = dict(training)
+    trajectory = training.pop("trajectory", [])
     record = Record(
         run_id=run.run_id,
         recipe_id=run.config.recipe_id(),
@@ -108,6 +123,7 @@ def write_record(
         scores=measured.scores,
         occupancy=occupied,
         extra=measured.extra,
+        trajectory=trajectory,
         training=training,
         timings=run.clock.laps,
         environment={**environment(run.device), "processes": run.ranks.world, **commits(run.folder)},

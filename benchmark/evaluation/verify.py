@@ -30,7 +30,7 @@ from benchmark.store.records import Record
 TOLERANCE = 1e-8
 
 NO_LOGITS = "occupancy: the logits are not kept"
-NO_TRAINING = "losses and timings: only training again would tell"
+NO_TRAINING = "losses, timings and what was measured on the way: only training again would tell"
 NO_FEATURES = "scores, k-NN accuracy and the method's own measures from features: features.npz is not kept"
 NOT_ASKED = "scores, k-NN accuracy and the method's own measures from features: left out, as --no-features asks"
 NO_IMAGES = "k-NN accuracy and the method's own measures: the run's images are not on this machine"
@@ -143,7 +143,8 @@ def _examine(folder: RunFolder, data_root: Path, fingerprint: Fingerprint, featu
         found.number(f"scores.{name}.passes", entry["passes"], passes(name))
     _from_features(found, folder, record, config, scores, data_root, fingerprint, features)
     found.unchecked[NO_LOGITS] += len(leaves(record.occupancy or {}))
-    found.unchecked[NO_TRAINING] += len(leaves(record.training)) + len(record.timings)
+    on_the_way = sum(len(leaves(look)) for look in whole.get("trajectory") or [])
+    found.unchecked[NO_TRAINING] += len(leaves(record.training)) + len(record.timings) + on_the_way
     return found
 
 
@@ -161,7 +162,7 @@ def _identity(found: Verdict, folder: RunFolder, record: Record, config: RunConf
         found.unreadable(error)
         return
     here, there = (leaves(one.model_dump(mode="json")) for one in (kept, config))
-    for key in sorted({*here, *there} - {"eval.ood", "eval.scores"}):  # a run may have been asked for more since
+    for key in sorted({*here, *there} - {"eval.ood", "eval.scores", "eval.every"}):  # asked for since, perhaps
         if here.get(key) != there.get(key):
             found.wrong("config.yaml", key, f"is {here.get(key)}, in record.json {there.get(key)}")
 

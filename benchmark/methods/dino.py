@@ -92,7 +92,8 @@ class Dino(Method):
         return list(self.student.parameters())
 
     def losses(self, batch: Batch, moment: Moment, backward: Callable[[Tensor], None] = ignore) -> dict[str, Tensor]:
-        """ "loss" = L_pos + lambda L_neg; "positive"; "negative" and KL(U || p_s) where there are negatives."""
+        """ "loss" = L_pos + lambda L_neg; "positive"; "negative", L_neg itself whatever its weight, and KL(U || p_s)
+        where there are negatives."""
         positives, kinds = batch.positives, batch.negatives if self.config.negatives.weight else ()
         with torch.no_grad():
             teacher_logits = _logits(self.teacher, positives["globals"]).float()
@@ -103,7 +104,7 @@ class Dino(Method):
             teacher = teacher.unflatten(0, (2, -1))  # two global views an image
         self._last_teacher_rows = teacher_logits
         self.lap("teacher")
-        count, tau = teacher.shape[1], self.settings.student_temperature
+        count, tau, weight = teacher.shape[1], self.settings.student_temperature, self.negative_weight(moment)
         terms: dict[str, list[Tensor]] = defaultdict(list)
         for size in ("globals", "locals"):
             first = 0 if size == "globals" else len(teacher)
@@ -118,7 +119,7 @@ class Dino(Method):
                     else:
                         # The mean over all views of a kind; Combined: both kinds, half weight each.
                         share = negative_loss(logits, tau) * (len(logits) / _rows(kinds[number - 1]) / len(kinds))
-                        parts.append(self.config.negatives.weight * share)
+                        parts.append(weight * share)
                     terms["positive" if number == 0 else "negative"].append(share)
                 terms["loss"].append(torch.stack(parts).sum())
                 self.lap("student forward")
@@ -127,6 +128,12 @@ class Dino(Method):
         if kinds:
             result["kl_from_uniform"] = result["negative"].detach() - math.log(self.settings.classes)
         return result
+
+    def negative_weight(self, moment: Moment) -> float:
+        """lambda at this step."""
+        settings = self.config.negatives
+        steps = settings.weight_warmup_epochs * moment.steps / moment.epochs
+        return schedules.rise(moment.step, steps, settings.weight)
 
     def teacher_temperature(self, moment: Moment) -> float:
         """tau_t, linear from epoch to epoch."""

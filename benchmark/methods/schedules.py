@@ -24,6 +24,11 @@ def warmup_linear(step: int, steps: int, warmup_steps: int, peak: float, end: fl
     return peak + (end - peak) * (step - warmup_steps) / (steps - warmup_steps)
 
 
+def rise(step: int, steps: float, end: float) -> float:
+    """From 0 at step 0 on a straight line to `end`, which step `steps` reaches and later ones keep."""
+    return end * min(1.0, step / steps) if steps else end
+
+
 def linear_by_epoch(epoch: int, epochs: int, start: float, end: float) -> float:
     """`start` in epoch 0, `end` in the last epoch, on a straight line between (the teacher's temperature)."""
     return start + (end - start) * (epoch / (epochs - 1) if epochs > 1 else 0.0)

@@ -135,7 +135,7 @@ class PlainStep:
         for views in negatives:
             answers = _forward_by_size(self.student, views)
             each = [-torch.log_softmax(logits / self.settings.student_temperature, dim=-1).mean() for logits in answers]
-            loss = loss + self.config.negatives.weight * sum(each) / len(each) / len(negatives)
+            loss = loss + self.method.negative_weight(moment) * sum(each) / len(each) / len(negatives)
         value = loss.item()
         if not math.isfinite(value):
             raise RuntimeError(f"the loss is {value}")

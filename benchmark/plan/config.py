@@ -69,6 +69,8 @@ class NegativesConfig(Strict):
     # own transform, rotations after the crop and before the jitter, permutations after normalisation.
     draw: Literal["per-image", "per-view"] = "per-image"
     rot360: Literal["right-angles", "any-angle"] = "right-angles"  # any-angle (the authors' code): black corners
+    # Lambda rises from 0 to `weight` on a straight line, step by step, over so many epochs; 0: `weight` from the start.
+    weight_warmup_epochs: NonNegative = 0.0
 
 
 class TrainConfig(Strict):
@@ -94,10 +96,11 @@ class EvalConfig(Strict):
     """What is measured after training. Adding a set to `ood`, or a score, never retrains: it scores what is kept."""
 
     # None: the paper's eight sets for this in-distribution set, all other classes for a class. "other-classes" in the
-    # list are the others of this run's in_dist.
+    # list are the others of this run's in_dist. An empty list: no set, so that no AUROC is measured at all.
     ood: list[str] | None = None
     temperature: Positive = 0.04  # tau of Eq. 6
     scores: list[str] = []  # beside the method's own, by the names of plan/scores.py; the table of scores holds them
+    every: PositiveInt | None = None  # epochs: a run is also scored every so many of them while it trains
     knn: Annotated[list[PositiveInt], Field(min_length=1)] = [20, 10]
     knn_temperature: Positive = 0.07
     # direct (some early scripts of the authors): OOD images go to the model's size without the step through 32x32;
@@ -123,6 +126,7 @@ LEGACY_DEFAULTS: dict[str, Any] = {
     "train.schedule": "cosine",
     "train.decay_on": "matrices",
     "method.shift": 0,
+    "negatives.weight_warmup_epochs": 0.0,
 }
 
 
@@ -220,6 +224,11 @@ class RunConfig(Strict):
         return [name for name in self.eval.scores if scores.needs([name]) <= self.method.answers]
 
     def _check_negatives(self) -> None:
+        if self.negatives.weight_warmup_epochs > self.train.epochs:
+            raise ValueError(
+                f"negatives.weight_warmup_epochs: {self.negatives.weight_warmup_epochs:g} is more than train.epochs "
+                f"{self.train.epochs}; allowed: 0 to {self.train.epochs}"
+            )
         try:
             for negative in variant(self.variant).negatives:
                 count = perm_count(negative.transform)
@@ -308,12 +317,12 @@ class RunConfig(Strict):
         """Everything that changes the numbers of this run and nothing else, as plain values.
 
         The lists of OOD sets and of scores are left out: each is a matter of its own, so adding one changes no other
-        number.
+        number. Neither does scoring on the way.
         """
         full = self.model_dump(mode="json")
         for key in ("protocol",):  # it only fills in other fields
             del full[key]
-        del full["eval"]["ood"], full["eval"]["scores"]
+        del full["eval"]["ood"], full["eval"]["scores"], full["eval"]["every"]
         if self.train.optimiser == "adamw":
             del full["train"]["momentum"]
         if self.train.optimiser != "sgd":
@@ -372,7 +381,7 @@ class RunConfig(Strict):
         full = self.model_dump(mode="json")
         for key in ("variant", "in_dist", "seed"):
             del full[key]
-        del full["eval"]["ood"]
+        del full["eval"]["ood"], full["eval"]["every"]
         return full
 
 

@@ -58,7 +58,7 @@ def report(
             if name not in known:
                 raise BenchError(unknown(kind, name, known))
 
-    asked = tuple(tables)
+    asked, wanted = tuple(tables), tuple(figures)
     records = load_records(results)
     runs = _Runs(sets, data, records)
     if everything:
@@ -73,7 +73,9 @@ def report(
             ((sweep or find_sweep(TABLES[name].sweep),), TABLES[name].protocol, _table_job(name, name in asked))
         )
     for name in figures:
-        jobs.append(((sweep or find_sweep(FIGURES[name].sweep),), FIGURES[name].protocol, _figure_job(name)))
+        jobs.append(
+            ((sweep or find_sweep(FIGURES[name].sweep),), FIGURES[name].protocol, _figure_job(name, name in wanted))
+        )
     both = (sweep,) if sweep else tuple(find_sweep(TABLES[name].sweep) for name in ("1", "2"))
     if claims or everything:
         jobs.append((both, None, _claims))
@@ -179,7 +181,9 @@ def _table_job(name: str, asked: bool) -> Job:
     return write
 
 
-def _figure_job(name: str) -> Job:
+def _figure_job(name: str, asked: bool) -> Job:
+    """asked: as of a table."""
+
     def write(groups: Groups, folder: Path, console: Console) -> list[Path]:
         written: list[Path] = []
         with_records = [(group, i) for group in groups for i in group.in_dists if any(r.record for r in group.runs)]
@@ -190,10 +194,15 @@ def _figure_job(name: str) -> Job:
             if not drawn.are_there(list(paths.values()), key):
                 from benchmark.report import figures  # matplotlib takes a while to load
 
-                for suffix, content in figures.draw(_made_by(FIGURES[name]), group, in_dist, key).items():
+                drawn_now = figures.draw(_made_by(FIGURES[name]), group, in_dist, key)
+                for suffix, content in drawn_now.items():
                     with atomic_write(paths[suffix]) as stream:
                         stream.write(content)
+                if not drawn_now:
+                    continue
             written += paths.values()
+        if asked and not written:
+            raise BenchError(f"figure {name}: no run of {folder.name} was scored while it trained; set eval.every")
         return written
 
     return write

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Of = Callable[[Record], float | None]
 Points = dict[str, tuple[Estimate, Estimate]]
-Draw = Callable[[Any, str], "Figure"]  # of a group and an in-distribution set
+Draw = Callable[[Any, str], "Figure | None"]  # of a group and an in-distribution set; None: it has nothing to show
 
 # Okabe and Ito's colours, told apart by colour-blind people: the colour says where negatives come from, the shape what
 # was done to them. One table for all figures.
@@ -88,7 +88,8 @@ def variant_points(group: Group, in_dist: str, x: Of, y: Of, references: bool = 
 
 
 def draw(make: Draw, group: Any, in_dist: str, key: str = "") -> dict[str, bytes]:
-    """A figure of this group: "png" (200 dpi) and "svg" -> content, each with `key` as its description."""
+    """A figure of this group: "png" (200 dpi) and "svg" -> content, each with `key` as its description; {} where there
+    is nothing to show."""
     import matplotlib
 
     style: dict[Any, Any] = {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
@@ -96,6 +97,8 @@ def draw(make: Draw, group: Any, in_dist: str, key: str = "") -> dict[str, bytes
                              "svg.hashsalt": "bench"}  # fmt: skip
     with matplotlib.rc_context(style):
         figure = make(group, in_dist)
+        if figure is None:
+            return {}
         figure.draw_without_rendering()  # lay out once, for both files
         figure.set_layout_engine("none")
         content = {}
@@ -205,7 +208,15 @@ def _close(value: float, ends: tuple[float, float]) -> bool:
 
 
 def _finish(figure: Figure, group: Group, in_dist: str, name: str, labels: list[str]) -> None:
-    """The legend below all panels, so that it covers no point, and a title that says how many runs."""
+    """The legend, and a title that says how many runs."""
+    legend(figure, group, in_dist, labels)
+    counts = sorted({len(done) for label in group.labels(in_dist) if label not in REFERENCES
+                     and (done := group.records(in_dist, label))})  # fmt: skip
+    figure.suptitle(heading_of(name, group, in_dist, counts, "error bars"), fontsize=10)
+
+
+def legend(figure: Figure, group: Group, in_dist: str, labels: list[str]) -> None:
+    """The columns that have a record, below all panels, so that they cover no point."""
     from matplotlib.lines import Line2D
 
     handles: list[Any] = []
@@ -218,15 +229,15 @@ def _finish(figure: Figure, group: Group, in_dist: str, name: str, labels: list[
     per_row = max(1, math.ceil(len(handles) / 2))
     figure.legend(handles=handles, loc="outside lower center", ncols=min(7, per_row), fontsize=8, frameon=False,
                   handletextpad=0.2, columnspacing=1.2)  # fmt: skip
-    counts = sorted({len(done) for label in group.labels(in_dist) if label not in REFERENCES
-                     and (done := group.records(in_dist, label))})  # fmt: skip
+
+
+def heading_of(name: str, group: Group, in_dist: str, counts: list[int], bars: str) -> str:
+    """What a figure is of. counts: runs a variant, ascending; bars: what shows the intervals."""
     runs = "-".join(str(n) for n in sorted({counts[0], counts[-1]})) if counts else "0"
     plural = "" if runs == "1" else "s"
-    intervals = "; error bars: 95% Student-t" if counts and counts[-1] > 1 else ""
+    intervals = f"; {bars}: 95% Student-t" if counts and counts[-1] > 1 else ""
     heading = f"\n{group.heading}" if group.heading else ""
-    figure.suptitle(
-        f"{name}: trained on {info(in_dist).title}, {runs} run{plural} a variant{intervals}{heading}", fontsize=10
-    )
+    return f"{name}: trained on {info(in_dist).title}, {runs} run{plural} a variant{intervals}{heading}"
 
 
 def style_of(label: str) -> tuple[str, str]:

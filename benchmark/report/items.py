@@ -17,9 +17,9 @@ class Item:
 
     sweep: the built-in sweep whose runs it is made of, unless `--sweep` says otherwise. made_by: "module:function" in
     benchmark/report. A table's function turns a group of comparable runs into `cells.Table`s, a figure's draws one
-    in-distribution set of a group as a matplotlib figure. protocol: of which runs, and so of which groups: "sets",
-    whole sets against others (`groups.Group`), or "one-class", a class of a set against its others
-    (`one_class.OneClass`); None: of either.
+    in-distribution set of a group as a matplotlib figure (None: nothing to show). protocol: of which runs, and so of
+    which groups: "sets", whole sets against others (`groups.Group`), or "one-class", a class of a set against its
+    others (`one_class.OneClass`); None: of either.
     """
 
     sweep: str
@@ -36,5 +36,6 @@ TABLES = {
 FIGURES = {
     "2": Item("table2", "figures:figure2"),
     "3": Item("table2", "figures:figure3"),
+    "training": Item("table2", "training_figure:training"),
     "one-class": Item("one-class", "one_class_figure:one_class", "one-class"),
 }

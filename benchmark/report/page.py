@@ -18,7 +18,7 @@ from benchmark.report.groups import Group, title_of
 from benchmark.report.markup import Html, embed, join, summary_cards, tag, write_document
 from benchmark.report.one_class import OneClass
 from benchmark.report.one_class_page import one_class_parts
-from benchmark.report.page_figures import figures_section, training_section
+from benchmark.report.page_figures import figures_section, looks_section, training_section
 from benchmark.report.page_provenance import SYMBOLS, claims_section, provenance_section
 from benchmark.report.page_scores import IMAGE_BYTES, Thumbnails, scores_section
 from benchmark.report.page_tables import tables_section
@@ -109,7 +109,7 @@ def _parts(group: Group, results: Path, thumbnails: Thumbnails) -> tuple[Html, d
         "table-1": tables_section(shown[0], {}),
         "table-2": tables_section(shown[1], dict.fromkeys(note for table in shown[0] for note in table.notes)),
         "figures": join(figures_section(group, in_dist) for in_dist in group.in_dists),
-        "training": training_section(group, results),
+        "training": join([training_section(group, results), *(looks_section(group, i) for i in group.in_dists)]),
         "claims": claims_section(checked, paper_claims.RULES),
         "scores": join(scores_section(group, in_dist, results, thumbnails) for in_dist in group.in_dists),
         "provenance": provenance_section(group),

@@ -17,6 +17,7 @@ from benchmark.report import charts, numbers
 from benchmark.report.figures import Points, measures, near_and_far, near_average, variant_points
 from benchmark.report.groups import Group, title_of
 from benchmark.report.markup import Html, join, tag
+from benchmark.report.training_figure import curves, panels
 from benchmark.store.folders import RunFolder
 
 CURVE_POINTS = 24_000  # of all runs of a chart together
@@ -102,6 +103,22 @@ def training_section(group: Group, results: Path) -> Html:
     note = f" {lacking} of {len(trained)} runs have no metrics.jsonl." if lacking else ""
     text = f"A line a run ({len(found)}), averaged to at most {keep} points.{note}"
     return join([tag("div", panels, class_="panels"), tag("p", text, class_="note")])
+
+
+def looks_section(group: Group, in_dist: str) -> Html | None:
+    """What runs that were scored on the way were worth by epoch, a line a variant; None where none was."""
+    found = {title: curves(group, in_dist, measure) for title, measure in panels(group, in_dist).items()}
+    shown = [
+        charts.lines([(label, title_of(label), [epoch for epoch, _ in curve], [value.mean for _, value in curve])
+                      for label, curve in of.items()], title, "epoch")
+        for title, of in found.items() if of
+    ]  # fmt: skip
+    if not shown:
+        return None
+    text = (
+        f"{info(in_dist).title}, scored while it trained (eval.every) and the end: a line a variant, mean over seeds."
+    )
+    return join([tag("div", shown, class_="panels"), tag("p", text, class_="note")])
 
 
 def _curve(path: Path) -> list[dict[str, float]]:

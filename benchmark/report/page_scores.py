@@ -133,6 +133,8 @@ def _score_block(run: Run, scores: dict[str, np.ndarray], thumbnails: Thumbnails
             charts.histograms(of_id, scores[key], ends, f"{name}: scores of {config.label}"),
             _extremes(run, key, scores[key], thumbnails),
         ))  # fmt: skip
+    if not cards:
+        return tag("p", "No OOD set is scored.", class_="note")
     return tag("div", cards, class_="cards")
 
 

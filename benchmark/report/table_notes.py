@@ -45,7 +45,7 @@ def missing_notes(rows: list[Row], columns: dict[str, str], group: Group, in_dis
 
 
 def row_notes(rows: list[Row], columns: dict[str, str]) -> list[str]:
-    notes = []
+    notes = ["These runs score no OOD set (eval.ood: []): no AUROC is measured."] if _unscored(rows) else []
     cells = [(row, column, row.cells[column]) for row in rows for column in columns if column in row.cells]
     estimates = [cell.ours for _, _, cell in cells if cell.ours]
     if any(one.half is not None for one in estimates):
@@ -81,6 +81,10 @@ def row_notes(rows: list[Row], columns: dict[str, str]) -> list[str]:
     else:
         notes.append("This sweep has no reference rows (untrained, image-statistics): easy OOD sets go unseen.")
     return notes
+
+
+def _unscored(rows: list[Row]) -> bool:
+    return any(row.section == "average" and row.key == "none" for row in rows)
 
 
 def published_notes(with_rivals: bool, rows: list[Row], columns: dict[str, str]) -> list[str]:

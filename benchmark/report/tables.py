@@ -84,6 +84,9 @@ def _rows(group: Group, in_dist: str, columns: list[str]) -> list[Row]:
         made = cells(partial(auroc, ood=ood), partial(published.value, in_dist, ood))
         mark = "†" if published.is_stand_in(ood) and any(cell.published is not None for cell in made.values()) else ""
         rows.append(Row(in_dist, ood, info(ood).title + mark, "ood", _mark_best(made)))
+    if not oods:
+        empty = {column: Cell(planned=column in planned) for column in columns}
+        rows.append(Row(in_dist, "none", "AUROC: not measured", "average", empty))
     near = [ood for ood in oods if is_near(in_dist, ood)]
     for name, sets in (("average", oods), ("near average", near), ("far average", [o for o in oods if o not in near])):
         if sets:

@@ -42,6 +42,16 @@ class ScoreInRecord(Strict):
     passes: int  # of the network for a test image
 
 
+class Look(Strict):
+    """What a run measured while it trained, after so many epochs; units as in the record."""
+
+    epoch: int
+    knn_accuracy: dict[str, float | None]
+    ood: dict[str, float]  # OOD set -> AUROC
+    sensitivity: float
+    occupancy: dict[str, float] | None = None
+
+
 class Record(BaseModel):
     """record.json: what a finished run measured, and all that is needed to know where the numbers come from."""
 
@@ -59,6 +69,7 @@ class Record(BaseModel):
     scores: dict[str, ScoreInRecord] = {}  # further scores by the names of `eval.scores`
     occupancy: dict[str, float] | None = None  # "paper", "authors", "classes", ... ; None where there is no head
     extra: dict[str, Any] = {}  # what one method alone measures (AUROC by each image statistic, ...)
+    trajectory: list[Look] = []  # every `eval.every` epochs; the record itself is about the end
     training: dict[str, Any] = {}  # epochs, steps, final losses, images_per_s, alarms
     timings: dict[str, float] = {}  # seconds by phase
     environment: dict[str, Any] = {}  # commit, packages, hardware

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -31,7 +32,9 @@ class Outside:
 
     checkpoint_seconds: 0 saves after every step. before_write: may raise to forbid a checkpoint or metrics (another
     process has taken the run over). ranks: who computes each step together; rank 0 alone reads and writes the folder
-    and calls `report`.
+    and calls `report`. look: scores the method as it stands after so many epochs, for the summary's trajectory, and
+    raises Stopped where it is to stop before it is through; called every `look_every` epochs but the last, which the
+    record is about.
     """
 
     ranks: Ranks = ALONE
@@ -40,6 +43,8 @@ class Outside:
     before_write: Callable[[], None] = lambda: None
     report: Callable[[Progress], None] = lambda progress: None
     say: Callable[[str], None] = print
+    look: Callable[[int], dict[str, Any]] = lambda epoch: {}
+    look_every: int | None = None
 
 
 class Trainer:
@@ -59,7 +64,7 @@ class Trainer:
         identity: str,
         outside: Outside = Outside(),
     ) -> None:
-        _check_shareable(method, outside.ranks)
+        _check_shareable(method, outside)
         self.method, self.batches, self.config, self.seed, self.identity = method, batches, config, seed, identity
         self.outside, self.ranks = outside, outside.ranks
         method.ranks = outside.ranks
@@ -82,6 +87,8 @@ class Trainer:
         report_every = max(1, min(50, self.steps // 100))
         while self.step < self.steps:
             epoch, inside = divmod(self.step, steps_per_epoch)
+            if inside == 0:
+                self._look(epoch)
             moment = Moment(epoch, self.config.epochs, self.step, self.steps)
             self._one_step(moment, inside)
             epoch_ends = inside + 1 == steps_per_epoch
@@ -93,6 +100,24 @@ class Trainer:
             self._save_or_stop()
         self._save()
         return self.summary
+
+    def _look(self, epoch: int) -> None:
+        """Score the method where that is due after so many epochs; training sees nothing of it.
+
+        A step seeds its own draws, so that of the method only the networks' mode, which scoring changes, is put back.
+        Whatever checkpoint lies between a look and the step after it is from before the look, so none is taken twice.
+        """
+        if not self.outside.look_every or not epoch or epoch % self.outside.look_every:
+            return
+        began = time.monotonic()
+        try:
+            with torch.compiler.set_stance("force_eager"):  # as at the end; compiled, last digits may differ
+                self.summary.trajectory.append(self.outside.look(epoch))
+        except Stopped:
+            self._save()
+            raise
+        self.method.modules().train()
+        self.speed.leave_out(time.monotonic() - began)
 
     def _one_step(self, moment: Moment, inside: int) -> None:
         # Drop-path draws from the global generator: seeded by the step, it needs no place in the checkpoint. Ranks
@@ -171,10 +196,13 @@ class Trainer:
             truncate(self.metrics, self.step)
 
 
-def _check_shareable(method: Method, ranks: Ranks) -> None:
-    """Raises BenchError where several ranks would compute something else than one."""
+def _check_shareable(method: Method, outside: Outside) -> None:
+    """Raises BenchError where several ranks would compute something else than one, or wait for one that scores."""
+    ranks = outside.ranks
     if ranks.world == 1:
         return
+    if outside.look_every:
+        raise BenchError(f"eval.every: a run is scored on the way where it trains in one process, not in {ranks.world}")
     if not method.loss_is_a_mean_over_images:
         raise BenchError(
             f"method.name: {method.config.method.name} compares the images of a batch with one another; "

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,6 +31,7 @@ class Summary:
     resumed: int = 0
     losses: dict[str, float] = field(default_factory=dict)  # means over the last epoch
     alarms: list[str] = field(default_factory=list)
+    trajectory: list[dict[str, Any]] = field(default_factory=list)  # of `store.records.Look`, by epoch
 
 
 class Losses:
@@ -80,6 +82,11 @@ class Speed:
         self.steps += steps
         self.last = now
         return speed
+
+    def leave_out(self, seconds: float) -> None:
+        """Of the time since the last look, so much was spent on something else than steps."""
+        self.begun += seconds
+        self.last += seconds
 
     @property
     def seconds(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import safetensors.torch
@@ -19,9 +20,10 @@ from benchmark.training.compiling import compiled
 from benchmark.training.loop import Outside, Trainer
 
 
-def trained(method: Method, run: Context) -> dict[str, Any]:
+def trained(method: Method, run: Context, look: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
     """Train `method`, or load its weights from the run's folder; returns the record's section on training.
 
+    look: see `loop.Outside`; its answers are under "trajectory".
     Raises BenchError for weights that are gone or broken, and what `Trainer` raises.
     """
     if not run.config.method.trains:
@@ -36,6 +38,8 @@ def trained(method: Method, run: Context) -> dict[str, Any]:
         before_write=run.check_lease,
         report=run.reporter.progress,
         say=run.reporter.say,
+        look=look,
+        look_every=run.config.eval.every,
     )
     config = run.config
     with run.stop.put_off():  # a signal ends the run after its step, with a checkpoint

@@ -309,3 +309,49 @@ def test_teacher_temperature_is_linear_over_all_epochs() -> None:
     method = build(train={"epochs": 5})
     got = [method.teacher_temperature(Moment(epoch, 5, 0, 10)) for epoch in range(5)]
     assert got == pytest.approx([0.055, 0.04375, 0.0325, 0.02125, 0.01])
+
+
+@pytest.mark.parametrize("warmup", [0.0, 1.0, 2.5, 4.0])
+def test_the_weight_of_negatives_rises_step_by_step(warmup: float) -> None:
+    """Added up step by step, beside the formula: 4 epochs of 5 steps."""
+    method = build(negatives={"weight": 0.7, "weight_warmup_epochs": warmup}, train={"epochs": 4})
+    expected, by_hand = 0.7 if warmup == 0 else 0.0, []
+    for _ in range(20):
+        by_hand.append(min(expected, 0.7))
+        expected += 0.7 / (5 * warmup) if warmup else 0.0
+    got = [method.negative_weight(Moment(step // 5, 4, step, 20)) for step in range(20)]
+    assert got == pytest.approx(by_hand)
+    assert (got[0] == 0) == (warmup > 0) and got[-1] == pytest.approx(0.7 * (19 / 20 if warmup == 4 else 1))
+
+
+@pytest.mark.parametrize(("step", "share"), [(0, 0.0), (1, 0.1), (5, 0.5), (9, 0.9), (10, 1.0), (17, 1.0)])
+def test_the_loss_has_the_weight_of_the_moment(step: int, share: float) -> None:
+    """Each term, and each gradient, put together from those of DINO without and with negatives of whole weight."""
+    settings = {"weight": 0.7, "weight_warmup_epochs": 2.0}
+    batch, moment = random_batch(2), Moment(step // 5, 4, step, 20)
+
+    def gradients(**negatives: float) -> tuple[dict[str, float], list[torch.Tensor]]:
+        method = build(negatives=negatives, train={"epochs": 4})
+        losses = method.losses(batch, moment, lambda part: part.backward())  # type: ignore[no-untyped-call]
+        return {name: float(loss.detach()) for name, loss in losses.items()}, [
+            torch.zeros_like(p) if p.grad is None else p.grad for p in method.trainable()
+        ]
+
+    got, slopes = gradients(**settings)
+    whole, with_all = gradients(weight=0.7)
+    alone, with_none = gradients(weight=0.0)
+    assert got["loss"] == pytest.approx(got["positive"] + share * 0.7 * got["negative"], rel=1e-6)
+    # What the log and the alarms read is L_neg itself, also where it has no weight yet.
+    assert {k: v for k, v in got.items() if k != "loss"} == {k: v for k, v in whole.items() if k != "loss"}
+    assert got["positive"] == pytest.approx(alone["loss"], rel=1e-6)
+    for one, all_, none in zip(slopes, with_all, with_none, strict=True):
+        torch.testing.assert_close(one, none + share * (all_ - none), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("step", [0, 5, 10])
+def test_the_alarm_of_a_uniform_response_does_not_mind_the_weight(step: int) -> None:
+    near = {"positive": 1.001 * math.log(16), "negative": 1.001 * math.log(16), "loss": 0.0}
+    apart = near | {"positive": 0.8 * math.log(16)}
+    method = build(negatives={"weight_warmup_epochs": 2.0}, train={"epochs": 50})
+    assert "uniform" in method.alarms(near, Moment(1, 50, step, 500))[0]
+    assert method.alarms(apart, Moment(1, 50, step, 500)) == []

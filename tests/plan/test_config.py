@@ -181,6 +181,52 @@ def test_a_later_field_at_its_legacy_value_stays_out_of_the_id(monkeypatch: pyte
     assert tiny(train={"clip": 2.0}).identity()["train"]["clip"] == 2.0
 
 
+def test_the_rise_of_lambda_is_part_of_a_run_with_negatives_alone() -> None:
+    slow = {"negatives": {"weight_warmup_epochs": 2.0}}
+    assert "weight_warmup_epochs" not in tiny().identity()["negatives"]  # 0: as before it could be told
+    assert tiny(negatives={"weight_warmup_epochs": 0.0}).recipe_id() == tiny().recipe_id()
+    assert tiny(**slow).identity()["negatives"]["weight_warmup_epochs"] == 2.0
+    assert tiny(**slow).recipe_id() not in (
+        tiny().recipe_id(),
+        tiny(negatives={"weight_warmup_epochs": 1.0}).recipe_id(),
+    )
+    assert tiny(variant="dino", **slow).recipe_id() == tiny(variant="dino").recipe_id()
+    for name in ("rotation", "untrained", "image-statistics"):
+        raw = {**TINY, "variant": "none", "method": {"name": name}}
+        assert validate(RunConfig, raw | slow, "t").recipe_id() == validate(RunConfig, raw, "t").recipe_id()
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (
+            {"negatives": {"weight_warmup_epochs": 2.5}},
+            "s.yaml: negatives.weight_warmup_epochs: 2.5 is more than train.epochs 2; allowed: 0 to 2",
+        ),
+        ({"negatives": {"weight_warmup_epochs": -1.0}}, "s.yaml: negatives.weight_warmup_epochs: input should be"),
+        ({"eval": {"every": 0}}, "s.yaml: eval.every: input should be greater than or equal to 1, given 0"),
+        ({"eval": {"every": 1.5}}, "s.yaml: eval.every: input should be a valid integer, given 1.5"),
+    ],
+)
+def test_a_rise_or_looks_that_cannot_be(change: dict[str, Any], line: str) -> None:
+    with pytest.raises(BenchError) as caught:
+        validate(RunConfig, {**TINY, **change}, "s.yaml")
+    assert str(caught.value).startswith(line) and "\n" not in str(caught.value)
+
+
+def test_a_rise_over_all_epochs_is_allowed_and_minds_only_methods_with_negatives() -> None:
+    assert tiny(negatives={"weight_warmup_epochs": 2.0}).negatives.weight_warmup_epochs == 2.0
+    untrained = {**TINY, "variant": "none", "method": {"name": "untrained"}, "negatives": {"weight_warmup_epochs": 9.0}}
+    validate(RunConfig, untrained, "t")
+
+
+def test_scoring_on_the_way_and_no_ood_set_change_no_name() -> None:
+    for change in ({"every": 1}, {"ood": []}):
+        config = tiny(eval={**TINY["eval"], **change})
+        assert config.recipe_id() == tiny().recipe_id() and config.setting() == tiny().setting()
+    assert tiny(eval={"ood": []}).ood_sets() == []
+
+
 def test_config_survives_its_yaml() -> None:
     for config in (tiny(), tiny(protocol="authors"), RunConfig(in_dist="cifar10", variant="dino")):
         text = yamlfile.write(config.model_dump(mode="json"))

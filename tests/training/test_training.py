@@ -23,13 +23,14 @@ from benchmark.data.images import load
 from benchmark.errors import BenchError
 from benchmark.methods.base import Method
 from benchmark.plan.config import RunConfig
+from benchmark.running.processes import Ranks
 from benchmark.running.signals import Stopped
 from benchmark.store.leases import RunIsHeld
 from benchmark.training import optimiser as optimisers
 from benchmark.training.batches import Batches, DeviceImages
 from benchmark.training.checkpoint import load_checkpoint, save_checkpoint
 from benchmark.training.loop import Outside, Trainer
-from benchmark.training.metrics import NonFiniteLoss, Summary
+from benchmark.training.metrics import NonFiniteLoss, Speed, Summary
 
 CPU = torch.device("cpu")
 
@@ -274,3 +275,83 @@ def test_a_failing_save_leaves_the_older_checkpoints(tmp_path: Path, monkeypatch
     monkeypatch.undo()
     saved = load_checkpoint(path, "me")
     assert saved is not None and saved["step"] == 1 and [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+# Scored on the way ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("every", "epochs", "expected"), [(1, 4, [1, 2, 3]), (2, 4, [2]), (2, 5, [2, 4]), (3, 3, []), (None, 4, [])]
+)
+def test_a_method_is_looked_at_after_these_epochs(
+    tmp_path: Path, mini_data: Path, every: int | None, epochs: int, expected: list[int]
+) -> None:
+    """Not at the end, which the record is about; each time after whole epochs, and in the mode that it is then left."""
+    config, asked = tiny(train={"epochs": epochs}), []
+    method, batches = prepare(config, mini_data)
+    trainer = Trainer(method, batches, config.train, 0, tmp_path, "me", Outside(say=lambda line: None))
+
+    def look(epoch: int) -> dict[str, Any]:
+        assert trainer.step == 5 * epoch
+        asked.append(epoch)
+        method.modules().eval()
+        return {"epoch": epoch}
+
+    trainer.outside = Outside(say=lambda line: None, look=look, look_every=every)
+    assert [one["epoch"] for one in trainer.train().trajectory] == asked == expected
+    assert all(module.training for module in method.modules().modules())
+
+
+def test_a_look_is_kept_over_a_stop_and_taken_once(tmp_path: Path, mini_data: Path) -> None:
+    """Stopped before and after looks: each epoch has one entry, and the weights are the same."""
+    config = tiny(train={"epochs": 3}, model={"drop_path": 0.3})
+    whole, _ = fit(config, mini_data, tmp_path / "whole")
+    for stop_after in (4, 5, 6, 10, 11):
+        folder, calls, taken = tmp_path / f"stop{stop_after}", 0, []
+
+        def should_stop(limit: int = stop_after) -> bool:
+            nonlocal calls
+            calls += 1
+            return calls == limit
+
+        def look(epoch: int, taken: list[int] = taken) -> dict[str, Any]:
+            taken.append(epoch)
+            return {"epoch": epoch}
+
+        with pytest.raises(Stopped):
+            fit(config, mini_data, folder, should_stop=should_stop, look=look, look_every=1)
+        resumed, summary = fit(config, mini_data, folder, look=look, look_every=1)
+        assert [one["epoch"] for one in summary.trajectory] == taken == [1, 2], stop_after
+        assert same_weights(whole, resumed)
+
+
+def test_a_stop_within_a_look_saves_the_step_and_the_look_is_taken_again(tmp_path: Path, mini_data: Path) -> None:
+    config = tiny(train={"epochs": 3})
+
+    def stopped(epoch: int) -> dict[str, Any]:
+        raise Stopped("in the middle")
+
+    with pytest.raises(Stopped, match="in the middle"):
+        fit(config, mini_data, tmp_path, look=stopped, look_every=1)
+    saved = load_checkpoint(tmp_path / "checkpoint.pt", "me")
+    assert saved is not None and saved["step"] == 5
+    _, summary = fit(config, mini_data, tmp_path, look=lambda epoch: {"epoch": epoch}, look_every=1)
+    assert [one["epoch"] for one in summary.trajectory] == [1, 2]
+
+
+def test_looks_take_no_time_of_the_steps() -> None:
+    now = 0.0
+    speed = Speed(8, 100.0, lambda: now)
+    now = 2.0
+    speed.look(4)
+    now = 32.0  # 30 seconds for a look
+    speed.leave_out(30.0)
+    now = 34.0
+    assert speed.look(4) == 16 and speed.seconds == 104 and speed.images_a_second == 16 and speed.seconds_for(2) == 1
+
+
+def test_looks_are_for_one_process(tmp_path: Path, mini_data: Path) -> None:
+    method, batches = prepare(tiny(), mini_data)
+    with pytest.raises(BenchError, match=r"eval\.every: .* one process, not in 2") as caught:
+        Trainer(method, batches, tiny().train, 0, tmp_path, "me", Outside(Ranks(0, 2), look_every=1))
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,126 @@
+"""The figure of training: what runs that were scored on the way (`eval.every`) were worth, epoch by epoch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from benchmark.data.catalog import info, is_near
+from benchmark.plan.methods import REFERENCES
+from benchmark.report.figures import heading_of, legend, marker_size, style_of
+from benchmark.report.groups import Group
+from benchmark.report.intervals import Estimate, estimate
+from benchmark.report.numbers import occupancy_reading
+from benchmark.store.records import Look, Record
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Measure = Callable[[Look], float | None]
+Curve = list[tuple[int, Estimate]]  # epoch and mean over seeds
+
+
+def looks(record: Record) -> list[Look]:
+    """What a run measured on the way, in order, and what its record says of the end; [] where it was not scored on the
+    way. A reference row has the end alone."""
+    if not record.trajectory and record.run_config.method.name not in REFERENCES:
+        return []
+    end = Look(
+        epoch=record.run_config.train.epochs,
+        knn_accuracy=record.knn_accuracy,
+        ood={name: measured.auroc for name, measured in record.ood.items()},
+        sensitivity=record.sensitivity,
+        occupancy=record.occupancy,
+    )
+    return [*sorted(record.trajectory, key=lambda look: look.epoch), end]
+
+
+def curves(group: Group, in_dist: str, measure: Measure, references: bool = False) -> dict[str, Curve]:
+    """Column -> its means over the seeds at the epochs that all of its seeds have, those scored on the way alone. The
+    trained columns, or the reference rows."""
+    made = {}
+    for label in group.labels(in_dist):
+        seeds = [found for record in group.records(in_dist, label).values() if (found := looks(record))]
+        by_epoch = [{look.epoch: v for look in found if (v := measure(look)) is not None} for found in seeds]
+        shared = sorted(set.intersection(*map(set, by_epoch))) if by_epoch else []
+        if shared and (label in REFERENCES) == references:
+            made[label] = [(epoch, estimate([values[epoch] for values in by_epoch])) for epoch in shared]
+    return made
+
+
+def scored_sets(group: Group, in_dist: str) -> list[str]:
+    """The OOD sets that every run had from its first look to its end: an average over others would leap."""
+    found = [look for label in group.labels(in_dist) if label not in REFERENCES
+             for record in group.records(in_dist, label).values() for look in looks(record)]  # fmt: skip
+    return [ood for ood in group.ood_sets(in_dist) if all(ood in look.ood for look in found)]
+
+
+def average(look: Look, sets: list[str]) -> float | None:
+    """Average AUROC over these sets, None without any or where one is missing."""
+    if not sets or any(ood not in look.ood for ood in sets):
+        return None
+    return math.fsum(look.ood[ood] for ood in sets) / len(sets)
+
+
+def panels(group: Group, in_dist: str) -> dict[str, Measure]:
+    """What is shown: the title of each panel, which is its axis too, and the measure."""
+    sets = scored_sets(group, in_dist)
+    near = [ood for ood in sets if is_near(in_dist, ood)][:1]
+    k = next(run.config.eval.knn[0] for run in group.runs_of(in_dist))
+    reading = occupancy_reading(group)
+    return {
+        f"average AUROC over {len(sets)} OOD sets, %" if sets else "AUROC: no OOD set": partial(average, sets=sets),
+        f"AUROC on {info(near[0]).title}, %" if near else "AUROC: no near OOD set": partial(average, sets=near),
+        f"k-NN accuracy (k = {k}), %": lambda look: look.knn_accuracy.get(str(k)),
+        "occupied soft classes": lambda look: (look.occupancy or {}).get(reading),
+    }
+
+
+def training(group: Group, in_dist: str) -> Figure | None:
+    """Average and near-OOD AUROC, k-NN accuracy and occupied classes over the epochs, a line a variant, the reference
+    rows dotted; None where no run was scored on the way."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    measures = panels(group, in_dist)
+    lines = {title: curves(group, in_dist, measure) for title, measure in measures.items()}
+    shown = [label for label in group.labels(in_dist) if any(label in of for of in lines.values())]
+    if not shown:
+        return None
+    figure = Figure(figsize=(9, 7.4), layout="constrained")
+    for letter, axes, (title, measure) in zip("abcd", figure.subplots(2, 2).flat, measures.items(), strict=True):
+        axes.set_title(f"({letter}) {title}", loc="left", fontsize=9)
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if not lines[title]:
+            axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center")
+            continue
+        for label, curve in lines[title].items():
+            _line(axes, label, curve)
+        axes.set_xlim(left=0)
+        low, high = axes.get_ylim()
+        room = (high - low) / 2
+        for label, [(_, value)] in curves(group, in_dist, measure, references=True).items():
+            if low - room < value.mean < high + room:  # one far away would press the lines together
+                colour, marker = style_of(label)
+                axes.axhline(value.mean, color=colour, linestyle=":", linewidth=1, zorder=1)
+                axes.plot(0, value.mean, marker=marker, color=colour, markerfacecolor="white", linestyle="", zorder=4,
+                          clip_on=False)  # fmt: skip
+    references = [label for label in group.labels(in_dist) if label in REFERENCES]
+    legend(figure, group, in_dist, [*shown, *references])
+    counts = sorted({value.n for of in lines.values() for curve in of.values() for _, value in curve})
+    figure.suptitle(heading_of("Training", group, in_dist, counts, "bands"), fontsize=10)
+    return figure
+
+
+def _line(axes: Any, label: str, curve: Curve) -> None:
+    """A variant's line with its marker at the end, and its 95% interval as a band where there are several seeds."""
+    colour, marker = style_of(label)
+    epochs, means = [epoch for epoch, _ in curve], [value.mean for _, value in curve]
+    axes.plot(epochs, means, color=colour, linewidth=1.2, marker=marker, markersize=marker_size(marker) * 0.75,
+              markevery=[len(epochs) - 1], markeredgecolor="white", markeredgewidth=0.6, zorder=3)  # fmt: skip
+    if all(value.half is not None for _, value in curve):
+        low, high = ([value.mean + sign * (value.half or 0.0) for _, value in curve] for sign in (-1, 1))
+        axes.fill_between(epochs, low, high, color=colour, alpha=0.12, linewidth=0, zorder=1)
