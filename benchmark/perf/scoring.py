@@ -74,7 +74,7 @@ def perf_scoring(
     features, stored = torch.randn(queries, width, generator=rng), torch.randn(bank, width, generator=rng)
     labels, bank_labels = (torch.randint(CLASSES, (n,), generator=rng) for n in (queries, bank))
     features, stored, labels, bank_labels = (x.to(device) for x in (features, stored, labels, bank_labels))
-    views = [torch.randn(NT_XENT_ROWS // 2, 128, generator=rng).to(device).requires_grad_() for _ in range(2)]
+    first, second = (torch.randn(NT_XENT_ROWS // 2, 128, generator=rng).to(device).requires_grad_() for _ in range(2))
     # As in blocks of rows: the product alone, in memory that is there already.
     rows_ = min(queries, 1000)
     block = torch.empty(rows_, bank, device=device)
@@ -92,8 +92,8 @@ def perf_scoring(
         "k-NN, plain": lambda: plain_knn(features, labels, stored, bank_labels),
         "Mahalanobis, ours": lambda: our_mahalanobis(features, stored),
         "Mahalanobis, plain": lambda: plain_mahalanobis(features, stored),
-        "NT-Xent, ours": lambda: torch.autograd.grad(nt_xent(*views, 0.5), views),
-        "NT-Xent, plain": lambda: torch.autograd.grad(plain_nt_xent(*views, 0.5), views),
+        "NT-Xent, ours": lambda: torch.autograd.grad(nt_xent(first, second, 0.5), (first, second)),
+        "NT-Xent, plain": lambda: torch.autograd.grad(plain_nt_xent(first, second, 0.5), (first, second)),
     }
     for task in tasks.values():
         task()
