@@ -136,6 +136,7 @@ def test_a_signal_during_a_look_ends_it_and_the_run_goes_on_from_there(
 ) -> None:
     config = config_of("drop-path", every=1)
     whole = run(config, tmp_path / "whole", mini_data, RUNTIME)
+    assert whole is not None
     honest = Clock.apart
     flags: list[StopFlag] = []
     note = StopFlag.put_off
@@ -149,8 +150,12 @@ def test_a_signal_during_a_look_ends_it_and_the_run_goes_on_from_there(
         patch.setattr(Clock, "apart", apart)
         with pytest.raises(KeyboardInterrupt):
             run(config, tmp_path / "stopped", mini_data, RUNTIME)
+    [folder] = (tmp_path / "stopped").iterdir()
+    saved = load_checkpoint(folder / "checkpoint.pt", whole.run_id)
+    assert saved is not None and saved["step"] == 5  # at once, not after a step more
+    assert json.loads(saved["summary"])["trajectory"] == []
     again = run(config, tmp_path / "stopped", mini_data, RUNTIME)
-    assert whole is not None and again is not None
+    assert again is not None
     assert again.trajectory == whole.trajectory and [look.epoch for look in again.trajectory] == [1, 2]
     assert weights(tmp_path / "stopped", again) == weights(tmp_path / "whole", whole)
 
