@@ -381,7 +381,7 @@ class RunConfig(Strict):
         full = self.model_dump(mode="json")
         for key in ("variant", "in_dist", "seed"):
             del full[key]
-        del full["eval"]["ood"], full["eval"]["every"]
+        del full["eval"]["ood"], full["eval"]["scores"], full["eval"]["every"]
         return full
 
 

@@ -179,8 +179,7 @@ def test_an_auroc_edited_by_hand_is_found(place: Path, bench: Callable[..., Said
     assert said.code == 1 and said.out.count("\n- ") == 1
     assert f"{folder.path.name}: - record.json: ood.mini-ood.auroc: recorded {before + 0.01}, recomputed" in plain(said)
     assert "1 problems in 1 of them" in plain(said)
-    # But for paths, which are as long as they are.
-    assert max(len(line) for line in said.out.splitlines() if "/" not in line) <= 80
+    assert max(len(line) for line in said.out.splitlines() if "/" not in line) <= 80  # paths are as long as they are
     (problem,) = [one for run in json.loads(Path("found.json").read_text())["runs"] for one in run["problems"]]
     assert problem["key"] == "ood.mini-ood.auroc" and problem["recomputed"] == pytest.approx(before)
 

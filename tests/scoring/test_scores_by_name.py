@@ -73,3 +73,4 @@ def test_a_score_that_a_method_cannot_have_is_refused_and_left_out_of_references
 
 def test_scores_are_no_part_of_what_a_run_is() -> None:
     assert tiny().recipe_id() == tiny(eval={"scores": ["knn-5"]}).recipe_id()
+    assert tiny().setting() == tiny(eval={"scores": ["knn-5"]}).setting()  # nor of what a table's cells share
