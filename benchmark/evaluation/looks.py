@@ -33,11 +33,11 @@ def look(method: Method, run: Context) -> Callable[[int], dict[str, Any]]:
         with run.clock.apart("trajectory"):
             config = run.config
             outputs, occupied = answers(method, run, frozenset(), between)
-            scores = own_scores(method, run, outputs)
+            scores = own_scores(method, config, outputs)
             test = scores[config.test_key]
             seen = Look(
                 epoch=epoch,
-                knn_accuracy=accuracies(run, outputs),
+                knn_accuracy=accuracies(run.images, outputs),
                 ood={ood: auroc(test, scores[config.ood_key(ood)]) for ood in config.ood_sets()},
                 sensitivity=sensitivity(scores[config.train_key], test),
                 occupancy=occupied,

@@ -13,9 +13,11 @@ from benchmark.detection.metrics import ood_metrics, sensitivity
 from benchmark.evaluation.features import kept_as
 from benchmark.files import atomic_write
 from benchmark.methods.base import Method, Outputs
+from benchmark.plan.config import RunConfig
 from benchmark.plan.scores import passes
 from benchmark.running.context import Context
 from benchmark.running.environment import commits, environment
+from benchmark.running.images import RunImages
 from benchmark.scoring.named import named
 from benchmark.store.records import OODMetrics, Record, ScoreInRecord
 
@@ -38,18 +40,12 @@ def measure(method: Method, run: Context, outputs: dict[str, Outputs]) -> Measur
     images, config = run.images, run.config
     train_key, test_key = config.train_key, config.test_key
     ood_keys = {name: config.ood_key(name) for name in config.ood_sets()}
-    train, test = outputs[train_key], outputs[test_key]
-    scores = own_scores(method, run, outputs)
-    itself = torch.arange(len(train["features"]))
+    test = outputs[test_key]
+    scores = own_scores(method, config, outputs)
     further = {}
     for name in config.scores():
         run.reporter.say(f"score {name}")
-        score = named(name, config.eval.temperature)
-        score.fit(_on(method.device, train))
-        kept = {
-            key: score.score(_on(method.device, rows), itself if key == train_key else None).float().numpy()
-            for key, rows in outputs.items()
-        }
+        kept = scores_by(name, config, outputs, method.device)
         scores |= {kept_as(key, name): values for key, values in kept.items()}
         further[name] = ScoreInRecord(
             ood=_detection(kept, test_key, ood_keys),
@@ -63,16 +59,16 @@ def measure(method: Method, run: Context, outputs: dict[str, Outputs]) -> Measur
     run.clock.lap("score")
     return Measures(
         ood=_detection(scores, test_key, ood_keys),
-        knn_accuracy=accuracies(run, outputs),
+        knn_accuracy=accuracies(images, outputs),
         sensitivity=sensitivity(scores[train_key], scores[test_key]),
         scores=further,
         extra=extra,
     )
 
 
-def own_scores(method: Method, run: Context, outputs: dict[str, Outputs]) -> dict[str, np.ndarray]:
+def own_scores(method: Method, config: RunConfig, outputs: dict[str, Outputs]) -> dict[str, np.ndarray]:
     """The method's own score of every image (N,) by "set/split"; no training image sees itself."""
-    train_key = run.config.train_key
+    train_key = config.train_key
     train = outputs[train_key]
     method.fit(train)
     # float32 as kept in scores.npz, so that whoever reads that file finds the record's own numbers.
@@ -80,9 +76,20 @@ def own_scores(method: Method, run: Context, outputs: dict[str, Outputs]) -> dic
     return scores | {train_key: method.score(train, torch.arange(len(train["features"]))).float().numpy()}
 
 
-def accuracies(run: Context, outputs: dict[str, Outputs]) -> dict[str, float | None]:
+def scores_by(name: str, config: RunConfig, outputs: dict[str, Outputs], device: torch.device) -> dict[str, np.ndarray]:
+    """As `own_scores`, by the score called `name`."""
+    score = named(name, config.eval.temperature)
+    score.fit(_on(device, outputs[config.train_key]))
+    itself = torch.arange(len(outputs[config.train_key]["features"]))
+    return {
+        key: score.score(_on(device, rows), itself if key == config.train_key else None).float().numpy()
+        for key, rows in outputs.items()
+    }
+
+
+def accuracies(images: RunImages, outputs: dict[str, Outputs]) -> dict[str, float | None]:
     """k-NN accuracy on the ID test set by k, as in the record."""
-    config, images = run.config, run.images
+    config = images.config
     found = knn_accuracy(
         outputs[config.test_key]["features"].float(),
         images.labels(config.test_key),

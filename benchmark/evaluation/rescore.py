@@ -11,13 +11,13 @@ import torch
 
 from benchmark import methods
 from benchmark.data.images import load
-from benchmark.detection.knn import knn_accuracy
 from benchmark.errors import BenchError, first_line
+from benchmark.evaluation.features import kept_as
+from benchmark.evaluation.measures import accuracies, own_scores, scores_by
 from benchmark.files import read_npz
 from benchmark.methods.base import Outputs
 from benchmark.plan.config import RunConfig
 from benchmark.running.images import RunImages
-from benchmark.scoring.named import named
 from benchmark.store.folders import RunFolder
 from benchmark.store.records import Record
 
@@ -46,34 +46,20 @@ def rescore(folder: RunFolder, config: RunConfig, record: Record, data_root: Pat
     """Scores of every set; with a data_root, which holds the run's ID images, also k-NN accuracy and what the method
     alone measures. Raises BenchError, which names the file, for features that cannot be scored."""
     outputs = _outputs(folder, config, record)
-    train, test = outputs[config.train_key], outputs[config.test_key]
+    test = outputs[config.test_key]
     try:
         method = methods.build(config, torch.device("cpu"))
-        method.fit(train)
-        scores = {key: method.score(rows).float().numpy() for key, rows in outputs.items() if key != config.train_key}
-        itself = torch.arange(len(train["features"]))
-        scores[config.train_key] = method.score(train, itself).float().numpy()
+        scores = own_scores(method, config, outputs)
         for name in record.scores:
-            further = named(name, config.eval.temperature)
-            further.fit(train)
-            for key, rows in outputs.items():
-                again = further.score(rows, itself if key == config.train_key else None)
-                scores[f"{key}:{name}"] = again.float().numpy()
+            again = scores_by(name, config, outputs, method.device)
+            scores |= {kept_as(key, name): values for key, values in again.items()}
         measures: dict[str, Any] = {}
         if data_root is not None:
             keys = (config.train_key, config.test_key)
             images = RunImages(config, {key: load(data_root, *key.rsplit("/", 1)) for key in keys})
-            accuracy = knn_accuracy(
-                test["features"].float(),
-                images.labels(config.test_key),
-                train["features"].float(),
-                images.labels(config.train_key),
-                tuple(config.eval.knn),
-                config.eval.knn_temperature,
-            )
             ood = {name: outputs[config.ood_key(name)] for name in config.ood_sets()}
             extra = method.extra_measures(test, images.labels(config.test_key), ood)
-            measures = {"knn_accuracy": accuracy, "extra": extra}
+            measures = {"knn_accuracy": accuracies(images, outputs), "extra": extra}
     except (RuntimeError, ValueError, KeyError, IndexError) as error:  # other shapes than the method's
         raise BenchError(f"{folder.features}: cannot be scored ({first_line(error)})") from error
     return Again(scores, measures, config.eval.temperature, len(test["features"]))
