@@ -18,6 +18,13 @@ def first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
+def some_of(names: Iterable[str], most: int = 5) -> str:
+    """The first few names, for a line that must stay one of a terminal: 'a, b, ... (150 in all)'."""
+    known = list(dict.fromkeys(names))
+    rest = f", ... ({len(known)} in all)" if len(known) > most else ""
+    return ", ".join(known[:most]) + rest
+
+
 def unknown(kind: str, given: object, allowed: Iterable[str]) -> str:
     """One line that names an unknown thing, what is allowed, and the nearest allowed spelling."""
     names = sorted(allowed)

@@ -8,7 +8,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from benchmark.data.images import data_root as resolve_data
-from benchmark.errors import BenchError
+from benchmark.errors import BenchError, some_of
 from benchmark.launch import slurm
 from benchmark.launch.jobs import Job
 from benchmark.launch.status import QueuedJob, Row, rows_of_folders, rows_of_plan
@@ -103,7 +103,7 @@ def runs_named(target: str, results: Path, data_root: Path | None) -> list[RunFo
         found = [folder for folder in all_runs(results) if fnmatch(folder.name, target)]
     if not found:
         names = [folder.name for folder in all_runs(results)]
-        some = f"; there are {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}" if names else ""
+        some = f"; there are {some_of(names)}" if names else ""
         raise BenchError(f"{target}: matches no run in {results}{some}")
     return found
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmark.errors import BenchError, unknown
+from benchmark.errors import BenchError, some_of, unknown
 from benchmark.plan import yamlfile
 from benchmark.plan.config import RunConfig
 from benchmark.plan.grids import Axes, Points, points
@@ -153,10 +153,8 @@ def load(
         _add(runs, run)
     chosen = [run for run in runs.values() if only is None or fnmatch.fnmatch(run.short_name, only)]
     if not chosen:
-        raise BenchError(
-            f"--only {only}: matches no run of {path}; "
-            f"its runs are {', '.join(run.short_name for run in runs.values())}"
-        )
+        names = some_of(run.short_name for run in runs.values())
+        raise BenchError(f"--only {only}: matches no run of {path}, whose names go without the id: {names}")
     return Sweep(path, sweep.title or path.stem, tuple(chosen))
 
 
