@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.detection.scores import ood_scores
+from benchmark.methods import schedules
 from benchmark.plan.config import RunConfig
 from benchmark.running.processes import ALONE
 from benchmark.views.recipes import BatchRecipe, multi_crop
@@ -85,6 +86,12 @@ class Method:
         `backward` that goes through the graph frees it, so that the parts' activations are never in memory together.
         """
         raise NotImplementedError
+
+    def negative_weight(self, moment: Moment) -> float:
+        """lambda, the weight of the negatives' loss, at this step."""
+        settings = self.config.negatives
+        steps = settings.weight_warmup_epochs * moment.steps / moment.epochs
+        return schedules.rise(moment.step, steps, settings.weight)
 
     def before_update(self, moment: Moment) -> None:
         """Called between the backward pass and the optimiser's step."""

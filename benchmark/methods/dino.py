@@ -129,12 +129,6 @@ class Dino(Method):
             result["kl_from_uniform"] = result["negative"].detach() - math.log(self.settings.classes)
         return result
 
-    def negative_weight(self, moment: Moment) -> float:
-        """lambda at this step."""
-        settings = self.config.negatives
-        steps = settings.weight_warmup_epochs * moment.steps / moment.epochs
-        return schedules.rise(moment.step, steps, settings.weight)
-
     def teacher_temperature(self, moment: Moment) -> float:
         """tau_t, linear from epoch to epoch."""
         start, end = self.settings.start_temperature(self.config.in_dist), self.settings.teacher_temperature_end

@@ -230,6 +230,8 @@ class RunConfig(Strict):
                 f"{self.train.epochs}; allowed: 0 to {self.train.epochs}"
             )
         try:
+            if self.method.needs_negatives and not self.kinds():
+                raise BenchError(f"{self.variant!r} has no outliers to expose, or negatives.weight is 0")
             for negative in variant(self.variant).negatives:
                 count = perm_count(negative.transform)
                 per_image = self.negatives.draw == "per-image"
@@ -250,7 +252,9 @@ class RunConfig(Strict):
 
     def kinds(self) -> tuple[Negative, ...]:
         """The kinds of negative that training sees; none where they have no weight."""
-        return variant(self.variant).negatives if self.method.negatives and self.negatives.weight else ()
+        if not self.method.negatives or not self.negatives.weight:
+            return ()
+        return tuple(kind for kind in variant(self.variant).negatives for _ in range(self.method.negatives_each))
 
     def input_sizes(self) -> tuple[int, ...]:
         """Sides in pixels of the images that the backbone sees, the largest first; empty where there is no backbone."""

@@ -27,6 +27,7 @@ class MethodSettings(Strict):
 
     trains: ClassVar[bool] = True
     negatives: ClassVar[bool] = False  # trains with the negatives of the run's variant
+    needs_negatives: ClassVar[bool] = False  # and is nothing without
     multi_crop: ClassVar[bool] = False  # sees the views of the run's `views`; else a recipe of its own
     labels: ClassVar[bool] = False  # needs the class labels of the training images
     # What a score may read beside features (`plan.scores`): "logits" where `Method.class_logits` has some, "rotations"
@@ -39,6 +40,11 @@ class MethodSettings(Strict):
     def label(self) -> str:
         """What its runs are called in names and tables; with negatives, the variant's name follows."""
         return self.name
+
+    @property
+    def negatives_each(self) -> int:
+        """How many negatives of each kind come with an image."""
+        return 1
 
     def check(self, image_size: int, batch: int) -> None:
         """Raises ValueError, one line with the key, for settings that do not fit images of this side in pixels, or
@@ -150,6 +156,46 @@ class CsiConfig(ContrastiveSettings):
     scale: Range = [0.08, 1.0]
 
 
+class ClassifierSettings(MethodSettings):
+    """What classifiers share: the classes, and rotation prediction beside them (Hendrycks et al. 2019)."""
+
+    labels: ClassVar[bool] = True
+    answers: ClassVar[frozenset[Need]] = frozenset({"norm", "logits"})
+
+    classes: Annotated[int, Field(ge=2)] = 10  # of the in-distribution set
+    # Weight of the rotation head's loss; published 1, as a weight of 3 that is shared by three heads. 0: no such head.
+    rotation_weight: NonNegative = 0.0
+
+
+class ClassifierConfig(ClassifierSettings):
+    """A classifier, scored by MSP (Hendrycks and Gimpel 2017); with rotations "Geometric" of Table 1."""
+
+    name: Literal["classifier"]
+
+    @property
+    def label(self) -> str:
+        return "classifier-rotation" if self.rotation_weight else "classifier"
+
+
+class OutlierExposureConfig(ClassifierSettings):
+    """Outlier Exposure (Hendrycks et al. 2019): a classifier that is to be unsure of the variant's negatives, weighted
+    by `negatives.weight`, published 0.5."""
+
+    negatives: ClassVar[bool] = True
+    needs_negatives: ClassVar[bool] = True
+
+    name: Literal["outlier-exposure"]
+    outliers: PositiveInt = 2  # of each kind to an image; published 256 beside 128
+
+    @property
+    def negatives_each(self) -> int:
+        return self.outliers
+
+    @property
+    def label(self) -> str:
+        return "oe-rotation" if self.rotation_weight else "oe"
+
+
 class UntrainedConfig(MethodSettings):
     """Reference row: the backbone as initialised, scored like any other, at the size of the global views."""
 
@@ -184,6 +230,8 @@ METHODS: dict[type[MethodSettings], str] = {
     RotationConfig: "rotation:Rotation",
     SimclrConfig: "contrastive:Contrastive",
     CsiConfig: "contrastive:Contrastive",
+    ClassifierConfig: "classifier:Classifier",
+    OutlierExposureConfig: "classifier:Classifier",
     UntrainedConfig: "references:Untrained",
     StatisticsConfig: "references:ImageStatistics",
 }

@@ -72,11 +72,21 @@ def load_images(config: RunConfig, data_root: Path) -> RunImages:
     bank = len(found.positions(config.train_key))
     if max(config.eval.knn) > bank:
         raise BenchError(f"eval.knn: {max(config.eval.knn)} neighbours of {bank} training images of {config.in_dist}")
-    if config.method.labels and int(found.labels(config.train_key).min()) < 0:
+    if config.method.labels:
+        _check_labels(config, found.labels(config.train_key))
+    return found
+
+
+def _check_labels(config: RunConfig, labels: Tensor) -> None:
+    if int(labels.min()) < 0:
         raise BenchError(
             f"method.name: {config.method.name} needs labels, and {config.train_key} has images without one"
         )
-    return found
+    classes, found = getattr(config.method, "classes", None), int(labels.max()) + 1
+    if len(labels.unique()) < 2:
+        raise BenchError(f"method.name: {config.method.name} needs classes, and {config.train_key} has one alone")
+    if classes is not None and classes != found:
+        raise BenchError(f"method.classes: {classes} given, and the images of {config.train_key} have {found} classes")
 
 
 def _set_in_record(images: ImageSet, used: int) -> SetInRecord:

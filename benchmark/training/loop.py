@@ -23,7 +23,7 @@ from benchmark.training.batches import Batches
 from benchmark.training.checkpoint import load_checkpoint, save_checkpoint
 from benchmark.training.metrics import Losses, Speed, Summary, append, truncate
 from benchmark.training.optimiser import make_optimiser, schedule
-from benchmark.training.step import optimise
+from benchmark.training.step import optimise, refuse_lost_gradients
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class Trainer:
         outside: Outside = Outside(),
     ) -> None:
         _check_shareable(method, outside)
+        refuse_lost_gradients(method.modules(), method.device, config.precision)
         self.method, self.batches, self.config, self.seed, self.identity = method, batches, config, seed, identity
         self.outside, self.ranks = outside, outside.ranks
         method.ranks = outside.ranks

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from benchmark.errors import BenchError
 from benchmark.methods.base import Batch, Method, Moment
 from benchmark.plan.config import TrainConfig
 from benchmark.running.processes import Ranks
@@ -40,3 +43,28 @@ def find_gradients(method: Method, batch: Batch, config: TrainConfig, moment: Mo
     with torch.autocast(device_type, torch.bfloat16, enabled=config.precision == "bf16"):
         losses = method.losses(batch, moment, backward)
     return {name: loss.detach() for name, loss in losses.items()}
+
+
+def refuse_lost_gradients(modules: nn.Module, device: torch.device, precision: str) -> None:
+    """Have strided convolutions raise BenchError, a line with the layer, where a CPU would get their gradients wrong.
+
+    torch 2.15 on CPUs with bf16 arithmetic reads memory that nobody wrote when it finds the weights' gradient of a
+    strided 3x3 convolution of a single pixel: not a number on most tries, and a wrong number on others.
+    """
+    if device.type != "cpu" or precision != "bf16":
+        return
+
+    def refuse(name: str, layer: nn.Conv2d, images: Tensor) -> None:
+        if layer.training and min(images.shape[-2:]) == 1:
+            raise BenchError(
+                f"train.precision: bf16 on a CPU has wrong gradients where a strided convolution ({name}) sees images "
+                f"of {images.shape[-2]}x{images.shape[-1]} pixels; allowed: fp32, or larger views"
+            )
+
+    for name, layer in modules.named_modules():
+        if isinstance(layer, nn.Conv2d) and max(layer.stride) > 1 and max(layer.kernel_size) > 1:
+
+            def hook(layer: Any, given: tuple[Tensor, ...], name: str = name) -> None:
+                refuse(name, layer, given[0])
+
+            layer.register_forward_pre_hook(hook)

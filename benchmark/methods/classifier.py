@@ -1,0 +1,132 @@
+"""A classifier of the in-distribution classes, with Outlier Exposure and with rotation prediction beside it.
+
+Hendrycks and Gimpel 2017 (MSP); Hendrycks, Mazeika and Dietterich 2019 (ICLR, Outlier Exposure); Hendrycks, Mazeika,
+Kadavath and Song 2019 (NeurIPS, section 4: rotation as an auxiliary task, "Geometric" in Table 1).
+Shapes: B images, C classes, D features.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmark.methods.base import Batch, Method, Moment, Outputs, ignore
+from benchmark.methods.dino import negative_loss
+from benchmark.models.backbones import build_backbone
+from benchmark.plan.config import RunConfig
+from benchmark.plan.methods import ClassifierSettings
+from benchmark.views.recipes import BatchRecipe, Block, Normalisation, ViewRecipe, ViewSpec
+from benchmark.views.render import evaluation_view
+from benchmark.views.transforms import four_rotations
+
+# Mean and deviation of CIFAR10's training images, of values 0 to 255, as Outlier Exposure's code has them.
+CIFAR = Normalisation(
+    (125.3 / 255, 123.0 / 255, 113.9 / 255),
+    (63.0 / 255, 62.1 / 255, 66.7 / 255),
+)
+
+
+class Classifier(Method):
+    """A backbone and a linear layer; with a weight on rotations a second layer, which tells how an image was turned."""
+
+    loss_is_a_mean_over_images = True
+
+    def __init__(self, config: RunConfig, device: torch.device) -> None:
+        super().__init__(config, device)
+        assert isinstance(config.method, ClassifierSettings)
+        self.settings, self.size = config.method, config.data.image_size
+        backbone, width = build_backbone(config.model, self.size, self.size, config.model.drop_path)
+        parts = {"backbone": backbone, "classes": nn.Linear(width, self.settings.classes)}
+        if self.settings.rotation_weight:
+            parts["rotation"] = nn.Linear(width, 4)
+        self.network = nn.ModuleDict(parts).to(device)
+
+    def batch_recipe(self) -> BatchRecipe:
+        """Crops of the image padded by 4 pixels, flipped half the time; under all rotations where they are told."""
+        crop = ViewRecipe(
+            self.size, (1, 1), blur_p=0, solarize_p=0, jitter_p=0, grayscale_p=0, padding=4, normalisation=CIFAR
+        )
+        turned = bool(self.settings.rotation_weight)
+        return BatchRecipe(
+            {"images": Block((ViewSpec((crop,)),), four_rotations=turned)}, {"images": Block((ViewSpec((crop,)),))}
+        )
+
+    def modules(self) -> nn.ModuleDict:
+        return self.network
+
+    def trainable(self) -> list[nn.Parameter]:
+        return list(self.network.parameters())
+
+    def losses(self, batch: Batch, moment: Moment, backward: Callable[[Tensor], None] = ignore) -> dict[str, Tensor]:
+        """ "classes": cross-entropy of the upright images' labels, in nats; "rotation": of all copies' turns;
+        "outliers": cross-entropy of the outliers to the uniform response, the mean over images of logsumexp(logits)
+        less their mean, at least ln C. "loss": classes + rotation_weight * rotation + lambda * outliers.
+
+        All images go through the network together, as in the code of Outlier Exposure.
+        """
+        images, kinds = batch.positives["images"], batch.negatives if self.config.negatives.weight else ()
+        outliers = [views["images"] for views in kinds]
+        features = self.network["backbone"](torch.cat([images, *outliers]))
+        upright, count = len(batch.labels), len(images)
+        losses = {"classes": F.cross_entropy(self.network["classes"](features[:upright]).float(), batch.labels)}
+        total = losses["classes"]
+        if self.settings.rotation_weight:
+            truth = torch.arange(4, device=images.device).repeat_interleave(upright)
+            losses["rotation"] = F.cross_entropy(self.network["rotation"](features[:count]).float(), truth)
+            total = total + self.settings.rotation_weight * losses["rotation"]
+        if outliers:
+            losses["outliers"] = negative_loss(self.network["classes"](features[count:]), 1.0)
+            total = total + self.negative_weight(moment) * losses["outliers"]
+        self.lap("forward")
+        backward(total)
+        return {**losses, "loss": total}
+
+    def final_state(self) -> dict[str, Tensor]:
+        return self.network.state_dict()
+
+    def load_final_state(self, state: dict[str, Tensor]) -> None:
+        self.network.load_state_dict(state)
+
+    def embed(self, images: Tensor) -> Outputs:
+        """ "features" (B, D) and "logits" (B, C) of the upright image; with rotations also "turns" (B, 4, 4), the
+        logits of the turn for each turn."""
+        self.network.eval()
+        upright = evaluation_view(images, self.size, CIFAR)
+        turned = bool(self.settings.rotation_weight)
+        features = self.network["backbone"](four_rotations(upright) if turned else upright)
+        found = {"features": features[: len(images)].float()}
+        found["logits"] = self.network["classes"](features[: len(images)]).float()
+        if turned:
+            found["turns"] = self.network["rotation"](features).float().unflatten(0, (4, -1)).transpose(0, 1)
+        return found
+
+    def class_logits(self, outputs: Outputs) -> Tensor:
+        return outputs["logits"]
+
+    def fit(self, train: Outputs) -> None:
+        """Nothing: the score is the network's own."""
+
+    def score(self, outputs: Outputs, self_index: Tensor | None = None) -> Tensor:
+        """Without rotations minus the log of the largest class probability, which orders images as MSP does. With them
+        the score of their code, in bits: minus KL(U || p) of the classes, and the mean over the four turns of minus the
+        log-probability of the true one."""
+        log_p = torch.log_softmax(outputs["logits"].double(), dim=1)
+        if "turns" not in outputs:
+            return -log_p.amax(1)
+        kl_from_uniform = -math.log(log_p.shape[1]) - log_p.mean(1)
+        turns = torch.log_softmax(outputs["turns"].double(), dim=2).diagonal(dim1=1, dim2=2)
+        return (-kl_from_uniform - turns.mean(1)) / math.log(2)
+
+    def extra_measures(self, test: Outputs, labels: Tensor, ood: dict[str, Outputs]) -> dict[str, Any]:
+        """ "accuracy": of the classes, and with rotations "rotation_accuracy", in per cent of the ID test images."""
+        right = test["logits"].argmax(1)[labels >= 0] == labels[labels >= 0]
+        found = {"accuracy": 100 * float(right.double().mean())}
+        if "turns" in test:
+            turned = test["turns"].argmax(2) == torch.arange(4)
+            found["rotation_accuracy"] = 100 * float(turned.double().mean())
+        return found
