@@ -96,6 +96,8 @@ def test_views_are_whole_images_padded_and_scaled_as_published(mini_data: Path) 
     pixels = images * torch.tensor(CIFAR.std)[:, None, None] + torch.tensor(CIFAR.mean)[:, None, None]
     assert CIFAR.mean[0] == pytest.approx(0.4914, abs=1e-4) and CIFAR.std[2] == pytest.approx(0.2616, abs=1e-4)
     assert torch.allclose(pixels * 255, (pixels * 255).round(), atol=1e-3)  # neither resized nor jittered
+    black = (pixels[:8].abs() < 1e-3).all(1).all(2)  # rows of the margin
+    assert black.any() and black.sum(1).max() <= 4
     for turn in range(1, 4):
         assert torch.equal(images[8 * turn : 8 * turn + 8], torch.rot90(images[:8], turn, (2, 3)))
 
