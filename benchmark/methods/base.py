@@ -159,3 +159,21 @@ class Method:
         test, labels: stored outputs of the ID test images and their classes (N,), -1 where unknown; ood: by set.
         """
         return {}
+
+
+class OneNetwork(Method):
+    """A method whose state is one network, all of which is trained and all of which scoring needs."""
+
+    network: nn.ModuleDict
+
+    def modules(self) -> nn.ModuleDict:
+        return self.network
+
+    def trainable(self) -> list[nn.Parameter]:
+        return list(self.network.parameters())
+
+    def final_state(self) -> dict[str, Tensor]:
+        return self.network.state_dict()
+
+    def load_final_state(self, state: dict[str, Tensor]) -> None:
+        self.network.load_state_dict(state)

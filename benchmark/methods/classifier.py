@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmark.methods.base import Batch, Method, Moment, Outputs, ignore
+from benchmark.methods.base import Batch, Moment, OneNetwork, Outputs, ignore
 from benchmark.methods.dino import negative_loss
 from benchmark.models.backbones import build_backbone
 from benchmark.plan.config import RunConfig
@@ -31,7 +31,7 @@ CIFAR = Normalisation(
 )
 
 
-class Classifier(Method):
+class Classifier(OneNetwork):
     """A backbone and a linear layer; with a weight on rotations a second layer, which tells how an image was turned."""
 
     loss_is_a_mean_over_images = True
@@ -56,12 +56,6 @@ class Classifier(Method):
             {"images": Block((ViewSpec((crop,)),), four_rotations=turned)}, {"images": Block((ViewSpec((crop,)),))}
         )
 
-    def modules(self) -> nn.ModuleDict:
-        return self.network
-
-    def trainable(self) -> list[nn.Parameter]:
-        return list(self.network.parameters())
-
     def losses(self, batch: Batch, moment: Moment, backward: Callable[[Tensor], None] = ignore) -> dict[str, Tensor]:
         """ "classes": cross-entropy of the upright images' labels, in nats; "rotation": of all copies' turns;
         "outliers": cross-entropy of the outliers to the uniform response, the mean over images of logsumexp(logits)
@@ -85,12 +79,6 @@ class Classifier(Method):
         self.lap("forward")
         backward(total)
         return {**losses, "loss": total}
-
-    def final_state(self) -> dict[str, Tensor]:
-        return self.network.state_dict()
-
-    def load_final_state(self, state: dict[str, Tensor]) -> None:
-        self.network.load_state_dict(state)
 
     def embed(self, images: Tensor) -> Outputs:
         """ "features" (B, D) and "logits" (B, C) of the upright image; with rotations also "turns" (B, 4, 4), the

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmark.methods.base import Batch, Method, Moment, Outputs, ignore
+from benchmark.methods.base import Batch, Moment, OneNetwork, Outputs, ignore
 from benchmark.models.backbones import build_backbone
 from benchmark.plan.config import RunConfig
 from benchmark.plan.methods import ContrastiveSettings
@@ -39,7 +39,7 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     return F.cross_entropy(cosines.masked_fill(itself, -torch.inf), partner)
 
 
-class Contrastive(Method):
+class Contrastive(OneNetwork):
     """A backbone and a projection of two layers, of which scoring sees both; with rotations a head that tells them.
 
     The loss needs the whole batch: several processes cannot share it.
@@ -65,12 +65,6 @@ class Contrastive(Method):
         )
         return BatchRecipe({"images": Block((ViewSpec((view,), 2),), four_rotations=self.settings.rotations)})
 
-    def modules(self) -> nn.ModuleDict:
-        return self.network
-
-    def trainable(self) -> list[nn.Parameter]:
-        return list(self.network.parameters())
-
     def losses(self, batch: Batch, moment: Moment, backward: Callable[[Tensor], None] = ignore) -> dict[str, Tensor]:
         """ "contrastive": NT-Xent over R * B instances; "rotation": cross-entropy of the turns; "loss": their sum."""
         features = self.network["backbone"](batch.positives["images"])
@@ -84,12 +78,6 @@ class Contrastive(Method):
         self.lap("forward")
         backward(losses["loss"])
         return losses
-
-    def final_state(self) -> dict[str, Tensor]:
-        return self.network.state_dict()
-
-    def load_final_state(self, state: dict[str, Tensor]) -> None:
-        self.network.load_state_dict(state)
 
     def embed(self, images: Tensor) -> Outputs:
         """ "features" (B, D) of the whole image; "projections" (B, R, P), and with rotations "turns" (B, R): the logit

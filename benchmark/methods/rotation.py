@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmark.methods.base import Batch, Method, Moment, Outputs, ignore
+from benchmark.methods.base import Batch, Moment, OneNetwork, Outputs, ignore
 from benchmark.models.backbones import build_backbone
 from benchmark.plan.config import RunConfig
 from benchmark.plan.methods import RotationConfig
@@ -23,7 +23,7 @@ from benchmark.views.render import evaluation_view
 from benchmark.views.transforms import four_rotations, shift_reflected
 
 
-class Rotation(Method):
+class Rotation(OneNetwork):
     """A backbone and linear heads: turned by 0, 90, 180 or 270 degrees; moved in x, in y by nothing, forth or back.
 
     The heads are one layer of 4 or 4 + 3 + 3 outputs. Shifts follow the rotation, so that x and y are the picture's as
@@ -45,12 +45,6 @@ class Rotation(Method):
         whole = ViewRecipe(self.size, (1, 1), blur_p=0, solarize_p=0, jitter_p=0, grayscale_p=0)
         crop = replace(whole, padding=4, normalisation=PLUS_MINUS_ONE)
         return BatchRecipe({"images": Block((ViewSpec((crop,)),), four_rotations=True)})
-
-    def modules(self) -> nn.ModuleDict:
-        return self.network
-
-    def trainable(self) -> list[nn.Parameter]:
-        return list(self.network.parameters())
 
     def losses(self, batch: Batch, moment: Moment, backward: Callable[[Tensor], None] = ignore) -> dict[str, Tensor]:
         """ "loss": mean cross-entropy over the heads and the rotated images, in nats; ln 4 for a rotation head that
@@ -81,12 +75,6 @@ class Rotation(Method):
         """The classes (T, 3) of rotation, x and y of each transform of a test image; the first is none."""
         shifts = range(3 if self.shift else 1)
         return torch.cartesian_prod(torch.arange(4), torch.tensor(shifts), torch.tensor(shifts))
-
-    def final_state(self) -> dict[str, Tensor]:
-        return self.network.state_dict()
-
-    def load_final_state(self, state: dict[str, Tensor]) -> None:
-        self.network.load_state_dict(state)
 
     def embed(self, images: Tensor) -> Outputs:
         """ "features" (B, D) of the upright image; "logits" (B, T, 4 or 10): of each transform, as of `transforms`."""
