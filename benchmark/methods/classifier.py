@@ -63,8 +63,7 @@ class Classifier(OneNetwork):
 
         All images go through the network together, as in the code of Outlier Exposure.
         """
-        images, kinds = batch.positives["images"], batch.negatives if self.config.negatives.weight else ()
-        outliers = [views["images"] for views in kinds]
+        images, outliers = batch.positives["images"], [views["images"] for views in batch.negatives]
         features = self.network["backbone"](torch.cat([images, *outliers]))
         upright, count = len(batch.labels), len(images)
         losses = {"classes": F.cross_entropy(self.network["classes"](features[:upright]).float(), batch.labels)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
 
 import torch
 from torch import Tensor, nn
@@ -53,18 +53,15 @@ def refuse_lost_gradients(modules: nn.Module, device: torch.device, precision: s
     """
     if device.type != "cpu" or precision != "bf16":
         return
-
-    def refuse(name: str, layer: nn.Conv2d, images: Tensor) -> None:
-        if layer.training and min(images.shape[-2:]) == 1:
-            raise BenchError(
-                f"train.precision: bf16 on a CPU has wrong gradients where a strided convolution ({name}) sees images "
-                f"of {images.shape[-2]}x{images.shape[-1]} pixels; allowed: fp32, or larger views"
-            )
-
     for name, layer in modules.named_modules():
         if isinstance(layer, nn.Conv2d) and max(layer.stride) > 1 and max(layer.kernel_size) > 1:
+            layer.register_forward_pre_hook(functools.partial(_refuse_single_pixels, name))
 
-            def hook(layer: Any, given: tuple[Tensor, ...], name: str = name) -> None:
-                refuse(name, layer, given[0])
 
-            layer.register_forward_pre_hook(hook)
+def _refuse_single_pixels(name: str, layer: nn.Module, given: tuple[Tensor, ...]) -> None:
+    height, width = given[0].shape[-2:]
+    if layer.training and min(height, width) == 1:
+        raise BenchError(
+            f"train.precision: bf16 on a CPU has wrong gradients where a strided convolution ({name}) sees images "
+            f"of {height}x{width} pixels; allowed: fp32, or larger views"
+        )
