@@ -12,6 +12,8 @@ from benchmark.errors import BenchError
 
 Scores = NDArray[np.float64]
 
+OE_RATIO = 5  # ID images to an OOD image in Outlier Exposure's AUPR
+
 
 def auroc(id_scores: ArrayLike, ood_scores: ArrayLike) -> float:
     """Area under the ROC curve in %: how often an OOD image scores above an ID image, a tie counting half.
@@ -29,6 +31,8 @@ def ood_metrics(id_scores: ArrayLike, ood_scores: ArrayLike) -> dict[str, float 
     auroc: see `auroc`.
     aupr_ood, aupr_id: average precision with OOD, or ID, as the positives. Both depend on the ratio n : m (a blind
         score gets the share of its positives), hence the counts; compare only between equal ratios.
+    aupr_oe: aupr_ood as if there were one OOD image to five ID images, whatever n and m: the ratio of Outlier Exposure
+        (Hendrycks et al. 2019), there by drawing images, here by their weights, so that nothing is left to chance.
     fpr95_id: ID as the positives (SSD): the share of OOD images that are accepted when 95% of the ID images are.
     fpr95_ood: OOD as the positives (Outlier Exposure, OpenOOD 1.5, pytorch-ood): the share of ID images that are
         flagged when 95% of the OOD images are found.
@@ -40,10 +44,12 @@ def ood_metrics(id_scores: ArrayLike, ood_scores: ArrayLike) -> dict[str, float 
 
     inside, outside = _checked(id_scores, "ID"), _checked(ood_scores, "OOD")
     is_ood, scores = _is_ood(inside, outside)
+    one_to_five = np.where(is_ood, len(inside) / (OE_RATIO * len(outside)), 1.0)
     return {
         "auroc": auroc(inside, outside),
         "aupr_ood": 100 * float(average_precision_score(is_ood, scores)),
         "aupr_id": 100 * float(average_precision_score(~is_ood, -scores)),
+        "aupr_oe": 100 * float(average_precision_score(is_ood, scores, sample_weight=one_to_five)),
         "fpr95_id": _fpr95(positives=-inside, negatives=-outside),
         "fpr95_ood": _fpr95(positives=outside, negatives=inside),
         "n_id": len(inside),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmark.detection.metrics import Scores
+from benchmark.detection.metrics import OE_RATIO, Scores
 
 
 def recount(inside: Scores, outside: Scores) -> dict[str, float | int]:
@@ -22,6 +22,7 @@ def recount(inside: Scores, outside: Scores) -> dict[str, float | int]:
         "auroc": 100 * (below + not_above) / (2 * len(inside) * len(outside)),
         "aupr_ood": _average_precision(outside, inside),
         "aupr_id": _average_precision(-inside[::-1], -outside[::-1]),
+        "aupr_oe": _average_precision(outside, inside, len(inside) / (OE_RATIO * len(outside))),
         "fpr95_id": _fpr95(-inside[::-1], -outside[::-1]),
         "fpr95_ood": _fpr95(outside, inside),
         "n_id": len(inside),
@@ -34,8 +35,9 @@ def _at_least(rising: Scores, thresholds: Scores) -> Scores:
     return len(rising) - np.searchsorted(rising, thresholds, "left").astype(np.float64)
 
 
-def _average_precision(positives: Scores, negatives: Scores) -> float:
-    found = _at_least(positives, positives)
+def _average_precision(positives: Scores, negatives: Scores, weight: float = 1.0) -> float:
+    """weight: of a positive, where a negative has 1."""
+    found = weight * _at_least(positives, positives)
     return 100 * float(np.mean(found / (found + _at_least(negatives, positives))))
 
 

@@ -215,6 +215,8 @@ def _metrics(
         outside = scores.get(config.ood_key(ood) + ending)
         counted = {} if test is None or outside is None else recount(test, outside)
         for metric, value in metrics.items():
+            if value is None:  # a metric younger than the record
+                continue
             if metric in counted:
                 found.number(f"{prefix}ood.{ood}.{metric}", value, counted[metric])
             else:

@@ -147,7 +147,8 @@ class _Runs:
             if protocol == "one-class":
                 made: Groups = list(one_class_groups(configs, self._records))
             else:  # Tables 1 and 2 of nothing but classes: for whoever asks for them
-                made = list(group_runs([c for c in configs if class_of(c) is None] or configs, self._records))
+                whole = [config for config in configs if class_of(config) is None]
+                made = list(group_runs(whole or configs, self._records, beside=True))
             self._groups[protocol, paths] = made
         return self._groups[protocol, paths]
 
@@ -165,7 +166,7 @@ def _table_job(name: str, asked: bool) -> Job:
         make = _made_by(TABLES[name])
         made = [table for group in groups for table in make(group)]
         if not made and asked:
-            raise BenchError(f"table {name}: no run of {folder.name} has further scores; name some in eval.scores")
+            raise BenchError(f"table {name}: no run of {folder.name} {TABLES[name].lacks}")
         if not made:
             return []
         for table in made:
@@ -202,7 +203,7 @@ def _figure_job(name: str, asked: bool) -> Job:
                     continue
             written += paths.values()
         if asked and not written:
-            raise BenchError(f"figure {name}: no run of {folder.name} was scored while it trained; set eval.every")
+            raise BenchError(f"figure {name}: no run of {folder.name} {FIGURES[name].lacks}")
         return written
 
     return write

@@ -77,9 +77,10 @@ def near_average(group: Group, in_dist: str) -> tuple[str, Of]:
 
 
 def variant_points(group: Group, in_dist: str, x: Of, y: Of, references: bool = False) -> Points:
-    """Column -> its means (x, y) over the seeds that have both. The trained columns, or the reference rows alone."""
+    """Column -> its means (x, y) over the seeds that have both. DINO's columns, or the reference rows alone."""
     points = {}
-    for label in group.labels(in_dist):
+    dino = {run.config.label for run in group.runs if run.config.method.name == "dino"}
+    for label in (label for label in group.labels(in_dist) if references or label in dino):
         pairs = [(x(record), y(record)) for record in group.records(in_dist, label).values()]
         known = [(a, b) for a, b in pairs if a is not None and b is not None]
         if known and (label in REFERENCES) == references:

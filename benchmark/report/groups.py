@@ -75,25 +75,42 @@ class Group:
         return {key: seen for run in self.runs if run.record for key, seen in run.record.data.items()}
 
 
+_METHODS = {
+    "classifier": "MSP",
+    "classifier-rotation": "MSP + rotation",
+    "simclr": "SimCLR",
+    "csi": "CSI",
+}
+_WITH_NEGATIVES = {"oe-rotation-": "OE + rotation, ", "oe-": "OE, "}
+
+
 def title_of(label: str) -> str:
-    """What a column is called: the paper's name of the variant, or the label itself."""
+    """What a column is called: the paper's name of the variant, the method's, or the label itself."""
     if label in REFERENCES:
         return label.replace("-", " ")
+    if label in _METHODS:
+        return _METHODS[label]
+    for prefix, title in _WITH_NEGATIVES.items():
+        if label.startswith(prefix):
+            return title + title_of(label.removeprefix(prefix))
     try:
         return variant(label).label
     except BenchError:  # the label of another method is no variant
         return label
 
 
-def group_runs(configs: Iterable[RunConfig], records: Sequence[Record]) -> list[Group]:
+def group_runs(configs: Iterable[RunConfig], records: Sequence[Record], beside: bool = False) -> list[Group]:
     """The runs of one or more sweeps with their records, split until no two runs of a group contradict each other.
 
     Runs of different settings (`RunConfig.setting`) part first; records that read different images under one
     "set/split" part next, the largest group first. A record that agrees with several groups is in each of them.
+    beside: different methods do not part, each has settings of its own; two settings of one method still do.
     """
     runs = {run.recipe: run for run in (Run(config, config.recipe_id()) for config in configs)}
     by_recipe = records_by_recipe(records)
     settings = _by_setting(list(runs.values()))
+    if beside:
+        settings = _side_by_side(settings)
     differing = _telling(differences([setting for setting, _ in settings]), [setting for setting, _ in settings])
     groups = []
     for setting, members in settings:
@@ -141,6 +158,31 @@ def _by_setting(runs: list[Run]) -> list[tuple[dict[str, Any], list[Run]]]:
                     present.add(recipe)
                     members.append(references[recipe])
     return list(groups.values())
+
+
+def _side_by_side(groups: list[tuple[dict[str, Any], list[Run]]]) -> list[tuple[dict[str, Any], list[Run]]]:
+    """Groups of one setting joined so that each holds all methods.
+
+    The method with the most settings leads, the first of several. Each other joins every group with its only setting,
+    or with the one that differs least from the group's; what joins none keeps a group of its own.
+    """
+    methods: dict[str, list[tuple[dict[str, Any], list[Run]]]] = {}
+    for setting, members in groups:
+        methods.setdefault(members[0].config.method.label, []).append((setting, members))
+    if not methods:
+        return []
+    lead = max(methods, key=lambda name: len(methods[name]))
+    joined = [(setting, list(members)) for setting, members in methods[lead]]
+    left = []
+    for others in (of for name, of in methods.items() if name != lead):
+        taken = set()
+        for setting, members in joined:
+            nearest = min(range(len(others)), key=lambda i: len(differences([setting, others[i][0]])))
+            taken.add(nearest)
+            present = {run.recipe for run in members}
+            members += [run for run in others[nearest][1] if run.recipe not in present]
+        left += [one for i, one in enumerate(others) if i not in taken]
+    return joined + left
 
 
 def _consistent(records: list[Record]) -> list[dict[str, Record]]:

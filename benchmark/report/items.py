@@ -19,23 +19,25 @@ class Item:
     benchmark/report. A table's function turns a group of comparable runs into `cells.Table`s, a figure's draws one
     in-distribution set of a group as a matplotlib figure (None: nothing to show). protocol: of which runs, and so of
     which groups: "sets", whole sets against others (`groups.Group`), or "one-class", a class of a set against its
-    others (`one_class.OneClass`); None: of either.
+    others (`one_class.OneClass`); None: of either. lacks: what no run has where there is nothing to show.
     """
 
     sweep: str
     made_by: str
     protocol: Protocol | None = "sets"
+    lacks: str = ""
 
 
 TABLES = {
     "1": Item("table1", "tables:table1"),
     "2": Item("table2", "tables:table2"),
     "one-class": Item("one-class", "one_class_table:one_class", "one-class"),
-    "scores": Item("one-class", "scores_table:scores", None),
+    "scores": Item("one-class", "scores_table:scores", None, "has further scores; name some in eval.scores"),
+    "oe": Item("oe", "detectors_table:detectors", lacks="learns from labels; method.name: classifier does"),
 }
 FIGURES = {
     "2": Item("table2", "figures:figure2"),
     "3": Item("table2", "figures:figure3"),
-    "training": Item("table2", "training_figure:training"),
+    "training": Item("table2", "training_figure:training", lacks="was scored while it trained; set eval.every"),
     "one-class": Item("one-class", "one_class_figure:one_class", "one-class"),
 }

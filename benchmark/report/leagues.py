@@ -8,6 +8,7 @@ from benchmark.plan.config import RunConfig
 from benchmark.plan.methods import REFERENCES
 
 SCRATCH = "scratch"
+LABELS = "labels"
 UNTRAINED = "scratch, no training"
 MADE_WITH_LABELS = {"dti", "synthetic-dti"}  # sets that were cleaned with the help of class labels
 
@@ -30,7 +31,7 @@ def league(config: RunConfig) -> str:
     if config.model.args.get("pretrained") or config.model.args.get("checkpoint_path"):
         parts.append("pretrained")
     if config.method.labels:
-        parts.append("labels")
+        parts.append(LABELS)
     sources = {kind.source for kind in config.kinds()} - {IN_DIST}
     if sources:
         parts.append("aux")

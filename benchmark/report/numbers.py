@@ -8,18 +8,30 @@ from typing import TYPE_CHECKING
 
 from benchmark.report.groups import Group
 from benchmark.report.intervals import Estimate, estimate
-from benchmark.store.records import Record
+from benchmark.store.records import OODMetrics, Record
 
 if TYPE_CHECKING:
     pass
 
 
+def measured(record: Record, score: str | None = None) -> dict[str, OODMetrics]:
+    """OOD set -> what `score`, one of `eval.scores` or by default the method's own, detects; {} where it is lacking."""
+    if score is None:
+        return record.ood
+    return record.scores[score].ood if score in record.scores else {}
+
+
 def auroc(record: Record, ood: str, score: str | None = None) -> float | None:
-    """AUROC in %, None where this set has not been scored. score: one of `eval.scores`, by default the method's own."""
-    if score is not None and score not in record.scores:
-        return None
-    measured = record.ood if score is None else record.scores[score].ood
-    return measured[ood].auroc if ood in measured else None
+    """AUROC in %, None where this set has not been scored. score: see `measured`."""
+    found = measured(record, score)
+    return found[ood].auroc if ood in found else None
+
+
+def sensitivity(record: Record, score: str | None = None) -> float | None:
+    """In %, of the score; None where it is lacking."""
+    if score is None:
+        return record.sensitivity
+    return record.scores[score].sensitivity if score in record.scores else None
 
 
 def occupied(record: Record, reading: str) -> float | None:
@@ -31,17 +43,26 @@ def knn_accuracy(record: Record, k: int) -> float | None:
     return record.knn_accuracy.get(str(k))
 
 
-def average_over(sets: Iterable[str], records: dict[int, Record] | None) -> tuple[Estimate | None, list[str]]:
+def accuracy(record: Record) -> float | None:
+    """Of a classifier, in % of the ID test images; None for other methods."""
+    value: float | None = record.extra.get("accuracy")
+    return value
+
+
+def average_over(
+    sets: Iterable[str], records: dict[int, Record] | None, score: str | None = None
+) -> tuple[Estimate | None, list[str]]:
     """The average AUROC over `sets`, taken seed by seed, and the sets it is over: those that every seed has."""
     done = list((records or {}).values())
-    shared = [ood for ood in sets if done and all(ood in record.ood for record in done)]
+    shared = [ood for ood in sets if done and all(ood in measured(record, score) for record in done)]
     if not shared:
         return None, []
-    return estimate([mean_auroc(record, shared) for record in done]), shared
+    return estimate([mean_auroc(record, shared, score) for record in done]), shared
 
 
-def mean_auroc(record: Record, oods: Sequence[str]) -> float:
-    return math.fsum(record.ood[ood].auroc for ood in oods) / len(oods)
+def mean_auroc(record: Record, oods: Sequence[str], score: str | None = None) -> float:
+    found = measured(record, score)
+    return math.fsum(found[ood].auroc for ood in oods) / len(oods)
 
 
 def occupancy_reading(group: Group) -> str:

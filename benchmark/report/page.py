@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmark.data.catalog import info
 from benchmark.plan.methods import REFERENCES
-from benchmark.report import cells, charts, scores_table, tables
+from benchmark.report import cells, charts, detectors_table, scores_table, tables
 from benchmark.report import claims as paper_claims
 from benchmark.report.claims_text import Claim
 from benchmark.report.groups import Group, title_of
@@ -92,7 +92,8 @@ def _group(group: Group | OneClass, number: int, results: Path, thumbnails: Thum
         summary, parts = one_class_parts(group, results, thumbnails)
     else:
         summary, parts = _parts(group, results, thumbnails)
-    parts["table-scores"] = tables_section(scores_table.scores(group), {})
+    beside = detectors_table.detectors(group) if isinstance(group, Group) else []
+    parts["table-scores"] = tables_section([*beside, *scores_table.scores(group)], {})
     sections = [
         tag("section", tag("h2", name), parts[key], id=f"{key}-{number}", class_=key)
         for key, name in _names(group).items()

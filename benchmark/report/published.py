@@ -50,6 +50,13 @@ CIFAR10,Average,89.47,91.66,94.29,90.09,93.34,89.59,87.54,94.89,88.87,91.96
 # Table 1's columns of other people's systems, quoted there by the paper. The first needs labels in that benchmark, the
 # last chose its transformations with labels; SSD and CSI are label-free.
 RIVALS = ("Geometric", "SSD", "CSI", "MTL")
+# What trains them here: a run's label and the score that detects (None: the method's own). SSD is SimCLR with
+# Mahalanobis distances.
+TRAINED_AS: dict[str, tuple[str, str | None]] = {
+    "Geometric": ("classifier-rotation", None),
+    "SSD": ("simclr", "mahalanobis"),
+    "CSI": ("csi", None),
+}
 LABEL_FREE_RIVALS = ("SSD", "CSI")
 SUPERVISED_RIVALS = ("Geometric", "MTL")
 

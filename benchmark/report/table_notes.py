@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmark.data.catalog import info, set_behind
 from benchmark.plan.config import RunConfig
 from benchmark.plan.methods import REFERENCES
 from benchmark.report import published
-from benchmark.report.groups import Group
-from benchmark.store.records import SetInRecord
-
-if TYPE_CHECKING:
-    pass
 from benchmark.report.cells import Row
+from benchmark.report.groups import Group, title_of
+from benchmark.store.records import SetInRecord
 
 # --- notes below a table ------------------------------------------------------------------------------------------
 
@@ -94,16 +91,23 @@ def published_notes(with_rivals: bool, rows: list[Row], columns: dict[str, str])
         return []
     notes = ["Published: ViT-S/16, views of 256 and 128 px, K = 4096, 500 epochs, single runs (arXiv 2201.06378). "
              "Published averages are shown where the sets are the paper's."]  # fmt: skip
-    if with_rivals:
-        notes.append("Columns marked (publ.) are the paper's figures for others' systems, none of them run here. "
-                     "Label-free: SSD, CSI. With help of labels: Geometric, MTL.")  # fmt: skip
+    if with_rivals and any(title.endswith("(publ.)") for title in columns.values()):
+        notes.append("Columns marked (publ.) are the paper's figures for others' systems, not run here.")
+    trained = [rival for rival in published.TRAINED_AS if columns.get(rival) == rival]
+    if with_rivals and trained:
+        how = "; ".join(f"{rival}: {_named(*published.TRAINED_AS[rival])}" for rival in trained)
+        notes.append(f"Trained here, each with settings of its own: {how}. Their published values are others' systems.")
     if any(key in shown for key in published.DOUBTFUL):
         notes.append(
             "The paper prints the same CIFAR100 (93.77) and SVHN (99.86) for DTI and Rot. DTI, probably a slip."
         )
-    if not with_rivals and (order := rank_agreement(rows, columns)):
+    if order := rank_agreement(rows, columns):
         notes.append(order)
     return notes
+
+
+def _named(label: str, score: str | None) -> str:
+    return title_of(label) + (f" by {score}" if score else "")
 
 
 def rank_agreement(rows: list[Row], columns: Iterable[str]) -> str | None:
@@ -130,7 +134,7 @@ def rank_agreement(rows: list[Row], columns: Iterable[str]) -> str | None:
 def about(group: Group, in_dists: Sequence[str]) -> list[str]:
     """Where the numbers come from: settings, runs, images, machines."""
     runs = [run for run in group.runs if run.config.in_dist in in_dists]
-    notes = [f"Settings: {describe(group.trained[0])}."] if group.trained else []
+    notes = _settings(group)
     machines = {machine(run.record.environment) for run in runs if run.record} - {""}
     done = sum(run.record is not None for run in runs)
     notes.append(f"Runs: {done} of {len(runs)} done{'; ' + ' | '.join(sorted(machines)) if machines else ''}.")
@@ -147,6 +151,19 @@ def about(group: Group, in_dists: Sequence[str]) -> list[str]:
     return notes + ([f"{'; '.join(swapped)}."] if swapped else [])
 
 
+def _settings(group: Group) -> list[str]:
+    """The settings, of each method where they differ."""
+    said: dict[str, list[str]] = {}
+    for config in group.trained:
+        name = config.method.label if config.method.name != "dino" else "DINO"
+        found = said.setdefault(describe(config), [])
+        if name not in found:
+            found.append(name)
+    if len(said) < 2:
+        return [f"Settings: {one}." for one in said]
+    return [f"Settings of {', '.join(map(title_of, names))}: {one}." for one, names in said.items()]
+
+
 def _images(key: str, seen: SetInRecord) -> str:
     name, _, split = key.rpartition("/")
     of = f" of {seen.official_count:,}" if seen.official_count and seen.official_count != seen.count else ""
@@ -156,9 +173,11 @@ def _images(key: str, seen: SetInRecord) -> str:
 def describe(config: RunConfig) -> str:
     """The settings that matter most, on one line."""
     args = "".join(f", {key} {value}" for key, value in config.model.args.items())
-    soft_classes = getattr(config.method, "classes", None)
+    soft_classes = getattr(config.method, "classes", None) if config.method.multi_crop else None
     k = f", K = {soft_classes}" if soft_classes else ""
-    return (f"{config.model.backbone}{args}, views {config.views.global_size}/{config.views.local_size} px{k}, "
+    views = f"views {config.views.global_size}/{config.views.local_size} px"
+    sees = views if config.method.multi_crop else f"{config.data.image_size} px"
+    return (f"{config.model.backbone}{args}, {sees}{k}, "
             f"{config.train.epochs} epochs, batch {config.train.batch}, {config.train.precision}, "
             f"protocol {config.protocol}")  # fmt: skip
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 from benchmark.data.catalog import info, is_near
 from benchmark.plan.methods import REFERENCES
 from benchmark.report import published
+from benchmark.report.cells import Cell, Row, Table
 from benchmark.report.groups import Group, title_of
 from benchmark.report.intervals import estimate
-from benchmark.store.records import Record
-
-if TYPE_CHECKING:
-    pass
-from benchmark.report.cells import Cell, Row, Table
+from benchmark.report.leagues import LABELS, SCRATCH, league, meaning
 from benchmark.report.numbers import (
+    accuracy,
     auroc,
     average_over,
     classes,
@@ -26,12 +23,31 @@ from benchmark.report.numbers import (
     mean_auroc,
     occupancy_reading,
     occupied,
+    sensitivity,
 )
 from benchmark.report.table_notes import about, missing_notes, published_notes, row_notes
+from benchmark.store.records import Record
+
+Measure = Callable[[Record, str | None], float | None]  # of a record, by a score
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: the runs of a label, and the score that detects, None for the method's own.
+
+    key: what the table and the published values call it. quoted: published values alone, nothing is run here.
+    """
+
+    key: str
+    title: str
+    label: str
+    score: str | None = None
+    quoted: bool = False
 
 
 def table1(group: Group) -> list[Table]:
-    """Table 1: one for all in-distribution sets, with the rivals' published columns."""
+    """Table 1: one for all in-distribution sets. The rivals' columns are ours where the sweep trains them, with the
+    published values beside; else quoted."""
     return [_table("1", group, group.in_dists)]
 
 
@@ -40,83 +56,102 @@ def table2(group: Group) -> list[Table]:
     return [_table("2", group, [in_dist]) for in_dist in group.in_dists]
 
 
-def _table(name: str, group: Group, in_dists: list[str]) -> Table:
+def columns_of(group: Group, in_dists: list[str], rivals: bool = False) -> list[Column]:
+    """The trained columns, the references last; rivals: with those of Table 1 before."""
     labels = dict.fromkeys(label for in_dist in in_dists for label in group.labels(in_dist))
+    made = []
+    known = {(rival, i) for i, _, rival in published.VALUES if rival in published.RIVALS}
+    for rival in published.RIVALS if rivals else ():
+        label, score = published.TRAINED_AS.get(rival, (rival, None))
+        if label in labels:
+            made.append(Column(rival, rival, label, score))
+        elif any((rival, published.original(in_dist)) in known for in_dist in in_dists):
+            made.append(Column(rival, f"{rival} (publ.)", label, score, quoted=True))
+    shown = {(column.label, column.score) for column in made}
     ordered = sorted(labels, key=lambda label: label in REFERENCES)
-    columns = {label: title_of(label) for label in ordered}
+    return made + [Column(label, title_of(label), label) for label in ordered if (label, None) not in shown]
+
+
+def leagues_of(group: Group, columns: Iterable[Column]) -> dict[str, str]:
+    """Key -> what the column may learn from."""
+    configs = {run.config.label: run.config for run in group.runs}
+    quoted = {rival: SCRATCH if rival in published.LABEL_FREE_RIVALS else LABELS for rival in published.RIVALS}
+    return {c.key: quoted[c.key] if c.quoted else league(configs[c.label]) for c in columns}
+
+
+def _table(name: str, group: Group, in_dists: list[str]) -> Table:
     with_rivals = name == "1"
-    if with_rivals:
-        rivals = [
-            r
-            for r in published.RIVALS
-            if any(
-                known == published.original(i) and column == r
-                for known, _, column in published.VALUES
-                for i in in_dists
-            )
-        ]
-        columns = {rival: f"{rival} (publ.)" for rival in rivals} | columns
-    rows = [row for in_dist in in_dists for row in _rows(group, in_dist, list(columns))]
+    made = columns_of(group, in_dists, with_rivals)
+    columns = {column.key: column.title for column in made}
+    rows = [row for in_dist in in_dists for row in _rows(group, in_dist, made)]
+    leagues = leagues_of(group, made) if with_rivals else {}
+    if leagues:
+        rows.insert(0, Row(in_dists[0], "league", "league", "league", texts=leagues))
     names = " and ".join(info(in_dist).title for in_dist in in_dists)
     title = f"Table {name}. AUROC in % of {names} (in-distribution) against each out-of-distribution set"
     notes = missing_notes(rows, columns, group, in_dists) + row_notes(rows, columns)
+    if leagues:
+        notes.append(meaning(list(leagues.values())))
     notes += published_notes(with_rivals, rows, columns) + about(group, in_dists)
     corner = "ID → OOD" if with_rivals else "OOD set"
-    return Table(name, title, group.heading, corner, columns, rows, notes, several_in_dists=with_rivals)
+    labels = {column.key: column.label for column in made if not column.quoted}
+    return Table(name, title, group.heading, corner, columns, rows, notes, with_rivals, labels, leagues)
 
 
-def _rows(group: Group, in_dist: str, columns: list[str]) -> list[Row]:
-    planned = group.labels(in_dist)
-    records = {label: group.records(in_dist, label) for label in planned}
+def _rows(group: Group, in_dist: str, columns: list[Column]) -> list[Row]:
+    labels = group.labels(in_dist)
+    planned = {column.key for column in columns if column.label in labels and not column.quoted}
+    records = {c.key: group.records(in_dist, c.label) for c in columns if c.key in planned}
     oods = group.ood_sets(in_dist)
 
-    def cells(value: Callable[[Record], float | None], paper: Callable[[str], float | None]) -> dict[str, Cell]:
+    def cells(value: Measure, paper: Callable[[str], float | None]) -> dict[str, Cell]:
         made = {}
         for column in columns:
-            done = records.get(column, {}).items()
-            values = {seed: number for seed, record in done if (number := value(record)) is not None}
+            done = records.get(column.key, {}).items()
+            values = {seed: number for seed, record in done if (number := value(record, column.score)) is not None}
             ours = estimate(list(values.values())) if values else None
-            made[column] = Cell(ours, paper(column), column in planned, seeds=values)
+            made[column.key] = Cell(ours, paper(column.key), column.key in planned, seeds=values)
         return made
 
     rows = []
     for ood in oods:
-        made = cells(partial(auroc, ood=ood), partial(published.value, in_dist, ood))
+        made = cells(lambda record, score, ood=ood: auroc(record, ood, score), partial(published.value, in_dist, ood))  # type: ignore[misc]
         mark = "†" if published.is_stand_in(ood) and any(cell.published is not None for cell in made.values()) else ""
         rows.append(Row(in_dist, ood, info(ood).title + mark, "ood", _mark_best(made)))
     if not oods:
-        empty = {column: Cell(planned=column in planned) for column in columns}
+        empty = {column.key: Cell(planned=column.key in planned) for column in columns}
         rows.append(Row(in_dist, "none", "AUROC: not measured", "average", empty))
     near = [ood for ood in oods if is_near(in_dist, ood)]
     for name, sets in (("average", oods), ("near average", near), ("far average", [o for o in oods if o not in near])):
         if sets:
-            made = {
-                column: _average(in_dist, sets, column, records.get(column), column in planned) for column in columns
-            }
+            made = {c.key: _average(in_dist, sets, c, records.get(c.key), c.key in planned) for c in columns}
             rows.append(Row(in_dist, name, f"{name} ({len(sets)})", "average", _mark_best(made)))
 
-    measures: list[tuple[str, Callable[[Record], float | None], int]] = [
-        *((f"k-NN accuracy, k={k}", partial(knn_accuracy, k=k), 2) for k in knn_ks(group, in_dist)),
-        ("sensitivity", lambda record: record.sensitivity, 2),
-        (f"occupied{_of_classes(group, in_dist)} classes", partial(occupied, reading=occupancy_reading(group)), 0),
+    reading = occupancy_reading(group)
+    measures: list[tuple[str, Measure, int]] = [
+        *((f"k-NN accuracy, k={k}", lambda record, _, k=k: knn_accuracy(record, k), 2) for k in knn_ks(group, in_dist)),  # type: ignore[misc]
+        ("accuracy", lambda record, _: accuracy(record), 2),
+        ("sensitivity", sensitivity, 2),
+        (f"occupied{_of_classes(group, in_dist)} classes", lambda record, _: occupied(record, reading), 0),
     ]
     for name, value, decimals in measures:
         made = cells(value, lambda _: None)
         # A run that is done and has no such number (occupancy without a head) lacks nothing.
         made = {c: replace(cell, planned=cell.planned and not records.get(c)) for c, cell in made.items()}
         if any(cell.ours for cell in made.values()):
-            best = name.startswith("k-NN")  # more is not better of the other two
+            best = "accuracy" in name  # more is not better of the other two
             rows.append(Row(in_dist, name, name, "measure", _mark_best(made) if best else made, {}, decimals))
-    counts = {column: _n_range(rows, column) for column in columns if column in planned}
+    counts = {column.key: _n_range(rows, column.key) for column in columns if column.key in planned}
     rows.append(Row(in_dist, "n", "n (runs)", "n", texts=counts))
     return rows
 
 
-def _average(in_dist: str, sets: list[str], column: str, records: dict[int, Record] | None, planned: bool) -> Cell:
-    ours, shared = average_over(sets, records)
+def _average(in_dist: str, sets: list[str], column: Column, records: dict[int, Record] | None, planned: bool) -> Cell:
+    ours, shared = average_over(sets, records, column.score)
     incomplete = ours is not None and len(shared) < len(sets)
-    paper = published.average(in_dist, sets, column)
-    seeds = {seed: mean_auroc(record, shared) for seed, record in (records or {}).items()} if shared else {}
+    paper = published.average(in_dist, sets, column.key)
+    done = (records or {}).items()
+    seeds = {seed: mean_auroc(record, shared, column.score) for seed, record in done} if shared else {}
     return Cell(ours, None if incomplete else paper, planned, over=len(shared) if incomplete else 0, seeds=seeds)
 
 

@@ -28,6 +28,7 @@ class OODMetrics(Strict):
     auroc: float
     aupr_ood: float  # OOD images are the positives
     aupr_id: float
+    aupr_oe: float | None = None  # aupr_ood at one OOD to five ID images (OE); older records lack it
     fpr95_id: float  # share of OOD accepted where 95% of ID are accepted (SSD's convention)
     fpr95_ood: float  # share of ID flagged where 95% of OOD are found (OE, OpenOOD 1.5, pytorch-ood)
     n_id: int

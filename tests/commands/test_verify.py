@@ -105,22 +105,22 @@ def test_fresh_runs_of_every_method_are_recomputed_from_scores_and_features(
     assert said.code == 0 and "nothing differs" in said.out, said
     assert max(map(len, said.out.splitlines())) <= 80
     runs = json.loads(Path("found.json").read_text())["runs"]
-    # Two OOD sets of seven numbers, the sensitivity, two k-NN accuracies, and what the method alone measures.
+    # Two OOD sets of eight numbers, the sensitivity, two k-NN accuracies, and what the method alone measures.
     extras = {"dino": 0, "rotation": 1, "untrained": 0, "image-statistics": 8}
     assert {Path(one["folder"]).name.rpartition("-s0")[0]: one["recomputed"] for one in runs} == {
-        f"mini-{name}": 17 + extra for name, extra in extras.items()
+        f"mini-{name}": 19 + extra for name, extra in extras.items()
     }
     assert {one["rescored"] for one in runs} == {40 + 24 + 20 + 20}
     assert all(one["images"] == {"the same": 4} for one in runs)
-    assert "4 records: 77 numbers recomputed, 416 scores from features" in plain(said)
+    assert "4 records: 85 numbers recomputed, 416 scores from features" in plain(said)
     assert "occupancy: the logits are not kept" in plain(said) and "k-NN" not in said.out
 
 
 def test_without_features_or_images_it_says_what_cannot_be_checked(place: Path, bench: Callable[..., Said]) -> None:
     said = plain(bench(place / "results", "--data", place / "data", "--no-features"))
-    assert "4 records: 60 numbers recomputed" in said and "from features: left out" in said
+    assert "4 records: 68 numbers recomputed" in said and "from features: left out" in said
     said = plain(bench(place / "results"))  # no images here
-    assert "4 records: 60 numbers recomputed, 416 scores from features" in said
+    assert "4 records: 68 numbers recomputed, 416 scores from features" in said
     assert "17 numbers: k-NN accuracy and the method's own measures: the run's images are not on this machine" in said
     assert "0 the same, 0 others, 16 not here" in said and not Path("nothing").exists()
     for folder in run_folders(place / "results"):
@@ -311,7 +311,7 @@ def test_files_cut_short_empty_or_missing_are_a_line_each(
         return
     assert said.code == 1 and said.out.count("\n- ") == 1 and f"- {name}:" in said.out, said.out
     if name == "scores.npz":
-        assert "15 numbers: metrics: their scores are missing or broken" in plain(said)
+        assert "17 numbers: metrics: their scores are missing or broken" in plain(said)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
-from sklearn.metrics import roc_curve
+from sklearn.metrics import average_precision_score, roc_curve
 
 from benchmark.detection.metrics import auroc, ood_metrics, sensitivity
 from benchmark.errors import BenchError
@@ -38,6 +38,10 @@ def loop_fpr95(positives: np.ndarray, negatives: np.ndarray) -> float:
     return 100 * min(rates)
 
 
+def _truth_and_scores(positives: np.ndarray, negatives: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.repeat([1, 0], [len(positives), len(negatives)]), np.concatenate([positives, negatives])
+
+
 @pytest.mark.parametrize("inside, outside", CASES.values(), ids=CASES)
 def test_equal_independent_computations(inside: np.ndarray, outside: np.ndarray) -> None:
     metrics = ood_metrics(inside, outside)
@@ -45,6 +49,8 @@ def test_equal_independent_computations(inside: np.ndarray, outside: np.ndarray)
     assert metrics["auroc"] == pytest.approx(100 * u / (len(inside) * len(outside)))
     assert metrics["aupr_ood"] == pytest.approx(loop_average_precision(outside, inside))
     assert metrics["aupr_id"] == pytest.approx(loop_average_precision(-inside, -outside))
+    copies = np.repeat(outside, len(inside)), np.repeat(inside, 5 * len(outside))  # one to five
+    assert metrics["aupr_oe"] == pytest.approx(100 * average_precision_score(*_truth_and_scores(*copies)))
     assert metrics["fpr95_ood"] == pytest.approx(loop_fpr95(outside, inside))
     assert metrics["fpr95_id"] == pytest.approx(loop_fpr95(-inside, -outside))
     assert (metrics["n_id"], metrics["n_ood"]) == (len(inside), len(outside))
@@ -79,13 +85,14 @@ def test_the_two_fpr95_differ() -> None:
 
 def test_perfect_reversed_and_blind_scores() -> None:
     good, bad = np.arange(100), np.arange(100) + 1000
-    perfect = dict(auroc=100, aupr_ood=100, aupr_id=100, fpr95_id=0, fpr95_ood=0, n_id=100, n_ood=100)
+    perfect = dict(auroc=100, aupr_ood=100, aupr_oe=100, aupr_id=100, fpr95_id=0, fpr95_ood=0, n_id=100, n_ood=100)
     assert ood_metrics(good, bad) == pytest.approx(perfect)
     assert ood_metrics(bad, good)["auroc"] == 0
     assert ood_metrics(bad, good)["fpr95_id"] == ood_metrics(bad, good)["fpr95_ood"] == 100
     blind = ood_metrics(np.zeros(30), np.zeros(10))
     assert blind["auroc"] == 50 and blind["fpr95_id"] == blind["fpr95_ood"] == 100
     assert (blind["aupr_ood"], blind["aupr_id"]) == (25, 75)  # the shares of the positives
+    assert blind["aupr_oe"] == pytest.approx(100 / 6)
 
 
 def test_increasing_maps_change_nothing() -> None:
@@ -96,7 +103,7 @@ def test_increasing_maps_change_nothing() -> None:
 def test_aupr_depends_on_the_ratio_and_auroc_does_not() -> None:
     inside, outside = CASES["ties"]
     once, twice = ood_metrics(inside, outside), ood_metrics(inside, np.tile(outside, 2))
-    for key in ("auroc", "fpr95_id", "fpr95_ood"):
+    for key in ("auroc", "aupr_oe", "fpr95_id", "fpr95_ood"):
         assert once[key] == pytest.approx(twice[key])
     assert twice["aupr_ood"] > once["aupr_ood"] + 1
 

@@ -22,10 +22,12 @@ def test_against_scikit_learn_and_loops(n: int, m: int, digits: int) -> None:
     inside, outside = rng.normal(size=n).round(digits), (rng.normal(size=m) + 0.7).round(digits)
     before = inside.copy()
     truth, scores = np.repeat([0, 1], [n, m]), np.concatenate([inside, outside])
+    copies = np.where(truth, n, 5 * m)  # one OOD image to five ID images
     assert recount(inside, outside) == pytest.approx({
         "auroc": 100 * roc_auc_score(truth, scores),
         "aupr_ood": 100 * average_precision_score(truth, scores),
         "aupr_id": 100 * average_precision_score(1 - truth, -scores),
+        "aupr_oe": 100 * average_precision_score(np.repeat(truth, copies), np.repeat(scores, copies)),
         "fpr95_id": fpr95([-s for s in inside], [-s for s in outside]),
         "fpr95_ood": fpr95(list(outside), list(inside)),
         "n_id": n,

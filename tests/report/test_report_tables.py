@@ -258,7 +258,7 @@ def test_the_terminal_table_fits_80_columns_and_loses_nothing(tmp_path, number):
     assert "…" not in text
     for r in table.rows:
         for line in lines(table, r, inline_interval=False):
-            assert all(cell in text for cell in line.texts)
+            assert all(word in text for cell in line.texts for word in cell.split())  # words fold, numbers do not
 
 
 def test_fold():

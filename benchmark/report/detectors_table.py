@@ -1,0 +1,117 @@
+"""The table of detectors with labels or outliers: AUROC, AUPR and FPR95 by OOD set, in Outlier Exposure's convention.
+
+OOD images are the positives of AUPR and of FPR95; AUPR is that of one OOD image to five in-distribution ones
+(Hendrycks, Mazeika and Dietterich, ICLR 2019, section 4.2).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+from benchmark.data.catalog import info, set_behind
+from benchmark.negatives import IN_DIST
+from benchmark.plan.methods import REFERENCES
+from benchmark.report import published_detectors as published
+from benchmark.report.cells import Cell, Row, Table
+from benchmark.report.groups import Group
+from benchmark.report.intervals import estimate
+from benchmark.report.leagues import meaning
+from benchmark.report.numbers import accuracy
+from benchmark.report.table_notes import about, missing_notes
+from benchmark.report.tables import Column, columns_of, leagues_of
+from benchmark.store.records import OODMetrics, Record
+
+# key -> title, what of the metrics, whether more is better
+METRICS: dict[str, tuple[str, Callable[[OODMetrics], float | None], bool]] = {
+    "auroc": ("AUROC", lambda metrics: metrics.auroc, True),
+    "aupr": ("AUPR", lambda metrics: metrics.aupr_oe, True),
+    "fpr95": ("FPR95", lambda metrics: metrics.fpr95_ood, False),
+}
+CONVENTION = (
+    "In %, OOD images as the positives. AUPR: at one OOD image to five in-distribution ones. FPR95: in-distribution "
+    "images flagged where 95% of the OOD images are found, less is better. Bold: the best trained column of a row."
+)
+
+
+def detectors(group: Group) -> list[Table]:
+    """One table for each in-distribution set with a run that learns from labels."""
+    with_labels = dict.fromkeys(run.config.in_dist for run in group.runs if run.config.method.labels)
+    return [_table(group, in_dist) for in_dist in with_labels]
+
+
+def _table(group: Group, in_dist: str) -> Table:
+    made = columns_of(group, [in_dist])
+    leagues = leagues_of(group, made)
+    columns = {column.key: column.title for column in made}
+    rows = [Row(in_dist, "league", "league", "league", texts=leagues, block=in_dist)]
+    for metric, (title, of, more) in METRICS.items():
+        rows += _block(group, in_dist, made, metric, title, of, more)
+    values = {c.key: {s: v for s, r in group.records(in_dist, c.label).items() if (v := accuracy(r)) is not None}
+              for c in made}  # fmt: skip
+    if any(values.values()):
+        cells = {key: Cell(estimate(list(of.values())) if of else None, seeds=of) for key, of in values.items()}
+        rows.append(Row(in_dist, "accuracy", "accuracy", "measure", _mark(cells, True)))
+    counts = {c.key: str(len(group.records(in_dist, c.label))) for c in made}
+    rows.append(Row(in_dist, "n", "n (runs)", "n", texts=counts))
+    title = f"Detectors by what they learn from. {info(in_dist).title} (in-distribution) against each OOD set"
+    of_auroc = [replace(row, key=row.key.partition(":")[2]) for row in rows if row.key.startswith("auroc:")]
+    notes = [CONVENTION, *missing_notes(of_auroc, columns, group, [in_dist]), meaning(list(leagues.values()))]
+    if any(cell.published is not None for row in rows for cell in row.cells.values()):
+        notes += published.NOTES
+    notes += _seen_before(group, in_dist, made) + about(group, [in_dist])
+    return Table("oe", title, group.heading, "OOD set", columns, rows, notes, leagues=leagues)
+
+
+def _block(
+    group: Group, in_dist: str, columns: list[Column], metric: str, title: str,
+    of: Callable[[OODMetrics], float | None], more: bool,
+) -> list[Row]:  # fmt: skip
+    """A heading, a row an OOD set and their average."""
+    oods = group.ood_sets(in_dist)
+
+    def cells(value: Callable[[Record], float | None], paper: Callable[[str], float | None]) -> dict[str, Cell]:
+        made = {}
+        for column in columns:
+            done = group.records(in_dist, column.label).items()
+            values = {seed: number for seed, record in done if (number := value(record)) is not None}
+            ours = estimate(list(values.values())) if values else None
+            made[column.key] = Cell(ours, paper(column.label), True, seeds=values)
+        return _mark(made, more)
+
+    def one(record: Record, ood: str) -> float | None:
+        return of(record.ood[ood]) if ood in record.ood else None
+
+    def average(record: Record) -> float | None:
+        values = [number for ood in oods if (number := one(record, ood)) is not None]
+        return math.fsum(values) / len(values) if len(values) == len(oods) else None
+
+    rows = [Row(in_dist, metric, title, "league", texts=dict.fromkeys((c.key for c in columns), " "), block=metric)]
+    for ood in oods:
+        paper = (lambda label, ood=ood: published.value(in_dist, ood, label)) if metric == "auroc" else lambda _: None
+        found = cells(lambda record, ood=ood: one(record, ood), paper)  # type: ignore[misc]
+        rows.append(Row(in_dist, f"{metric}:{ood}", info(ood).title, "ood", found, block=metric))
+    if len(oods) > 1:
+        found = cells(average, lambda _: None)
+        rows.append(Row(in_dist, f"{metric}:average", f"average ({len(oods)})", "average", found, block=metric))
+    return rows
+
+
+def _mark(cells: dict[str, Cell], more: bool) -> dict[str, Cell]:
+    """Mark the best mean of the trained columns, as printed."""
+    found = {key: round(cell.ours.mean, 2) for key, cell in cells.items() if cell.ours and key not in REFERENCES}
+    best = (max if more else min)(found.values()) if len(found) > 1 else None
+    return {key: replace(cell, best=best is not None and found.get(key) == best) for key, cell in cells.items()}
+
+
+def _seen_before(group: Group, in_dist: str, columns: list[Column]) -> list[str]:
+    """A note where a column learns from images of the very set that it is then to detect."""
+    configs = {run.config.label: run.config for run in group.runs if run.config.in_dist == in_dist}
+    seen = []
+    for column in columns:
+        config = configs[column.label]
+        sources = {config.data.sources[kind.source] for kind in config.kinds() if kind.source != IN_DIST}
+        names = {set_behind(source) for source in sources}
+        seen += [f"{column.title}: {info(ood).title}" for ood in group.ood_sets(in_dist) if set_behind(ood) in names]
+    return [f"Not unseen, the training images are of the same set: {'; '.join(seen)}."] if seen else []

@@ -1,0 +1,189 @@
+"""Methods with settings of their own side by side: Table 1 with rivals trained here, and `bench report --table oe`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import pytest
+from one_class_fakes import T975
+from report_fakes import config, make, paper_auroc, record_of, write_runs, write_sweep
+from scipy import stats
+
+from benchmark.errors import BenchError
+from benchmark.plan.config import RunConfig
+from benchmark.report import published, published_detectors, tables
+from benchmark.report.detectors_table import detectors
+from benchmark.report.groups import Group, group_runs, title_of
+from benchmark.report.table_text import as_csv, markdown
+from benchmark.store.records import OODMetrics, Record, ScoreInRecord
+
+OODS = ["cifar100", "svhn", "texture"]
+SGD = {"epochs": 60, "optimiser": "sgd", "lr": 0.1}
+
+
+def run(name: str = "dino", variant: str = "none", seed: int = 0, **method: Any) -> RunConfig:
+    rival = {} if name == "dino" else {"train": SGD}
+    fields = {"method": {"name": name, **method}, "variant": variant, "seed": seed, **rival}
+    return config(eval={"ood": OODS, "scores": ["mahalanobis"]}, **fields)
+
+
+def number(config: RunConfig, metric: str, ood: str, score: str = "") -> float:
+    """Different for each run, metric, set and score."""
+    return 40 + len(config.label) / 2 + len(metric) + len(ood) / 3 + 4 * len(score) + (0.4, -0.7, 0.9)[config.seed]
+
+
+def measured(config: RunConfig, score: str = "") -> dict[str, OODMetrics]:
+    names = ("auroc", "aupr_ood", "aupr_id", "aupr_oe", "fpr95_id", "fpr95_ood")
+    return {o: OODMetrics(**{m: number(config, m, o, score) for m in names}, n_id=9, n_ood=9) for o in OODS}
+
+
+def record(config: RunConfig) -> Record:
+    further = ScoreInRecord(ood=measured(config, "mahalanobis"), sensitivity=61.5, passes=1)
+    extra = {"accuracy": 80.0 + config.seed + len(config.label)} if config.method.labels else {}
+    return record_of(config, ood=measured(config), scores={"mahalanobis": further}, extra=extra)
+
+
+def beside(configs: list[RunConfig]) -> Group:
+    groups = group_runs(configs, [record(one) for one in configs], beside=True)
+    assert len(groups) == 1 and groups[0].heading == ""
+    return groups[0]
+
+
+def longer(config: RunConfig, epochs: int) -> RunConfig:
+    return config.model_copy(update={"train": config.train.model_copy(update={"epochs": epochs})})
+
+
+GEOMETRIC = run("classifier", rotation_weight=1.0)
+OE = {variant: run("outlier-exposure", variant) for variant in ("imgn", "rot-in-dist", "dti")}
+DETECTORS = [*(run("classifier", seed=seed) for seed in (0, 1, 2)), GEOMETRIC, *OE.values()]
+ALL = [run(variant="rot-imgn"), run(variant="combined"), run("simclr"), run("csi"), *DETECTORS]
+
+
+def test_methods_stand_beside_each_other_and_settings_of_one_method_part() -> None:
+    assert len(group_runs(ALL, [])) == 6  # DINO, and five methods with settings of their own
+    group = beside(ALL)
+    assert {r.recipe for r in group.runs} == {c.recipe_id() for c in ALL}
+    others = [longer(one, 900) for one in ALL[:2]]
+    first, second = group_runs([*ALL, *others], [], beside=True)
+    assert "train.epochs = 900" in second.heading and "train.epochs = 500" in first.heading
+    for group, dino in ((first, ALL[:2]), (second, others)):
+        assert {r.recipe for r in group.runs} == {c.recipe_id() for c in [*dino, *ALL[2:]]}
+
+
+def test_a_method_with_several_settings_joins_where_it_differs_least() -> None:
+    dino = [longer(run(variant="imgn"), epochs) for epochs in (50, 100, 200)]
+    rival = [longer(run("simclr"), epochs) for epochs in (200, 50, 400)]
+    groups = [{r.recipe for r in group.runs} for group in group_runs([*dino, *rival], [], beside=True)]
+    pairs = [[dino[0], rival[1]], [dino[1], rival[0]], [dino[2], rival[0]], [rival[2]]]
+    assert groups == [{c.recipe_id() for c in pair} for pair in pairs]
+
+
+def test_table_1_has_rivals_trained_here_beside_the_published_and_quotes_the_rest() -> None:
+    (table,) = tables.table1(beside(ALL))
+    titles = list(table.columns.values())
+    assert titles[:4] == ["Geometric", "SSD", "CSI", "MTL (publ.)"]
+    assert set(titles[4:]) == {
+        "Rot. ImgN", "Combined", "SimCLR", "MSP", "OE, ImgN", "OE, Rot. In-Dist.", "OE, DTI"
+    }  # fmt: skip
+    rows = {row.key: row for row in table.rows}
+    for ood in OODS:
+        cells = rows[ood].cells
+        assert cells["SSD"].ours.mean == pytest.approx(number(run("simclr"), "auroc", ood, "mahalanobis"))
+        assert cells["simclr"].ours.mean == pytest.approx(number(run("simclr"), "auroc", ood))
+        assert cells["CSI"].ours.mean == pytest.approx(number(run("csi"), "auroc", ood))
+        assert cells["Geometric"].ours.mean == pytest.approx(number(GEOMETRIC, "auroc", ood))
+        assert cells["MTL"].ours is None and not cells["MTL"].planned
+        for rival in published.RIVALS:
+            assert cells[rival].published == published.value("cifar10", ood, rival)
+    average = mean(number(run("simclr"), "auroc", ood, "mahalanobis") for ood in OODS)
+    assert rows["average"].cells["SSD"].ours.mean == pytest.approx(average)
+    assert rows["sensitivity"].cells["SSD"].ours.mean == 61.5
+    assert rows["accuracy"].cells["Geometric"].ours.mean == 80 + len("classifier-rotation")
+    assert rows["accuracy"].cells["rot-imgn"].ours is None and not rows["accuracy"].cells["rot-imgn"].planned
+    leagues = {"Geometric": "labels", "SSD": "scratch", "MTL": "labels", "CSI": "scratch", "rot-imgn": "aux",
+               "combined": "aux", "oe-imgn": "labels, aux", "oe-rot-in-dist": "labels",
+               "oe-dti": "labels, aux, made with labels"}  # fmt: skip
+    assert {key: rows["league"].texts[key] for key in leagues} == leagues
+    assert table.leagues == rows["league"].texts
+
+
+def test_the_order_of_table_1s_columns_is_held_against_the_published() -> None:
+    (table,) = tables.table1(beside(ALL))
+    (note,) = [note for note in table.notes if note.startswith("Kendall's")]
+    compared = ["Geometric", "SSD", "CSI", "rot-imgn", "combined"]
+    rows = {row.key: row for row in table.rows}
+    ours = [sum(rows[ood].cells[column].ours.mean for ood in OODS) for column in compared]
+    paper = [sum(rows[ood].cells[column].published for ood in OODS) for column in compared]
+    tau, p = stats.kendalltau(ours, paper)
+    assert note.startswith("Kendall's τ of our order of columns with the published one") and f": {tau:.2f} " in note
+    assert f"(n = 5 columns, p = {p:.2g}, averages over 3 OOD sets)" in note
+
+
+def test_detectors_in_outlier_exposures_convention() -> None:
+    (table,) = detectors(beside(DETECTORS))
+    rows = {row.key: row for row in table.rows}
+    assert set(table.columns) == {"classifier", "classifier-rotation", "oe-imgn", "oe-rot-in-dist", "oe-dti"}
+    assert title_of("classifier") == "MSP" and title_of("oe-rotation-imgn") == "OE + rotation, ImgN"
+    for key, metric in (("auroc", "auroc"), ("aupr", "aupr_oe"), ("fpr95", "fpr95_ood")):
+        for ood in OODS:
+            by_seed = [number(run("classifier", seed=s), metric, ood) for s in (0, 1, 2)]
+            cells = rows[f"{key}:{ood}"].cells
+            assert cells["classifier"].ours.mean == pytest.approx(mean(by_seed)) and cells["classifier"].ours.n == 3
+            assert cells["classifier"].ours.half == pytest.approx(T975[2] * stdev(by_seed) / 3**0.5)
+            assert cells["oe-dti"].ours.mean == pytest.approx(number(OE["dti"], metric, ood))
+            # The longest label has the largest numbers: the best AUROC, and the worst FPR95.
+            best = {column for column, cell in cells.items() if cell.best}
+            assert best == ({"oe-dti"} if key == "fpr95" else {"classifier-rotation"})
+        wanted = mean(number(OE["imgn"], metric, ood) for ood in OODS)
+        assert rows[f"{key}:average"].cells["oe-imgn"].ours.mean == pytest.approx(wanted)
+    assert rows["accuracy"].cells["classifier"].ours.mean == pytest.approx(81 + len("classifier"))
+    assert rows["n"].texts["classifier"] == "3" and rows["n"].texts["oe-imgn"] == "1"
+    assert rows["auroc:cifar100"].cells["oe-imgn"].published == 94.79
+    assert rows["auroc:svhn"].cells["classifier-rotation"].published == 97.96
+    assert rows["aupr:cifar100"].cells["oe-imgn"].published is None
+    assert published_detectors.value("cifar100", "cifar10", "oe-imgn") == 79.39
+    assert published_detectors.value("cifar10", "texture", "oe-imgn") is None
+    assert rows["league"].texts["oe-rot-in-dist"] == "labels"
+    assert "95% of the OOD images are found" in markdown(table) and "80 Million Tiny Images" in markdown(table)
+    assert "cifar10,fpr95:svhn,oe-dti," in as_csv([table])
+
+
+def test_a_record_without_the_new_metric_leaves_its_cells_open() -> None:
+    old = record(DETECTORS[0])
+    old = old.model_copy(update={"ood": {o: m.model_copy(update={"aupr_oe": None}) for o, m in old.ood.items()}})
+    (table,) = detectors(group_runs([DETECTORS[0]], [old])[0])
+    rows = {row.key: row for row in table.rows}
+    assert rows["aupr:svhn"].cells["classifier"].ours is None and rows["aupr:average"].cells["classifier"].ours is None
+    assert rows["auroc:svhn"].cells["classifier"].ours is not None
+
+
+def test_outliers_of_the_set_that_is_to_be_detected_are_said() -> None:
+    def seen(source: str) -> list[str]:
+        data = OE["imgn"].data.model_copy(update={"sources": {"imagenet": source, "dti": "dti"}})
+        one = OE["imgn"].model_copy(update={"data": data})
+        (table,) = detectors(group_runs([one], [record(one)])[0])
+        return [note for note in table.notes if "Not unseen" in note]
+
+    assert seen("texture") == ["Not unseen, the training images are of the same set: OE, ImgN: Texture."]
+    assert seen("imagenet") == []
+
+
+def test_the_table_is_written_for_sweeps_with_labels_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "mine.yaml"
+    base = {"in_dist": "cifar10", "eval": {"ood": ["svhn"]}}
+    methods = [{"method": {"name": "classifier"}}, {"method": {"name": "outlier-exposure"}, "variant": "imgn"}]
+    path.write_text(json.dumps({"base": base, "grid": {"seed": [0]}, "grids": [{"base": one} for one in methods]}))
+    write_runs(Path("results"), path, lambda c: record_of(c, lambda c, ood: 70.0))
+    written, text = make(tmp_path, tables=["oe"], sweep=path)
+    assert written == ["mine/table-oe.md", "mine/table-oe.csv", "mine/table-oe.tex"]
+    assert max(map(len, text.splitlines())) <= 80 and "FPR95" in text
+    plain = write_sweep(tmp_path, variant=["dino"])
+    write_runs(Path("results"), plain, lambda c: record_of(c, paper_auroc))
+    with pytest.raises(BenchError, match=r"table oe: no run of table2 learns from labels; method\.name: classifier"):
+        make(tmp_path, tables=["oe"], sweep=plain)
+    names, _ = make(tmp_path, sweep=plain, everything=True)
+    assert "table2/table2.md" in names and not any("oe" in name for name in names)
