@@ -81,7 +81,7 @@ def sweep(
     # One at a time reads the queue and submits, so that two sweeps cannot both find a run free.
     with locked(results / ".sweep.lock") if use_slurm and not dry_run else nullcontext():
         found = board(plan, results, root, use_slurm, retry_failed)
-        arrays = slurm.make_arrays(found.chosen, slurm.max_array_size()) if use_slurm else []
+        arrays = slurm.make_arrays(found.chosen, slurm.max_array_size(), found.open_runs) if use_slurm else []
         _show(plan, found, arrays)
         if dry_run:
             _show_more(plan, found, arrays, results)

@@ -34,6 +34,17 @@ class Board:
     chosen: list[tuple[Job, Resources]]
     left_alone: list[str]  # failed before, and not to be tried again
 
+    @property
+    def open_runs(self) -> dict[str, RunFolder]:
+        """Recipe -> folder of the runs that are queued, running or to be started."""
+        states = {row.name: row.state for row in self.rows}
+        chosen = {job.folder.name for job, _ in self.chosen}
+        return {
+            item.run.recipe: item.folder
+            for item in self.planned
+            if item.folder is not None and (item.folder.name in chosen or states.get(item.folder.name) in LIVE)
+        }
+
 
 def board(plan: Sweep, results: Path, root: Path, ask_queue: bool, retry_failed: bool) -> Board:
     """What `bench sweep` has to go by. Raises BenchError when SLURM's queue is to be asked and does not answer."""

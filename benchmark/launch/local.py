@@ -39,6 +39,9 @@ def run_queue(jobs: Sequence[Job], slots: Sequence[Slot], launch: Launch, displa
     """
     waiting, free, running, outcomes = deque(jobs), list(slots), list[_Child](), list[Outcome]()
 
+    goes_on = any(job.config.method.starts_from for job in jobs)
+    recipes = {job.folder.name: job.config.recipe_id() for job in jobs} if goes_on else {}
+
     def end(outcome: Outcome) -> None:
         outcomes.append(outcome)
         display.ended(outcome)
@@ -46,8 +49,8 @@ def run_queue(jobs: Sequence[Job], slots: Sequence[Slot], launch: Launch, displa
     with _stop_requests() as stop:
         try:
             while waiting or running:
-                while waiting and free and not stop.asked:
-                    job = waiting.popleft()
+                while free and not stop.asked and (job := _next(waiting, running, recipes)):
+                    waiting.remove(job)
                     state, _, _ = state_of(job.config, job.folder)
                     if state == "done":
                         end(Outcome(job.folder.name, "done", "finished meanwhile by another sweep"))
@@ -80,6 +83,14 @@ def run_queue(jobs: Sequence[Job], slots: Sequence[Slot], launch: Launch, displa
             for child in running:
                 child.kill_group()
     return outcomes
+
+
+def _next(waiting: Sequence[Job], running: Sequence[_Child], recipes: dict[str, str]) -> Job | None:
+    """The first job whose turn it is: not before the run that it goes on from has left the queue.
+
+    recipes: of the jobs, by their folders' names."""
+    queued = {recipes.get(job.folder.name) for job in [*waiting, *(child.job for child in running)]} - {None}
+    return next((job for job in waiting if job.config.method.starts_from not in queued), None)
 
 
 @dataclass

@@ -17,10 +17,11 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import benchmark
@@ -41,10 +42,14 @@ DEFAULT_MAX_ARRAY_SIZE = 1000
 
 @dataclass(frozen=True)
 class Array:
-    """Jobs that go to SLURM together: one array, or a plain job when there is one."""
+    """Jobs that go to SLURM together: one array, or a plain job when there is one.
+
+    after: the runs that they go on from, as far as those are not done: SLURM starts no job of the array before.
+    """
 
     resources: Resources
     jobs: tuple[Job, ...]
+    after: tuple[RunFolder, ...] = ()
 
 
 def answers() -> bool:
@@ -66,14 +71,23 @@ def max_array_size() -> int:
     return max(1, int(found.group(1))) if found else DEFAULT_MAX_ARRAY_SIZE
 
 
-def make_arrays(jobs: Sequence[tuple[Job, Resources]], largest: int) -> list[Array]:
-    """Group by equal resources, in the order given, and cut groups into arrays of at most `largest` jobs."""
-    groups: dict[str, tuple[Resources, list[Job]]] = {}
+def make_arrays(
+    jobs: Sequence[tuple[Job, Resources]], largest: int, open_runs: Mapping[str, RunFolder] = MappingProxyType({})
+) -> list[Array]:
+    """Group by equal resources, in the order given, and cut groups into arrays of at most `largest` jobs. Jobs that go
+    on from another run come last, in arrays of their own. open_runs: recipe -> folder of what is queued or will be."""
+    groups: dict[tuple[bool, str], tuple[Resources, list[Job]]] = {}
     for job, resources in jobs:
-        groups.setdefault(resources.model_dump_json(), (resources, []))[1].append(job)
+        key = (job.config.method.starts_from is not None, resources.model_dump_json())
+        groups.setdefault(key, (resources, []))[1].append(job)
+
+    def array(resources: Resources, part: list[Job]) -> Array:
+        starts = dict.fromkeys(recipe for job in part if (recipe := job.config.method.starts_from))
+        return Array(resources, tuple(part), tuple(open_runs[recipe] for recipe in starts if recipe in open_runs))
+
     return [
-        Array(resources, tuple(group[start : start + largest]))
-        for resources, group in groups.values()
+        array(resources, group[start : start + largest])
+        for _, (resources, group) in sorted(groups.items(), key=lambda one: one[0][0])
         for start in range(0, len(group), largest)
     ]
 
@@ -88,6 +102,7 @@ def describe(arrays: Sequence[Array]) -> str:
         )
         lines.append(
             f"{f'array of {count} runs{at_a_time}' if count > 1 else 'one run'}, each: {array.resources.in_words()}"
+            + (f"; after the {len(array.after)} they go on from" if array.after else "")
         )
     hours = sum(array.resources.hours * len(array.jobs) for array in arrays)
     runs = sum(len(array.jobs) for array in arrays)
@@ -213,6 +228,11 @@ def _executor(submission: Submission, array: Array, dry: bool = False) -> submit
         'job="${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"',
         f'cp -n {folder}/run-"${{SLURM_ARRAY_TASK_ID:-0}}".pkl {folder}/"$job"_submitted.pkl',
     ]
+    if before := [job for run in array.after if (job := run.read_job().get("job"))]:
+        others = asked["additional_parameters"].get("dependency")
+        # any: whether the run before has ended well, the job itself finds out, and says so in one line.
+        wanted = f"afterany:{':'.join(before)}"
+        asked["additional_parameters"]["dependency"] = f"{others},{wanted}" if others else wanted
     executor.update_parameters(**asked)
     return executor
 

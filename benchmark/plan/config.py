@@ -386,7 +386,7 @@ class RunConfig(Strict):
         for key in ("variant", "in_dist", "seed"):
             del full[key]
         del full["eval"]["ood"], full["eval"]["scores"], full["eval"]["every"]
-        return full
+        return self.method.setting(full)
 
 
 def _without_legacy(full: dict[str, Any]) -> dict[str, Any]:

@@ -59,6 +59,15 @@ class MethodSettings(Strict):
             full["data"] = {key: full["data"][key] for key in ("image_size", "train_limit", "test_limit")}
         return full
 
+    def setting(self, full: dict[str, Any]) -> dict[str, Any]:
+        """All settings of a run, `full`, less what differs from seed to seed of one table's column."""
+        return full
+
+    @property
+    def starts_from(self) -> str | None:
+        """The recipe of the finished run whose weights training begins with; None where it begins anew."""
+        return None
+
 
 class DinoConfig(MethodSettings):
     """DINO with negatives: head, temperatures, teacher and centre (METHOD: Model, Loss)."""
@@ -186,6 +195,9 @@ class OutlierExposureConfig(ClassifierSettings):
 
     name: Literal["outlier-exposure"]
     outliers: PositiveInt = 2  # of each kind to an image; published 256 beside 128
+    # The classifier to go on from. In a sweep "classifier" or "classifier-rotation", which means its run of the same
+    # in-distribution set and seed; what is kept of it is that run's recipe.
+    tune: str | None = None
 
     @property
     def negatives_each(self) -> int:
@@ -193,7 +205,20 @@ class OutlierExposureConfig(ClassifierSettings):
 
     @property
     def label(self) -> str:
-        return "oe-rotation" if self.rotation_weight else "oe"
+        return "oe" + ("-tuned" if self.tune else "") + ("-rotation" if self.rotation_weight else "")
+
+    @property
+    def starts_from(self) -> str | None:
+        return self.tune
+
+    def identity(self, full: dict[str, Any], in_dist: str) -> dict[str, Any]:
+        full = super().identity(full, in_dist)
+        if self.tune is None:  # runs from scratch keep the names that they had before there was tuning
+            del full["method"]["tune"]
+        return full
+
+    def setting(self, full: dict[str, Any]) -> dict[str, Any]:
+        return full | {"method": full["method"] | {"tune": self.tune is not None}}
 
 
 class UntrainedConfig(MethodSettings):

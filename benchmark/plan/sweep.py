@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmark.errors import BenchError, some_of, unknown
-from benchmark.plan import yamlfile
+from benchmark.plan import starts, yamlfile
 from benchmark.plan.config import RunConfig
 from benchmark.plan.grids import Axes, Points, points
 from benchmark.plan.identity import canonical, sha256
@@ -145,6 +145,7 @@ def load(
         for point in start.points:
             run = _build(sweep, path, start.base, point, given, resources)
             _add(runs, run)
+    runs = _with_starts(runs, path)
     trained: dict[tuple[bool, str], SweepRun] = {}  # one of those that differ only in what a reference does not have
     for run in runs.values():
         settings = run.config.model_dump_json(exclude={"variant", "seed", "method"})
@@ -156,6 +157,17 @@ def load(
         names = some_of(run.short_name for run in runs.values())
         raise BenchError(f"--only {only}: matches no run of {path}, whose names go without the id: {names}")
     return Sweep(path, sweep.title or path.stem, tuple(chosen))
+
+
+def _with_starts(runs: dict[str, SweepRun], path: Path) -> dict[str, SweepRun]:
+    """The runs that begin anew, then those that go on from one of them, which they name by its recipe."""
+    configs = [run.config for run in runs.values()]
+    made = {identity: run for identity, run in runs.items() if not run.config.method.starts_from}
+    for run in runs.values():
+        if run.config.method.starts_from:
+            config = starts.resolved(run.config, configs, str(path))
+            _add(made, replace(run, config=config, identity=canonical(config.identity())))
+    return made
 
 
 def _read_with_parents(path: Path, children: tuple[Path, ...]) -> dict[str, Any]:

@@ -81,7 +81,12 @@ _METHODS = {
     "simclr": "SimCLR",
     "csi": "CSI",
 }
-_WITH_NEGATIVES = {"oe-rotation-": "OE + rotation, ", "oe-": "OE, "}
+_WITH_NEGATIVES = {
+    "oe-tuned-rotation-": "OE tuned + rotation, ",
+    "oe-tuned-": "OE tuned, ",
+    "oe-rotation-": "OE + rotation, ",
+    "oe-": "OE, ",
+}
 
 
 def title_of(label: str) -> str:

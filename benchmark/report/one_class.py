@@ -206,7 +206,7 @@ def one_class_groups(configs: Iterable[RunConfig], records: Sequence[Record]) ->
 
 def _shared(config: RunConfig) -> dict[str, Any]:
     """What a column's runs share: all that changes their numbers but the class and the seed."""
-    return {key: value for key, value in config.identity().items() if key not in ("in_dist", "seed")}
+    return config.method.setting({k: v for k, v in config.identity().items() if k not in ("in_dist", "seed")})
 
 
 def settings_of(config: RunConfig) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from benchmark.store.folders import RunFolder
 from benchmark.training.batches import Batches, DeviceImages
 from benchmark.training.compiling import compiled
 from benchmark.training.loop import Outside, Trainer
+from benchmark.training.tuning import begin_from
 
 
 def trained(method: Method, run: Context, look: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
@@ -30,6 +31,7 @@ def trained(method: Method, run: Context, look: Callable[[int], dict[str, Any]])
         return {}
     if run.ranks.from_main(lambda: _is_trained(run.folder)):
         return _load_weights(method, run) if run.ranks.is_main else {}
+    begin_from(method, run)
     run.reporter.phase("train")
     outside = Outside(
         ranks=run.ranks,

@@ -133,6 +133,25 @@ def ended(pid: int, within: float = 5.0) -> bool:
     return False
 
 
+@pytest.mark.parametrize("ending", ["ok", "crash"])
+def test_a_run_waits_for_the_one_that_it_goes_on_from_and_lets_others_pass(
+    tmp_path: Path, queue, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    start = CONFIG.model_copy(update={"seed": 7})
+    raw = {"in_dist": "mine", "eval": {"ood": []}, "variant": "imgn"}
+    method = {"name": "outlier-exposure", "tune": start.recipe_id()}
+    tuned = RunConfig.model_validate({**raw, "method": method})
+    configs = {"tuned": tuned, "start": start, "other": CONFIG}
+    monkeypatch.setattr(sys.modules[__name__], "Job", lambda _, folder, Job=Job: Job(configs[folder.name], folder))
+    outcomes, seen = queue({"tuned": "ok", "start": ending, "other": "ok"}, 3)
+    assert seen.names == ["start", "other", "tuned"]
+    lines = [line.split() for line in (tmp_path / "events.txt").read_text().splitlines()]
+    began = {name: float(at) for event, name, at in lines if event == "start"}
+    ended_at = {name: float(at) for event, name, at in lines if event == "end"}
+    assert began["tuned"] > (ended_at["start"] if ending == "ok" else began["start"])
+    assert outcomes["tuned"].state == "done"
+
+
 @pytest.mark.parametrize("slots", [1, 2, 3])
 def test_order_and_never_more_than_the_slots_at_once(queue, tmp_path: Path, slots: int) -> None:
     names = ["c", "a", "d", "b", "e"]

@@ -56,6 +56,36 @@ def test_equal_resources_are_one_array_cut_at_the_clusters_limit(tmp_path: Path)
     assert [array.resources.gpus for array in arrays] == [1, 1, 4]
 
 
+def test_runs_that_go_on_from_others_are_arrays_of_their_own_and_wait_for_them(tmp_path: Path, client) -> None:
+    client("srun", "exit 0")
+    client("sbatch", 'cat "$1" >> "$0.texts"; echo x >> "$0.calls"; echo "Submitted batch job 7$(wc -l < "$0.calls")"')
+    (tmp_path / "results").mkdir()
+    started, earlier = job(tmp_path, "start"), job(tmp_path, "earlier")
+    earlier.folder.path.mkdir()
+    earlier.folder.write_job({"job": "65_3", "name": "x"})
+    tuned = [
+        Job(
+            RunConfig.model_validate({
+                "in_dist": "mine", "eval": {"ood": []}, "variant": "imgn",
+                "method": {"name": "outlier-exposure", "tune": recipe},
+            }),
+            RunFolder(tmp_path / "results" / name),
+        )
+        for name, recipe in (("first", "a" * 64), ("second", "b" * 64), ("third", "c" * 64))
+    ]  # fmt: skip
+    jobs = [(one, Resources(gpus=0)) for one in (tuned[0], started, tuned[1], tuned[2])]
+    open_runs = {"a" * 64: started.folder, "b" * 64: earlier.folder, "d" * 64: tuned[0].folder}  # the third's is done
+    arrays = slurm.make_arrays(jobs, largest=9, open_runs=open_runs)
+    assert [[j.folder.name for j in array.jobs] for array in arrays] == [["start"], ["first", "second", "third"]]
+    assert slurm.describe(arrays).splitlines()[1].endswith("; after the 2 they go on from")
+    list(slurm.submit(arrays, "sweep", tmp_path / "results", tmp_path / "data", 60.0))
+    texts = (tmp_path / "bin/sbatch.texts").read_text()
+    assert re.findall("^#SBATCH --dependency=(.*)$", texts, re.MULTILINE) == ["afterany:71:65_3"]
+    mine = Resources(gpus=0, sbatch={"dependency": "singleton"})
+    text = slurm.submission_text(slurm.Array(mine, (tuned[0],), (earlier.folder,)), "t", tmp_path)
+    assert "#SBATCH --dependency=singleton,afterany:65_3" in text
+
+
 def test_sbatch_text_says_what_the_resources_say(tmp_path: Path) -> None:
     resources = Resources(
         gpus=2,

@@ -1,0 +1,54 @@
+"""Training that goes on from a finished run's weights."""
+
+from __future__ import annotations
+
+import safetensors.torch
+
+from benchmark.errors import BenchError, first_line
+from benchmark.methods.base import Method
+from benchmark.plan.starts import RECIPE, misfit
+from benchmark.running.context import Context
+from benchmark.store.folders import RunFolder, runs_by_recipe
+
+
+def begin_from(method: Method, run: Context) -> None:
+    """Give `method` the weights of the run that it goes on from; nothing where it begins anew.
+
+    Raises BenchError, one line, when that run is not in the results, unfinished, without its weights, or of other
+    images, another network or other classes.
+    """
+    recipe = run.config.method.starts_from
+    if recipe is None:
+        return
+    folder = _find(recipe, run)
+    try:
+        method.load_final_state(safetensors.torch.load_file(folder.weights, device=str(run.device)))
+    except Exception as error:
+        raise BenchError(f"{folder.weights}: broken weights ({first_line(error)})") from error
+    run.reporter.say(f"goes on from {folder.name}")
+
+
+def _find(recipe: str, run: Context) -> RunFolder:
+    results = run.folder.path.parent
+    if not RECIPE.fullmatch(recipe):
+        raise BenchError(
+            f"method.tune: {recipe} names a run of a sweep; a run on its own needs the recipe_id of a finished run, "
+            "which is in its record.json"
+        )
+    found = runs_by_recipe(results).get(recipe, [])
+    if not found:
+        raise BenchError(f"method.tune: no run of recipe {recipe[:8]} in {results}; train it first")
+    key = run.config.train_key
+    prints = run.images.fingerprints[key]
+    records = [(folder, record) for folder in found if (record := folder.read_record())]
+    if not records:
+        raise BenchError(f"method.tune: {found[-1].path} is not finished; train it first: bench run {found[-1].config}")
+    same = [(folder, record) for folder, record in records if record.data[key].fingerprint == prints]
+    if not same:
+        raise BenchError(f"method.tune: {records[-1][0].path} was trained on other images of {run.config.in_dist}")
+    folder, record = same[-1]
+    if why := misfit(run.config, record.run_config):
+        raise BenchError(f"method.tune: {folder.path} does not fit: {why}")
+    if not folder.weights.exists():
+        raise BenchError(f"method.tune: {folder.path} keeps no weights; train it again: bench run {folder.config}")
+    return folder

@@ -1,0 +1,152 @@
+"""Outlier Exposure that goes on from a finished classifier: which run is meant, what it takes over, what is refused."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from test_classifier import OE, RAW
+
+from benchmark.errors import BenchError
+from benchmark.plan import sweep as sweeps
+from benchmark.plan.config import RunConfig
+from benchmark.plan.layers import merge
+from benchmark.plan.starts import misfit
+from benchmark.report.groups import group_runs
+from benchmark.report.one_class import recipe_of
+from benchmark.run import run
+from benchmark.running.device import Runtime
+from benchmark.store.folders import RunFolder
+
+CPU = Runtime("cpu", threads=1)
+TUNED = {"method": {**OE["method"], "tune": "classifier"}, "variant": "imgn", "negatives": {"weight": 0.5}}
+
+
+def config(**changes: Any) -> RunConfig:
+    return RunConfig.model_validate(merge(copy.deepcopy(RAW), changes))
+
+
+def load(folder: Path, *entries: dict[str, Any], seeds: tuple[int, ...] = (0,)) -> sweeps.Sweep:
+    path = folder / "mine.yaml"
+    content = {
+        "base": RAW,
+        "grid": {"seed": list(seeds)},
+        "grids": [{"base": one} for one in entries],
+        "references": [],
+    }
+    path.write_text(json.dumps(content))
+    return sweeps.load(path)
+
+
+def test_a_sweep_names_the_classifier_of_the_same_set_and_seed_and_trains_it_first(tmp_path: Path) -> None:
+    found = load(tmp_path, TUNED, {}, {"train": {"epochs": 3}, "method": {"rotation_weight": 1.0}}, seeds=(4, 5))
+    plain = {r.config.seed: r for r in found.runs if r.config.label == "classifier"}
+    tuned = [r for r in found.runs if r.config.method.starts_from]
+    assert [r.config.label for r in found.runs][-2:] == ["oe-tuned-imgn", "oe-tuned-imgn"]
+    for one in tuned:
+        assert one.config.method.starts_from == plain[one.config.seed].recipe
+        assert one.config.identity()["method"]["tune"] == plain[one.config.seed].recipe
+    assert len({one.recipe for one in tuned}) == 2
+
+
+def test_the_recipe_of_the_start_is_part_of_the_name_and_none_changes_no_name(tmp_path: Path) -> None:
+    names = {
+        load(tmp_path, {"train": {"lr": lr}}, {**TUNED, "train": {"lr": 0.01}}).runs[-1].recipe for lr in (0.1, 0.2)
+    }
+    assert len(names) == 2
+    assert "tune" not in config(**OE).identity()["method"]
+
+
+def test_seeds_of_tuned_runs_share_a_column(tmp_path: Path) -> None:
+    found = [r.config for r in load(tmp_path, {}, TUNED, seeds=(0, 1, 2)).runs]
+    assert len({recipe_of(c) for c in found}) == 2
+    (group,) = group_runs(found, [], beside=True)
+    assert {label: len([r for r in group.runs if r.config.label == label]) for label in group.labels("mini")} == {
+        "classifier": 3, "oe-tuned-imgn": 3
+    }  # fmt: skip
+
+
+def test_training_begins_with_the_classifiers_weights(mini_data: Path, tmp_path: Path) -> None:
+    still = {"train": {**RAW["train"], "epochs": 1, "lr": 1e-12, "weight_decay": [0.0, 0.0]}}
+    found = load(tmp_path, {}, {**TUNED, **still})
+    with pytest.raises(BenchError, match=r"method\.tune: no run of recipe .* in .*results; train it first"):
+        run(found.runs[1].config, tmp_path / "results", mini_data, CPU)
+    records = [run(one.config, tmp_path / "results", mini_data, CPU) for one in found.runs]
+    before, after = (
+        safetensors.torch.load_file(RunFolder(tmp_path / "results" / r.name).weights) for r in records if r
+    )
+    learnt = [name for name in before if "running" not in name and "batches" not in name]  # not what follows the images
+    assert learnt and all(torch.allclose(before[name], after[name], atol=1e-6) for name in learnt)
+    alone = run(config(**OE, **still), tmp_path / "results", mini_data, CPU)
+    assert alone is not None
+    other = safetensors.torch.load_file(RunFolder(tmp_path / "results" / alone.name).weights)
+    assert not torch.allclose(before["classes.weight"], other["classes.weight"], atol=1e-3)
+
+
+@pytest.mark.parametrize(("start", "words"), [
+    ({"in_dist": "other"}, "trained on other, not mini"),
+    ({"model": {"args": {"width": 16}}}, r"its network is small_convnet .*16\}, not small_convnet .*8\}"),
+    ({"method": {"classes": 5}}, r"its method\.classes is 5, not 4"),
+    ({"method": {"rotation_weight": 1.0}}, r"its method\.rotation_weight is 1\.0, not 0\.0"),
+    ({"data": {"train_limit": 20}}, r"its data\.train_limit is 20, not None"),
+    ({"method": {"name": "rotation"}}, "it is no classifier but rotation"),
+])  # fmt: skip
+def test_what_does_not_fit_is_said(start: dict[str, Any], words: str) -> None:
+    raw = copy.deepcopy(RAW)
+    if "name" in start.get("method", {}):
+        raw["method"] = {}
+    other = RunConfig.model_validate(merge(raw, start))
+    assert re.search(words, misfit(config(**TUNED), other))
+    assert misfit(config(**TUNED), config()) == ""
+
+
+def test_a_sweep_without_the_run_or_with_another_network_is_refused_in_one_line(tmp_path: Path) -> None:
+    for entries, words in (
+        ([TUNED], r"mine\.yaml: method\.tune: no run mini-classifier-s0 in this sweep; it has no classifier"),
+        (
+            [{"method": {"rotation_weight": 1.0}}, TUNED],
+            r"mini-classifier-s0 .* it has mini-classifier-rotation-s0",
+        ),
+        ([{"model": {"args": {"width": 16}}}, TUNED], r"method\.tune: mini-classifier-s0 does not fit: its network is"),
+        ([{}, {"train": {"epochs": 3}}, TUNED], r"method\.tune: 2 runs are called mini-classifier-s0; name a recipe"),
+    ):
+        with pytest.raises(BenchError, match=words) as caught:
+            load(tmp_path, *entries)
+        assert "\n" not in str(caught.value)
+
+
+def test_unfinished_weightless_and_other_images_are_refused(mini_data: Path, tmp_path: Path) -> None:
+    start, tuned = (one.config for one in load(tmp_path, {}, TUNED).runs)
+    results = tmp_path / "results"
+    record = run(start, results, mini_data, CPU)
+    assert record is not None
+    folder = RunFolder(results / record.name)
+
+    def refused(words: str, settings: RunConfig = tuned) -> None:
+        with pytest.raises(BenchError, match=words) as caught:
+            run(settings, results, mini_data, CPU)
+        assert "\n" not in str(caught.value)
+
+    kept = folder.record.read_bytes()
+    folder.record.unlink()
+    refused(r"method\.tune: .*mini-classifier-s0-\w+ is not finished; train it first: bench run ")
+    changed = json.loads(kept)
+    changed["data"]["mini/train"]["fingerprint"] = "0" * 64
+    folder.record.write_text(json.dumps(changed))
+    refused(r"method\.tune: .* was trained on other images of mini")
+    folder.record.write_bytes(kept)
+    weights = folder.weights.read_bytes()
+    folder.weights.unlink()
+    refused(r"method\.tune: .* keeps no weights; train it again: bench run ")
+    folder.weights.write_bytes(weights[:100])
+    refused(r"weights\.safetensors: broken weights")
+    named = tuned.model_copy(update={"method": tuned.method.model_copy(update={"tune": "classifier"})})
+    refused(r"method\.tune: classifier names a run of a sweep; a run on its own needs the recipe_id", named)
+    folder.weights.write_bytes(weights)
+    assert run(tuned, results, mini_data, CPU) is not None
