@@ -184,8 +184,9 @@ def _side_by_side(groups: list[tuple[dict[str, Any], list[Run]]]) -> list[tuple[
         for setting, members in joined:
             nearest = min(range(len(others)), key=lambda i: len(differences([setting, others[i][0]])))
             taken.add(nearest)
-            present = {run.recipe for run in members}
-            members += [run for run in others[nearest][1] if run.recipe not in present]
+            present, rows = {run.recipe for run in members}, {run.config.label for run in members} & set(REFERENCES)
+            # A reference row of another network would stand under the same name: the leading method's stays.
+            members += [r for r in others[nearest][1] if r.recipe not in present and r.config.label not in rows]
         left += [one for i, one in enumerate(others) if i not in taken]
     return joined + left
 

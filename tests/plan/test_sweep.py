@@ -49,6 +49,15 @@ def test_table2_has_the_papers_ten_columns_and_two_references() -> None:
     ) == (500, 128, 0.004, 256, 128, "vit_small_patch16_224", [0.04, 0.4])
 
 
+@pytest.mark.parametrize(("one", "other", "shared"), [
+    ("table1", "rivals", {"simclr", "csi"}), ("table1", "oe", {"classifier-rotation"}),
+    ("table1-cpu", "cpu", {"rot-imgn", "combined"}), ("table1-cpu", "oe-cpu", {"classifier-rotation"}),
+])  # fmt: skip
+def test_table_1_shares_its_rivals_with_their_own_sweeps(one: str, other: str, shared: set[str]) -> None:
+    first, second = ({run.recipe: run.config.label for run in sweeps.load(Path(name)).runs} for name in (one, other))
+    assert {first[recipe] for recipe in first.keys() & second.keys()} - {"untrained", "image-statistics"} == shared
+
+
 def test_tables_1_and_2_share_their_common_run() -> None:
     one, two = (
         {run.config.recipe_id(): run.config.label for run in sweeps.load(REPOSITORY / f"sweeps/{name}").runs}
@@ -168,7 +177,8 @@ def test_a_path_wins_over_a_built_in_sweep(tmp_path: Path, monkeypatch: pytest.M
     ("given", "line"),
     [
         ("table9", "unknown sweep 'table9' (did you mean 'table2'?); allowed: cpu, half-hour, oe, oe-cpu, "
-         "one-class, one-class-paper, rivals, rivals-cpu, small, small-cpu, small-cpu-2h, smoke, table1, table2; "
+         "one-class, one-class-paper, rivals, rivals-cpu, small, small-cpu, small-cpu-2h, smoke, table1, "
+         "table1-cpu, table2; "
          "a sweep file of your own is meant by its path, as in table9.yaml"),
         ("mine.yaml", "mine.yaml: no such file"),
         ("sweeps/table2.yaml", "sweeps/table2.yaml: no such file; the built-in sweep is called table2"),

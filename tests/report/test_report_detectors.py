@@ -73,6 +73,16 @@ def test_methods_stand_beside_each_other_and_settings_of_one_method_part() -> No
         assert {r.recipe for r in group.runs} == {c.recipe_id() for c in [*dino, *ALL[2:]]}
 
 
+def test_a_reference_row_of_another_network_does_not_take_the_leading_ones_place() -> None:
+    rival = longer(run("simclr"), 60)
+    rival = rival.model_copy(update={"model": rival.model.model_copy(update={"backbone": "resnet18_small"})})
+    of = [one.reference("untrained") for one in (ALL[0], rival)]
+    assert len({one.recipe_id() for one in of}) == 2
+    (group,) = group_runs([ALL[0], rival, *of], [record(one) for one in (ALL[0], rival, *of)], beside=True)
+    (found,) = group.records("cifar10", "untrained").values()
+    assert found.recipe_id == of[0].recipe_id()
+
+
 def test_a_method_with_several_settings_joins_where_it_differs_least() -> None:
     dino = [longer(run(variant="imgn"), epochs) for epochs in (50, 100, 200)]
     rival = [longer(run("simclr"), epochs) for epochs in (200, 50, 400)]
