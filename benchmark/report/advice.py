@@ -10,6 +10,7 @@ from benchmark.data.catalog import info
 from benchmark.report.groups import title_of
 from benchmark.report.intervals import hanley_mcneil
 from benchmark.report.ranking import LEVEL, Place
+from benchmark.report.rules import ANY, RULES, RulesTried
 from benchmark.report.table_text import md
 from benchmark.report.trial import Agreement, Trial
 
@@ -49,6 +50,7 @@ class Advice:
     rankings: tuple[Ranking, ...]
     reference: str | None
     trials: tuple[Trial, ...]
+    rules: tuple[RulesTried, ...] = ()
 
 
 # --- saying it ----------------------------------------------------------------------------------------------------
@@ -68,7 +70,11 @@ def sections(advice: Advice, wide: bool = False) -> list[Section]:
     """The ranking of each group, then how far the rule can be trusted. wide: with AUROCs, p-values and methods too."""
     made = [_ranking_section(ranking, wide) for ranking in advice.rankings]
     trials = [ranking.trial for ranking in advice.rankings if ranking.trial] + list(advice.trials)
-    rows = [[trial.name, one.title, one.kind, *_tau(one), str(one.n)] for trial in trials for one in trial.agreements]
+    rows = [
+        [trial.name, one.title, one.kind, *_tau(one), str(one.n)]
+        for trial in trials
+        for one in (trial.agreements if wide else _heads(trial))
+    ]
     if not wide:  # say the name of the records once
         rows = [[row[0] if i == 0 or rows[i - 1][0] != row[0] else "", *row[1:]] for i, row in enumerate(rows)]
     notes = [_verdict(trial) for trial in trials]
@@ -82,7 +88,35 @@ def sections(advice: Advice, wide: bool = False) -> list[Section]:
         "of no correlation. The sets share variants and ID images, so their rows are not independent.",
     ]
     made.append(Section("How far to trust the rule", ["records", "OOD set", "kind", "τ", "p", "n"], rows, notes))
-    return made
+    return made + [_rules_section(one) for one in advice.rules]
+
+
+def _heads(one: Trial) -> list[Agreement]:
+    """The first agreement of each kind, which stands for it."""
+    by_kind = {agreement.kind: agreement for agreement in reversed(one.agreements)}
+    return sorted(by_kind.values(), key=lambda a: ["near", "far", "", "all"].index(a.kind))
+
+
+def _rules_section(one: RulesTried) -> Section:
+    rows = []
+    for score, of in one.lost.items():
+        best = f"{one.best[score]:.1f}" if score in one.best else ""
+        rows.append([score, best, *(f"{of[rule]:.1f}" if rule in of else "" for rule in RULES)])
+    rule, lost = one.least
+    notes = [
+        f"Points of AUROC that each rule loses against the best of {one.n} variants (best: their AUROC), mean over "
+        f"{one.tasks} {one.kind}, by the score that detects. The rules choose the largest sensitivity by that score, "
+        f"k-NN accuracy, number of occupied soft classes; others: what is best on the other {one.kind} of these records, so "
+        "the only one that has seen OOD images; blind: any variant. Least is lost, in the mean over scores, by "
+        f"{rule}: {lost:.1f}."
+    ]
+    if ANY in one.lost:
+        chosen = one.lost[ANY]
+        notes.append(
+            f"Any score: where the others choose the score too, {chosen['others']:.1f} are lost against the best "
+            f"variant and score; {chosen['blind']:.1f} where neither is chosen."
+        )
+    return Section(f"Rules tried on {one.name}", ["score", "best", *RULES], rows, notes)
 
 
 def _ranking_section(ranking: Ranking, wide: bool) -> Section:

@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmark.data.catalog import info
+from benchmark.data.catalog import info, set_behind, split_class
 from benchmark.errors import BenchError
 from benchmark.plan import sweep as sweeps
 from benchmark.plan.methods import REFERENCES
+from benchmark.report import rules
 from benchmark.report.advice import Advice, Ranking
 from benchmark.report.groups import Group, group_runs
 from benchmark.report.ranking import candidates, rank
 from benchmark.report.table_notes import describe
-from benchmark.report.trial import Trial, costs, trial
+from benchmark.report.trial import Trial, class_trial, costs, trial
 from benchmark.store.folders import all_runs
 from benchmark.store.tables import load_records
 
@@ -47,8 +48,12 @@ def recommend(
         others = f" (its {len(records)} records are of other settings: give their --set here too)" if records else ""
         raise BenchError(f"{results}: no trained runs of {sweep} yet; run: bench sweep {sweep}{others}")
     place = reference_folder(reference)
-    trials = tuple(_trials(place, results)) if place else ()
-    return Advice(str(sweep), tuple(rankings), str(place) if place else None, trials)
+    tried = list(_trials(place, results)) if place else []
+    mine = (rules.tried("this sweep", group, in_dists) for group in groups for in_dists in _together(group))
+    trials, found = tuple(one for one, _ in tried if one), [*mine, *(one for _, one in tried)]
+    return Advice(
+        str(sweep), tuple(rankings), str(place) if place else None, trials, tuple(one for one in found if one)
+    )
 
 
 def _ranking(group: Group, in_dist: str, results: Path) -> Ranking | None:
@@ -83,16 +88,28 @@ def _folders_of_runs(place: Path) -> list[Path]:
     return [folder for folder in [place, *sorted(p for p in place.iterdir() if p.is_dir())] if all_runs(folder)]
 
 
-def _trials(place: Path, results: Path) -> Iterable[Trial]:
-    """The rule on each folder of records, less the one that is being ranked."""
+def _together(group: Group) -> list[list[str]]:
+    """The in-distribution sets of a group, classes of one set in one list: each is a trial of the same question."""
+    found: dict[str, list[str]] = {}
+    for in_dist in group.in_dists:
+        found.setdefault(split_class(in_dist)[0] if split_class(in_dist)[1] else f"whole {in_dist}", []).append(in_dist)
+    return list(found.values())
+
+
+def _trials(place: Path, results: Path) -> Iterable[tuple[Trial | None, rules.RulesTried | None]]:
+    """Sensitivity and other rules on each folder of records, less the one that is being ranked.
+
+    Of DINO's runs alone: other methods have no negatives to choose.
+    """
     for folder in _folders_of_runs(place):
         if folder.resolve() == results.resolve():
             continue
-        records = load_records(folder)
+        records = [r for r in load_records(folder) if r.run_config.method.name in ("dino", *REFERENCES)]
         groups = group_runs([record.run_config for record in records], records)
-        for group in groups:
-            for in_dist in group.in_dists:
-                more = f", {info(in_dist).title}" if len(group.in_dists) > 1 else ""
-                name = folder.name + more + (f", {group.heading}" if group.heading else "")
-                if made := trial(name, group, in_dist, folder):
-                    yield made
+        for number, group in enumerate(groups, 1):
+            for in_dists in _together(group):
+                several = len(in_dists) > 1
+                more = f", {info(set_behind(in_dists[0])).title}" if len(group.in_dists) > len(in_dists) else ""
+                name = folder.name + more + (f" ({number} of {len(groups)})" if len(groups) > 1 else "")
+                made = class_trial(name, group, in_dists) if several else trial(name, group, in_dists[0], folder)
+                yield made, rules.tried(name, group, in_dists)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -165,6 +166,31 @@ def trial(name: str, group: Group, in_dist: str, results: Path) -> Trial | None:
         name, tuple(agreements(group, in_dist)), chosen, best, averages[best] - averages[chosen],
         averages[best] - math.fsum(averages.values()) / len(averages), max(known.values()) - min(known.values()),
         1.96 * hanley_mcneil(known[chosen], *counts), len(averages), halves(group, in_dist, results),
+    )  # fmt: skip
+
+
+def class_trial(name: str, group: Group, classes: Sequence[str]) -> Trial | None:
+    """The rule tried on the means over several classes of a set, each against its others; None as of `trial`."""
+    by_class = [_measured(group, one) for one in classes]
+    labels = [label for label in by_class[0] if all(label in of for of in by_class)]
+    known = {label: math.fsum(of[label] for of in by_class) / len(classes) for label in labels}
+    averages = {}
+    for label in labels:
+        values = [_mean_auroc(group, one, label, group.ood_sets(one)) for one in classes]
+        if found := [value for value in values if value is not None]:
+            averages[label] = math.fsum(found) / len(found) if len(found) == len(values) else math.nan
+    averages = {label: value for label, value in averages.items() if not math.isnan(value)}
+    if len(averages) < 3:
+        return None
+    chosen, best = max(averages, key=lambda label: known[label]), max(averages, key=lambda label: averages[label])
+    pairs = [(known[label], value) for label, value in averages.items()]
+    record = next(iter(group.records(classes[0], chosen).values()))
+    counts = [record.data[f"{classes[0]}/{split}"].count for split in ("train", "test")]
+    return Trial(
+        name, (_kendall(f"mean of {len(classes)} classes", "all", pairs),), chosen, best,
+        averages[best] - averages[chosen], averages[best] - math.fsum(averages.values()) / len(averages),
+        max(known.values()) - min(known.values()), 1.96 * hanley_mcneil(known[chosen], *counts) / len(classes) ** 0.5,
+        len(averages),
     )  # fmt: skip
 
 
