@@ -20,11 +20,24 @@ class Negative:
 
     source: "imagenet", "dti" or "in-dist"; a run's `data.sources` says which set stands behind the first two.
     transform: "none", "rot" (90, 180 or 270 degrees), "rot360" (0, 90, 180 or 270; in the authors' code any angle),
-    "perm-N" (N equal patches shuffled) or "pixels" (all pixels shuffled).
+    "perm-N" (N equal patches shuffled), "pixels" (all pixels shuffled), "patch-rot" (a square of half the image's side
+    turned where it is), or what joins it with an image of the source `partner`: "blend" (a weighted mean of the two) or
+    "frequencies" (its coarse structure, the partner's fine one).
     """
 
     source: str
     transform: str = "none"
+    partner: str = ""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Where its images come from."""
+        return (self.source, self.partner) if self.partner else (self.source,)
+
+    @property
+    def identity(self) -> list[str]:
+        """What is part of a run's identity."""
+        return [self.source, self.transform, *self.sources[1:]]
 
 
 @dataclass(frozen=True)
@@ -49,17 +62,26 @@ VARIANTS: dict[str, Variant] = {
     "combined": Variant("Combined", (Negative("imagenet", "rot"), Negative(IN_DIST, "rot"))),
 }
 
+# Negatives that the paper does not have, tried here: results/reference/cpu/tried.md says how they did.
+OURS: dict[str, Variant] = {
+    "patch-rot-in-dist": Variant("Patch rot. In-Dist. (ours)", (Negative(IN_DIST, "patch-rot"),)),
+    "blend-imgn": Variant("Blend ImgN (ours)", (Negative(IN_DIST, "blend", "imagenet"),)),
+    "frequencies-imgn": Variant("Freq. ImgN (ours)", (Negative(IN_DIST, "frequencies", "imagenet"),)),
+}
+
 _PERM_VARIANT = re.compile(r"(perm-[1-9]\d*)-(imgn|dti|in-dist)")
 _PERM_SOURCES = {"imgn": ("imagenet", "ImgN"), "dti": ("dti", "DTI"), "in-dist": (IN_DIST, "In-Dist.")}
 
 
 def variant(name: str) -> Variant:
-    """The variant called `name`: a row of VARIANTS, or `perm-N-SOURCE` for any N. Raises BenchError if unknown."""
-    if name in VARIANTS:
-        return VARIANTS[name]
+    """The variant called `name`: a row of VARIANTS or OURS, or `perm-N-SOURCE` for any N. Raises BenchError if
+    unknown."""
+    known = VARIANTS | OURS
+    if name in known:
+        return known[name]
     match = _PERM_VARIANT.fullmatch(name)
     if not match:
-        raise BenchError(unknown("variant", name, [*VARIANTS, "perm-N-imgn", "perm-N-dti", "perm-N-in-dist"]))
+        raise BenchError(unknown("variant", name, [*known, "perm-N-imgn", "perm-N-dti", "perm-N-in-dist"]))
     transform, source = match.groups()
     image_source, label = _PERM_SOURCES[source]
     return Variant(f"{transform.capitalize()} {label}", (Negative(image_source, transform),))

@@ -22,7 +22,7 @@ def variants(has_auxiliary: bool) -> list[str]:
     "dti" is for one that was cleaned of ID classes by labels."""
     names = [*VARIANTS, *([] if has_auxiliary else ["perm-16-in-dist", "perm-4-in-dist"])]
     there = {IN_DIST, "imagenet"} if has_auxiliary else {IN_DIST}
-    return [name for name in names if all(negative.source in there for negative in variant(name).negatives)]
+    return [name for name in names if all(there.issuperset(negative.sources) for negative in variant(name).negatives)]
 
 
 def rotates_id(chosen: Variant) -> bool:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision import transforms
 
+from benchmark.errors import BenchError
 from benchmark.methods import schedules
 from benchmark.methods.base import Moment
 from benchmark.methods.dino import Dino
@@ -69,8 +70,10 @@ def negative_image(image: np.ndarray, transform: str) -> np.ndarray:
         pixels = image.reshape(-1, 3)
         return pixels[np.random.permutation(len(pixels))].reshape(image.shape)
     count = perm_count(transform)
-    if count is None:
+    if transform == "none":
         return image
+    if count is None:
+        raise BenchError(f"--against reference: the plain recipe has no {transform}; time a sweep with another variant")
     rows, columns = patch_grid(count, image.shape[0])
     patches = [patch for row in np.split(image, rows) for patch in np.split(row, columns, axis=1)]
     random.shuffle(patches)

@@ -234,12 +234,12 @@ class RunConfig(Strict):
                 raise BenchError(f"{self.variant!r} has no outliers to expose, or negatives.weight is 0")
             for negative in variant(self.variant).negatives:
                 count = perm_count(negative.transform)
-                per_image = self.negatives.draw == "per-image"
+                per_image = self.negatives.draw == "per-image" or bool(negative.partner)
                 sizes = [self.data.image_size] if per_image else [self.views.global_size, self.views.local_size]
                 for size in sizes if count else []:
                     patch_grid(count or 1, size)
-                if negative.source != IN_DIST and negative.source not in self.data.sources:
-                    raise BenchError(f"variant {self.variant!r} needs data.sources.{negative.source}, which is not set")
+                for source in {*negative.sources} - {IN_DIST, *self.data.sources}:
+                    raise BenchError(f"variant {self.variant!r} needs data.sources.{source}, which is not set")
         except BenchError as error:
             raise ValueError(f"variant: {error}") from error
 
@@ -315,7 +315,7 @@ class RunConfig(Strict):
         """The sources ("imagenet", "dti") that the variant's negatives come from, less the training images."""
         if not self.method.negatives:
             return []
-        return [negative.source for negative in variant(self.variant).negatives if negative.source != IN_DIST]
+        return [s for negative in variant(self.variant).negatives for s in negative.sources if s != IN_DIST]
 
     def identity(self) -> dict[str, Any]:
         """Everything that changes the numbers of this run and nothing else, as plain values.
@@ -338,7 +338,7 @@ class RunConfig(Strict):
 
     def _identify_negatives(self, full: dict[str, Any]) -> None:
         chosen, sources = variant(self.variant), self.auxiliary_sources()
-        full["variant"] = [[negative.source, negative.transform] for negative in chosen.negatives]
+        full["variant"] = [negative.identity for negative in chosen.negatives]
         full["data"]["sources"] = {source: self.data.sources[source] for source in sources}
         if not sources:
             for key in ("aux_limit", "aux_order"):
@@ -347,7 +347,7 @@ class RunConfig(Strict):
         if not chosen.negatives:
             del full["negatives"]
         else:
-            if transforms == {"none"}:
+            if transforms <= {"none", "blend", "frequencies"}:
                 del full["negatives"]["draw"]
             if "rot360" not in transforms:
                 del full["negatives"]["rot360"]

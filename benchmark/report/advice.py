@@ -106,9 +106,9 @@ def _rules_section(one: RulesTried) -> Section:
     notes = [
         f"Points of AUROC that each rule loses against the best of {one.n} variants (best: their AUROC), mean over "
         f"{one.tasks} {one.kind}, by the score that detects. The rules choose the largest sensitivity by that score, "
-        f"k-NN accuracy, number of occupied soft classes; others: what is best on the other {one.kind} of these records, "
-        "so the only one that has seen OOD images; blind: any variant. Least is lost, in the mean over scores, by "
-        f"{rule}: {lost:.1f}."
+        f"k-NN accuracy, number of occupied soft classes; others: what is best on the other {one.kind} of these "
+        "records, so the only one that has seen OOD images; blind: any variant. Least is lost, in the mean over "
+        f"scores, by {rule}: {lost:.1f}."
     ]
     if ANY in one.lost:
         chosen = one.lost[ANY]

@@ -111,7 +111,8 @@ def _seen_before(group: Group, in_dist: str, columns: list[Column]) -> list[str]
     seen = []
     for column in columns:
         config = configs[column.label]
-        sources = {config.data.sources[kind.source] for kind in config.kinds() if kind.source != IN_DIST}
+        used = {source for kind in config.kinds() for source in kind.sources} - {IN_DIST}
+        sources = {config.data.sources[source] for source in used}
         names = {set_behind(source) for source in sources}
         seen += [f"{column.title}: {info(ood).title}" for ood in group.ood_sets(in_dist) if set_behind(ood) in names]
     return [f"Not unseen, the training images are of the same set: {'; '.join(seen)}."] if seen else []

@@ -32,7 +32,7 @@ def league(config: RunConfig) -> str:
         parts.append("pretrained")
     if config.method.labels:
         parts.append(LABELS)
-    sources = {kind.source for kind in config.kinds()} - {IN_DIST}
+    sources = {source for kind in config.kinds() for source in kind.sources} - {IN_DIST}
     if sources:
         parts.append("aux")
         sets = {split_size(config.data.sources[source])[0] for source in sources}

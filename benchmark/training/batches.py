@@ -20,7 +20,7 @@ from benchmark.running.processes import ALONE, Ranks
 from benchmark.seeds import generator
 from benchmark.views.recipes import BatchRecipe, Block, ViewParams, ViewSpec, choose, draw, multi_crop
 from benchmark.views.render import render
-from benchmark.views.transforms import NegativeTransform, draw_negative, four_rotations
+from benchmark.views.transforms import JOINED, NegativeTransform, draw_join, draw_negative, four_rotations
 
 RESIDENT_BYTES = 8 << 30  # larger sets stay on disk and are read image by image from the memory map
 
@@ -92,6 +92,11 @@ class Batches:
         negatives = []
         for number, kind in enumerate(self.kinds):
             images = self.images[kind.source].take(chosen(f"negative {number}", kind.source))
+            if kind.partner:
+                partners = self.images[kind.partner].take(chosen(f"partner {number}", kind.partner))
+                numbers = draw_join(kind.transform, self.batch_size, rng)[self._own(1)]
+                images = JOINED[kind.transform][0](images, partners, numbers)
+                kind = Negative(kind.source)  # there is nothing more to be done to it
             negatives.append(self._views(self.recipe.negatives, images, rng, kind))
         return Batch(positives, tuple(negatives), to_device(self.labels[index], self.images[IN_DIST].device))
 

@@ -83,6 +83,59 @@ def permute_pixels(images: Tensor, order: Tensor) -> Tensor:
     return pixels.gather(2, order[:, None].expand_as(pixels)).view(images.shape)
 
 
+def turn_patch(images: Tensor, numbers: Tensor) -> Tensor:
+    """Turn a square of half the side of each image [B, C, S, S] where it stands.
+
+    numbers: float64 [B, 3] on the CPU: quarters of a turn counter-clockwise (1, 2 or 3), and the square's top and left
+    as shares, below 1, of the places there are for them.
+    """
+    side = images.shape[-1] // 2
+    places = images.shape[-1] - side + 1
+    top, left = (to_device((numbers[:, k] * places).long(), images.device)[:, None] for k in (1, 2))
+    span = torch.arange(side, device=images.device)
+    image = torch.arange(len(images), device=images.device)[:, None, None]
+    rows, columns = (top + span)[:, :, None], (left + span)[:, None]
+    result = images.permute(0, 2, 3, 1).clone()  # never the images themselves, however they lie in memory
+    patches = result[image, rows, columns].permute(0, 3, 1, 2)
+    result[image, rows, columns] = rotate_quarters(patches, numbers[:, 0].long()).permute(0, 2, 3, 1)
+    return result.permute(0, 3, 1, 2).contiguous()
+
+
+def blend(images: Tensor, partners: Tensor, weights: Tensor) -> Tensor:
+    """weights [B] of each of the images, uint8 [B, 3, H, W], and the rest of its partner, rounded to uint8."""
+    share = to_device(weights.float(), images.device)[:, None, None, None]
+    return (share * images + (1 - share) * partners).round().clamp(0, 255).to(torch.uint8)
+
+
+def join_frequencies(images: Tensor, partners: Tensor, cutoff: Tensor) -> Tensor:
+    """What is coarse of the images, uint8 [B, 3, S, S], and what is fine of their partners, rounded to uint8.
+
+    cutoff: [B], waves to an image's side; up to it a wave, in whatever direction, is the image's.
+    """
+    side = images.shape[-1]
+    down = torch.fft.fftfreq(side, 1 / side, device=images.device)
+    across = torch.fft.rfftfreq(side, 1 / side, device=images.device)
+    waves = (down[:, None] ** 2 + across**2).sqrt()
+    coarse = (waves <= to_device(cutoff.float(), images.device)[:, None, None])[:, None]
+    with torch.autocast(images.device.type, enabled=False):
+        one, other = (torch.fft.rfft2(some.float()) for some in (images, partners))
+        joined = torch.fft.irfft2(torch.where(coarse, one, other), s=(side, side))
+    return joined.round().clamp(0, 255).to(torch.uint8)
+
+
+# Of an image and its partner: how they are joined, and from where to where the numbers are drawn.
+JOINED: dict[str, tuple[Callable[[Tensor, Tensor, Tensor], Tensor], float, float]] = {
+    "blend": (blend, 0.3, 0.7),
+    "frequencies": (join_frequencies, 2.0, 5.0),
+}
+
+
+def draw_join(transform: str, count: int, generator: torch.Generator) -> Tensor:
+    """The numbers [count] of a way to join images that `JOINED` knows, from a CPU generator."""
+    _, low, high = JOINED[transform]
+    return low + (high - low) * torch.rand(count, generator=generator, dtype=torch.float64)
+
+
 @dataclass(frozen=True)
 class NegativeTransform:
     """A transform of `benchmark.negatives.Negative` with the numbers drawn for B images; call it on [B, C, S, S].
@@ -106,7 +159,7 @@ class NegativeTransform:
 def draw_negative(
     transform: str, count: int, generator: torch.Generator, rot360: str = "right-angles"
 ) -> NegativeTransform:
-    """Draw "none", "rot", "rot360", "perm-N" or "pixels" for `count` images from a CPU generator.
+    """Draw "none", "rot", "rot360", "perm-N", "pixels" or "patch-rot" for `count` images from a CPU generator.
 
     rot360: "right-angles" (0, 90, 180 or 270 degrees: the paper) or "any-angle" (0..360: the authors' code).
     Raises BenchError for other names, and when called on images that perm-N does not divide.
@@ -122,6 +175,10 @@ def draw_negative(
         return NegativeTransform(rotate_degrees, degrees, rotates=True)
     if transform == "rot360":
         raise BenchError(unknown("reading of rot360", rot360, ["right-angles", "any-angle"]))
+    if transform == "patch-rot":
+        quarters = torch.randint(1, 4, (count, 1), generator=generator)
+        places = torch.rand(count, 2, generator=generator, dtype=torch.float64)
+        return NegativeTransform(turn_patch, torch.cat([quarters, places], dim=1), rotates=True)
     if transform == "pixels":
         # The size of the images is not known yet, so what is drawn here is the seed of their orders.
         seed = int(torch.randint(2**62, (1,), generator=generator))
@@ -130,7 +187,9 @@ def draw_negative(
         )
     patches = perm_count(transform)
     if patches is None:
-        raise BenchError(unknown("transform of negatives", transform, ["none", "rot", "rot360", "perm-N", "pixels"]))
+        raise BenchError(
+            unknown("transform of negatives", transform, ["none", "rot", "rot360", "perm-N", "pixels", "patch-rot"])
+        )
     order = torch.rand(count, patches, generator=generator).argsort(dim=1)
     return NegativeTransform(
         lambda images, some: permute_patches(images, some, patch_grid(patches, images.shape[-1])), order, rotates=False

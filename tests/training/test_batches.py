@@ -13,10 +13,11 @@ from tiny_runs import tiny
 from benchmark.data.images import load
 from benchmark.data.subsets import limited
 from benchmark.errors import BenchError
-from benchmark.negatives import VARIANTS, patch_grid, variant
+from benchmark.negatives import OURS, VARIANTS, patch_grid, variant
 from benchmark.plan.config import RunConfig
+from benchmark.report.leagues import league
 from benchmark.training.batches import Batches, DeviceImages
-from benchmark.views.recipes import BatchRecipe, Block, multi_crop
+from benchmark.views.recipes import IMAGENET, BatchRecipe, Block, ViewRecipe, ViewSpec, multi_crop
 
 CPU = torch.device("cpu")
 
@@ -93,13 +94,13 @@ def test_lambda_zero_makes_no_negatives() -> None:
 
 def test_each_variant_draws_from_its_source() -> None:
     """Constant images stay constant under every transform, up to colour: look at what `take` was asked for."""
-    for name, chosen in VARIANTS.items():
+    for name, chosen in (VARIANTS | OURS).items():
         made = batches(tiny(variant=name))
         asked: list[str] = []
         for source, images in made.images.items():
             images.take = spy(source, images.take, asked)  # type: ignore[method-assign]
         made.batch(0, 0)
-        assert asked == ["in-dist", *(negative.source for negative in chosen.negatives)], name
+        assert asked == ["in-dist", *(source for negative in chosen.negatives for source in negative.sources)], name
 
 
 def spy(source: str, take: Callable[[torch.Tensor], torch.Tensor], asked: list[str]) -> Callable:
@@ -108,6 +109,48 @@ def spy(source: str, take: Callable[[torch.Tensor], torch.Tensor], asked: list[s
         return take(index)
 
     return noted
+
+
+def test_a_joined_negative_is_made_of_a_training_image_and_one_of_the_partners() -> None:
+    """Constant images i and 100 + j, blended, are constant: without crops and colours the view shows their mean."""
+    config = tiny(variant="blend-imgn")
+    crop = ViewRecipe(32, (1, 1), blur_p=0, solarize_p=0, jitter_p=0, grayscale_p=0, padding=0)
+    spec = Block((ViewSpec((crop,)),))
+    made = Batches(config, numbered(40), {"imagenet": numbered(32, 100)}, recipe=BatchRecipe({"a": spec}, {"a": spec}))
+    asked: dict[str, torch.Tensor] = {}
+    for source, images in made.images.items():
+        images.take = keep(source, images.take, asked)  # type: ignore[method-assign]
+    values = [denormalised(made.batch(0, step).negatives[0]["a"]) for step in range(5)]
+    assert not torch.equal(asked["in-dist"], asked["imagenet"])  # orders of their own
+    shares = (values[-1] - (100 + asked["imagenet"])) / (asked["in-dist"] - (100.0 + asked["imagenet"]))
+    assert ((shares > 0.28) & (shares < 0.72)).all() and shares.std() > 0.05
+    assert len(torch.cat(values).unique()) > 20
+
+
+def keep(source: str, take: Callable[[torch.Tensor], torch.Tensor], asked: dict[str, torch.Tensor]) -> Callable:
+    def noted(index: torch.Tensor) -> torch.Tensor:
+        asked[source] = index  # of the in-distribution images the second call of a step, for the negatives, stays
+        return take(index)
+
+    return noted
+
+
+def denormalised(views: torch.Tensor) -> torch.Tensor:
+    """The values 0 to 255 of constant views (B, 3, S, S)."""
+    assert (views - views[:, :, :1, :1]).abs().max() < 1e-5
+    return (views[:, 0, 0, 0] * IMAGENET.std[0] + IMAGENET.mean[0]) * 255
+
+
+def test_ours_name_their_images_in_identity_and_league() -> None:
+    ids = {tiny(variant=name).recipe_id() for name in [*OURS, "rot-in-dist", "imgn"]}
+    assert len(ids) == len(OURS) + 2
+    blended = tiny(variant="blend-imgn")
+    assert blended.identity()["variant"] == [["in-dist", "blend", "imagenet"]] and league(blended) == "aux"
+    assert blended.identity()["data"]["sources"] == {"imagenet": blended.data.sources["imagenet"]}
+    assert league(tiny(variant="patch-rot-in-dist")) == "scratch"
+    assert tiny(variant="blend-imgn", negatives={"draw": "per-view"}).recipe_id() == blended.recipe_id()
+    with pytest.raises(BenchError, match=r"needs data\.sources\.imagenet, which is not set"):
+        tiny(variant="blend-imgn", data={"sources": {"dti": "mini-aux"}})
 
 
 def test_variants_are_the_papers() -> None:

@@ -110,7 +110,7 @@ def test_any_angle_rotates_by_any_angle() -> None:
     assert corner_is_black > 0.8
 
 
-@pytest.mark.parametrize("name", ["none", "rot", "rot360", "perm-16", "pixels"])
+@pytest.mark.parametrize("name", ["none", "rot", "rot360", "perm-16", "pixels", "patch-rot"])
 def test_a_drawn_negative_stays_what_it_is(name: str) -> None:
     images = drawn_images(6)
     operation = transforms.draw_negative(name, 6, generator(5))
@@ -119,7 +119,66 @@ def test_a_drawn_negative_stays_what_it_is(name: str) -> None:
     assert torch.equal(first, operation(images)) and torch.equal(torch.get_rng_state(), state)
     assert torch.equal(first, transforms.draw_negative(name, 6, generator(5))(images))
     assert name == "none" or not torch.equal(first, transforms.draw_negative(name, 6, generator(6))(images))
-    assert operation.rotates == name.startswith("rot")
+    assert operation.rotates == ("rot" in name)  # and so belongs before the colours
+
+
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("size", [8, 32, 33])
+def test_a_patch_is_turned_where_it_stands(size: int, memory: torch.memory_format) -> None:
+    images, side = drawn_images(7, size, size).contiguous(memory_format=memory), size // 2
+    places = torch.rand(7, 2, generator=generator(1), dtype=torch.float64)
+    numbers = torch.cat([torch.tensor([[1], [2], [3], [1], [2], [3], [2]]), places], dim=1)
+    numbers[0, 1:], numbers[1, 1:] = 0.0, 1 - 1e-12  # the first and the last place
+    before, result = images.clone(), transforms.turn_patch(images, numbers)
+    for b in range(7):
+        top, left = (int(share * (size - side + 1)) for share in numbers[b, 1:].tolist())
+        expected = images[b].numpy().copy()
+        patch = expected[:, top : top + side, left : left + side]
+        expected[:, top : top + side, left : left + side] = np.rot90(patch, int(numbers[b, 0]), (1, 2)).copy()
+        assert np.array_equal(result[b].numpy(), expected)
+    assert torch.equal(images, before)
+
+
+def test_patches_are_drawn_over_all_places_and_turns() -> None:
+    drawn = transforms.draw_negative("patch-rot", 6000, generator()).numbers
+    turns, counts = drawn[:, 0].unique(return_counts=True)
+    assert turns.tolist() == [1, 2, 3] and scipy.stats.chisquare(counts.numpy()).pvalue > 0.01
+    for share in drawn[:, 1:].T.numpy():
+        assert scipy.stats.kstest(share, "uniform").pvalue > 0.01
+
+
+def test_a_blend_is_the_weighted_mean_rounded() -> None:
+    one, other, weights = drawn_images(3, 5, 5), drawn_images(3, 5, 5).flip(0), torch.tensor([0.3, 0.5, 0.7])
+    result = transforms.blend(one, other, weights)
+    assert result.dtype == torch.uint8
+    for b, w in enumerate([0.3, 0.5, 0.7]):
+        exact = w * one[b].double() + (1 - w) * other[b].double()
+        assert (result[b] - exact).abs().max() <= 0.5 + 1e-4
+
+
+def test_frequencies_are_joined_as_numpy_joins_them() -> None:
+    one, other, cutoff = drawn_images(4, 16, 16), drawn_images(4, 16, 16).flip(0), [0.0, 2.0, 3.7, 30.0]
+    result = transforms.join_frequencies(one, other, torch.tensor(cutoff))
+    for b, limit in enumerate(cutoff):
+        for channel in range(3):
+            first, second = (np.fft.fft2(some[b, channel].numpy().astype(float)) for some in (one, other))
+            for u in range(16):
+                for v in range(16):
+                    waves = np.hypot(min(u, 16 - u), min(v, 16 - v))
+                    second[u, v] = first[u, v] if waves <= limit else second[u, v]
+            exact = np.clip(np.fft.ifft2(second).real, 0, 255)
+            assert np.abs(result[b, channel].numpy() - exact).max() <= 0.5 + 1e-3
+    assert torch.equal(result[3], one[3])  # everything is coarse
+    assert (
+        result[0].float().mean((1, 2)) - one[0].float().mean((1, 2))
+    ).abs().max() < 25  # clipped; the mean is its own
+
+
+@pytest.mark.parametrize("name", sorted(transforms.JOINED))
+def test_the_numbers_of_a_join_are_uniform_in_its_range(name: str) -> None:
+    _, low, high = transforms.JOINED[name]
+    numbers = transforms.draw_join(name, 3000, generator()).numpy()
+    assert scipy.stats.kstest(numbers, "uniform", (low, high - low)).pvalue > 0.01
 
 
 def test_bad_names_and_patches_say_what_is_allowed() -> None:
