@@ -58,7 +58,7 @@ def bench(wheel: Path, tmp_path: Path) -> Path:
 
 def test_the_wheel_alone_plans_reports_and_recommends(bench: Path) -> None:
     """One test, since every process of a parallel run would build a wheel of its own."""
-    folder, records = bench.parents[2], REPOSITORY / "results/reference/small-cpu"
+    folder, records = bench.parents[2], REPOSITORY / "results/reference/cpu"
     for words in ("init -q .", "-c user.name=a -c user.email=b commit -q --allow-empty -m theirs"):
         assert call("git", *words.split(), folder=folder).returncode == 0  # somebody else's checkout
 
@@ -73,13 +73,13 @@ def test_the_wheel_alone_plans_reports_and_recommends(bench: Path) -> None:
         assert "nothing started (--dry-run)" in plan.stdout
     assert not (folder / "results").exists()
 
-    made = call(bench, "report", "--table", 2, "--page", "--sweep", "small-cpu", "--results", records, folder=folder)
+    made = call(bench, "report", "--table", 2, "--page", "--sweep", "cpu", "--results", records, folder=folder)
     assert made.returncode == 0, made
-    assert (folder / "reports/small-cpu/table2.md").read_text().startswith("## Table 2")
-    assert (folder / "reports/small-cpu/page.html").read_text().count("<svg") > 1
+    assert (folder / "reports/cpu/table2.md").read_text().startswith("## Table 2")
+    assert (folder / "reports/cpu/page.html").read_text().count("<svg") > 1
     none = call(bench, "report", "--table", 1, folder=folder)
     assert none.stderr == "error: results: no records for table1 yet; run: bench sweep table1\n"
 
-    chosen = call(bench, "recommend", "small-cpu", "--results", records, folder=folder)
+    chosen = call(bench, "recommend", "cpu", "--results", records, folder=folder)
     assert chosen.returncode == 0 and not chosen.stderr, chosen
     assert "results/reference) are not here: name their folder with --reference" in " ".join(chosen.stdout.split())

@@ -30,7 +30,7 @@ def recommend(
     \b
     Examples:
       bench recommend my-images.yaml
-      bench recommend sweeps/small-cpu.yaml --results results/reference/small-cpu
+      bench recommend sweeps/cpu.yaml --results results/reference/cpu
       bench recommend my-images.yaml --json choice.json
     """
     from benchmark.data.images import data_root as resolve_data

@@ -42,7 +42,7 @@ def report(
       bench report --all --sweep sweeps/smoke.yaml --out reports/smoke
       bench report --table one-class --sweep one-class
       bench report --claims
-      bench report --page --sweep sweeps/small-cpu.yaml --results results/reference/small-cpu
+      bench report --page --sweep sweeps/cpu.yaml --results results/reference/cpu
     """
     from benchmark.report.build import report as build
 

@@ -10,7 +10,7 @@ from benchmark.plan import sweep as sweeps
 from benchmark.plan.config import RunConfig
 
 SECONDS = 4.0
-TIMED_SWEEP = "small-cpu"
+TIMED_SWEEP = "cpu"
 
 
 def training_speed() -> list[Finding]:

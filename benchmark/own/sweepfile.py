@@ -115,34 +115,37 @@ class _Settings:
         return f"{sure}{one} a run, {total} hours in all on {each}; fewer with --only '*-s0' (one seed)."
 
 
-# Images a second and run, with their negatives: measured with the model below at 32 pixels on a core of an EPYC;
-# guessed for a GPU and, by tokens and pixels, for other sizes.
-_CPU_RATE, _GPU_RATE = 200.0, 1500.0
+# Images a second and run, with their negatives: measured with the network below at 32 pixels on a core of an EPYC;
+# guessed for a GPU and, by pixels, for other sizes.
+_CPU_RATE, _GPU_RATE = 160.0, 1500.0
 
 
 def _settings(own: Own, gpu: bool) -> _Settings:
-    """Model, views and training by hardware, size and number of images, after sweeps/small.yaml and small-cpu.yaml."""
+    """Model, views and training by hardware, size and number of images, after sweeps/small.yaml and cpu.yaml."""
     size = own.size
-    patch = min(16, size // 8) if gpu else size // 4
+    patch = min(16, size // 8)
     batch = max(8, 1 << int(math.log2(max(8, min(256 if gpu else 64, own.train // 8)))))
     seen = 2_000_000 if gpu else 85_000  # images over the whole training
     epochs = int(np.clip(round(seen / own.train), 5, 400 if gpu else 100))
     warmup = max(epochs / 10, 0.5)
     tokens = (size // patch) ** 2
-    rate = _GPU_RATE * 64 / tokens if gpu else _CPU_RATE * min(1, (48 / size) ** 2)
+    rate = _GPU_RATE * 64 / tokens if gpu else _CPU_RATE * (32 / size) ** 2
     hours = epochs * own.train / rate / 3600
-    model = f"{{patch_size: {patch}}}" if gpu else f"{{patch_size: {patch}, embed_dim: 64, depth: 3, num_heads: 2}}"
-    drop = "" if gpu else ", drop_path: 0.0"
-    method = (
-        "{name: dino, classes: 4096, teacher_momentum: 0.99}"
-        if gpu
-        else "{name: dino, classes: 256, head_hidden: 256, head_bottleneck: 64,\n"
-        "           teacher_momentum: 0.97, teacher_temperature_start: 0.03}"
-    )
+    if gpu:
+        model = f"{{backbone: vit_tiny_patch16_224, args: {{patch_size: {patch}}}}}"
+        method = "{name: dino, classes: 4096, teacher_momentum: 0.99}"
+        seen_by = f"ViT-Ti with patches of {patch} pixels ({tokens} a global view)"
+    else:
+        model = "{backbone: resnet10t, args: {channels: [32, 64, 128, 256]}, drop_path: 0.0}"
+        method = (
+            "{name: dino, classes: 256, head_hidden: 256, head_bottleneck: 64, teacher_momentum: 0.996,\n"
+            "           teacher_temperature_start: 0.03, teacher_temperature_end: 0.02}"
+        )
+        seen_by = "a small residual network (1.3 M parameters)"
     precision = "bf16" if gpu else "fp32"
     rate_text = "0.002" if gpu else "0.004"
     text = f"""\
-  model: {{backbone: vit_tiny_patch16_224, args: {model}{drop}}}
+  model: {model}
   views: {{global_size: {size}, local_size: {size // 2}, local_views: {8 if gpu else 2}}}
   method: {method}
   train: {{epochs: {epochs}, batch: {batch}, lr: {rate_text}, warmup_epochs: {warmup}, precision: {precision}}}"""
@@ -150,10 +153,7 @@ def _settings(own: Own, gpu: bool) -> _Settings:
         resources = f"resources: {{gpus: 1, cpus: 4, memory_gb: 16, hours: {max(1, math.ceil(3 * hours))}}}"
     else:
         resources = f"resources: {{gpus: 0, cpus: 1, memory_gb: 4, hours: {max(1, math.ceil(3 * hours))}}}"
-    why = (
-        f"{'ViT-Ti' if gpu else 'a very small ViT (0.2 M parameters)'} with patches of {patch} pixels ({tokens} a "
-        f"global view), {epochs} epochs, so that it sees about {epochs * own.train:,} images."
-    )
+    why = f"{seen_by}, {epochs} epochs, so that it sees about {epochs * own.train:,} images."
     if not gpu:
         why += " On a GPU: `bench init` there, or longer training, gives a ranking to trust more."
     return _Settings(text, resources, why, hours, gpu)

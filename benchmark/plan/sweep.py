@@ -1,6 +1,6 @@
 """A sweep file becomes runs. Nothing is written or started here.
 
-A sweep is named by the path of its file or, for those that come with the package, by their name: `small-cpu`.
+A sweep is named by the path of its file or, for those that come with the package, by their name: `one-class`.
 """
 
 from __future__ import annotations

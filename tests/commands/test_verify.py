@@ -144,7 +144,7 @@ def test_every_committed_record_is_fine(bench: Callable[..., Said]) -> None:
 
 
 def test_committed_numbers_by_scikit_learn() -> None:
-    for path in (ONE, SHIPPED / "small-cpu" / "cifar10-dino-s0-b56f1801"):
+    for path in (ONE, SHIPPED / "cpu" / "cifar10-dino-s0-332a2314"):
         record = json.loads((path / "record.json").read_text())
         scores = np.load(path / "scores.npz")
         mine = record["config"]["in_dist"]
@@ -394,7 +394,7 @@ def test_further_scores_are_recomputed_from_features(scored: RunFolder, place: P
 
 
 def test_a_thousand_records_take_seconds(tmp_path: Path) -> None:
-    folder = RunFolder(SHIPPED / "small-cpu" / "cifar10-dino-s0-b56f1801")
+    folder = RunFolder(SHIPPED / "cpu" / "cifar10-image-statistics-s0-7177d610")
     begun = time.process_time()
     verdicts = list(verify([folder] * 1000, tmp_path))
     assert {one.verified for one in verdicts} == {57} and time.process_time() - begun < 20

@@ -94,8 +94,8 @@ def test_every_size_gives_a_sweep_whose_patches_fit(tmp_path: Path, size: int, g
     write_sweep(tmp_path / "a.yaml", brought, found, gpu, None)
     for run in sweep.load(tmp_path / "a.yaml").runs:
         config = run.config
-        patch = config.model.args["patch_size"]
         assert config.views.global_size == config.data.image_size == size
+        patch = config.model.args["patch_size"] if gpu else 1
         assert config.views.global_size % patch == 0 == config.views.local_size % patch
         assert config.train.batch <= brought.train
         assert run.resources.gpus == int(gpu)
@@ -130,7 +130,7 @@ def test_an_existing_sweep_file_is_kept(tmp_path: Path) -> None:
 
 
 SHORT = [f"--set={text}" for text in (
-    "train.epochs=1", "train.warmup_epochs=0.1", "model.args={patch_size: 16, embed_dim: 8, depth: 1, num_heads: 1}",
+    "train.epochs=1", "train.warmup_epochs=0.1", "model.args={channels: [8, 8, 8, 8]}",
     "method={name: dino, classes: 8, head_hidden: 8, head_bottleneck: 4}", "views.local_views=1")]  # fmt: skip
 
 

@@ -157,8 +157,8 @@ def test_circular_extends_and_bad_set(tmp_path: Path) -> None:
 def test_built_in_sweeps_go_by_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert sorted(sweeps.built_in()) == sorted(path.stem for path in (REPOSITORY / "sweeps").glob("*.yaml"))
-    named = sweeps.load(Path("small-cpu-2h"))  # extends small-cpu, which extends small
-    assert named == sweeps.load(REPOSITORY / "sweeps/small-cpu-2h.yaml") and named.name == "small-cpu-2h"
+    named = sweeps.load(Path("cpu"))  # extends small
+    assert named == sweeps.load(REPOSITORY / "sweeps/cpu.yaml") and named.name == "cpu"
     own = tmp_path / "own.yaml"
     own.write_text("extends: smoke\nbase: {train: {epochs: 7}}\n")
     assert {run.config.train.epochs for run in sweeps.load(own).runs if run.config.method.name == "dino"} == {7}
@@ -177,7 +177,7 @@ def test_a_path_wins_over_a_built_in_sweep(tmp_path: Path, monkeypatch: pytest.M
     ("given", "line"),
     [
         ("table9", "unknown sweep 'table9' (did you mean 'table2'?); allowed: cpu, half-hour, oe, oe-cpu, "
-         "one-class, one-class-paper, rivals, rivals-cpu, small, small-cpu, small-cpu-2h, smoke, table1, "
+         "one-class, one-class-paper, rivals, rivals-cpu, small, smoke, table1, "
          "table1-cpu, table2; "
          "a sweep file of your own is meant by its path, as in table9.yaml"),
         ("mine.yaml", "mine.yaml: no such file"),

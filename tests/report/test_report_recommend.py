@@ -215,15 +215,15 @@ def test_a_reference_without_runs_is_refused_and_a_missing_one_said(
 
 
 def test_the_shipped_records_speak_against_the_rule_and_it_is_said() -> None:
-    if not (SHIPPED / "small-cpu").is_dir():
-        pytest.skip("the shipped records: results/reference/small-cpu is not here")
+    if not (SHIPPED / "cpu").is_dir():
+        pytest.skip("the shipped records: results/reference/cpu is not here")
     repository = SHIPPED.parents[1]
-    advice = choosing.recommend(repository / "sweeps" / "small-cpu.yaml", SHIPPED / "small-cpu")
+    advice = choosing.recommend(repository / "sweeps" / "cpu.yaml", SHIPPED / "cpu")
     trial = advice.rankings[0].trial
     assert trial is not None and trial.n == 11 and trial.halves is not None
     assert trial.halves[0] < trial.halves[1]
     near = next(one for one in trial.agreements if one.kind == "near")
-    records = [folder.read_record() for folder in all_runs(SHIPPED / "small-cpu")]
+    records = [folder.read_record() for folder in all_runs(SHIPPED / "cpu")]
     pairs = [(r.sensitivity, r.ood["cifar100"].auroc) for r in records if r and r.config["method"]["name"] == "dino"]
     assert near.tau == pytest.approx(stats.kendalltau(*zip(*pairs, strict=True)).statistic) and near.tau < 0
     said = "\n".join(note for section in wording.sections(advice) for note in section.notes)
