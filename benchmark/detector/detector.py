@@ -32,7 +32,7 @@ from benchmark.models.backbones import build_backbone
 from benchmark.models.heads import HEADS
 from benchmark.plan import scores as plan
 from benchmark.running.device import Runtime, find_device
-from benchmark.scoring.answers import further_outputs, output_names
+from benchmark.scoring.answers import COPIES, further_outputs, output_names
 from benchmark.scoring.base import LOGITS, Outputs, Score
 from benchmark.scoring.named import Sum, named
 from benchmark.views.render import evaluation_view
@@ -251,9 +251,10 @@ def _check_bank(path: Path, bank: dict[str, Tensor], settings: Settings, width: 
     shapes: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {
         "norm": (torch.float32, (rows,)),
         "class_logits": (torch.float32, (rows, len(LOGITS))),
-        "rotated": (torch.float16, (rows, 3, width)),
-        "rotated_class_logits": (torch.float32, (rows, 3, len(LOGITS))),
     }
+    for copies in COPIES.values():
+        shapes[copies] = (torch.float16, (rows, 3, width))
+        shapes[f"{copies}_class_logits"] = (torch.float32, (rows, 3, len(LOGITS)))
     for name in output_names(plan.needs([settings.score])) if settings.score else ():
         wanted[name] = shapes[name]
     if bank.keys() != wanted.keys():

@@ -31,7 +31,7 @@ class MethodSettings(Strict):
     multi_crop: ClassVar[bool] = False  # sees the views of the run's `views`; else a recipe of its own
     labels: ClassVar[bool] = False  # needs the class labels of the training images
     # What a score may read beside features (`plan.scores`): "logits" where `Method.class_logits` has some, "rotations"
-    # where `Method.embed` is one pass of the network, so that four images cost four.
+    # and "permutations" where `Method.embed` is one pass of the network, so that four images cost four.
     answers: ClassVar[frozenset[Need]] = frozenset({"norm"})
 
     name: str
@@ -74,7 +74,7 @@ class DinoConfig(MethodSettings):
 
     negatives: ClassVar[bool] = True
     multi_crop: ClassVar[bool] = True
-    answers: ClassVar[frozenset[Need]] = frozenset({"norm", "logits", "rotations"})
+    answers: ClassVar[frozenset[Need]] = frozenset({"norm", "logits", "rotations", "permutations"})
 
     name: Literal["dino"] = "dino"
     classes: Annotated[int, Field(ge=2)] = 4096  # K soft classes
@@ -225,7 +225,7 @@ class UntrainedConfig(MethodSettings):
     """Reference row: the backbone as initialised, scored like any other, at the size of the global views."""
 
     trains: ClassVar[bool] = False
-    answers: ClassVar[frozenset[Need]] = frozenset({"norm", "rotations"})
+    answers: ClassVar[frozenset[Need]] = frozenset({"norm", "rotations", "permutations"})
 
     name: Literal["untrained"]
 

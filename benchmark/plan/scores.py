@@ -13,9 +13,10 @@ from typing import Literal
 from benchmark.errors import BenchError, unknown
 
 # What a score reads beside the features of the test image. norm: their length before normalisation. logits: of the
-# method's classes, soft or real. rotations: all of it for the image turned by 90, 180 and 270 degrees as well.
-Need = Literal["norm", "logits", "rotations"]
-ROTATIONS = 4
+# method's classes, soft or real. rotations: all of it for the image turned by 90, 180 and 270 degrees as well;
+# permutations: for the image with its quarters in three fixed orders.
+Need = Literal["norm", "logits", "rotations", "permutations"]
+COPIES = 3  # of the image, beside itself, of each kind
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,6 @@ class Kind:
     number: Literal["temperature", "count"] | None = None
     required: bool = False
 
-    @property
-    def passes(self) -> int:
-        """Passes of the network that a test image costs."""
-        return ROTATIONS if "rotations" in self.needs else 1
-
 
 KINDS: dict[str, Kind] = {
     "eq6": Kind("banks:Eq6", number="temperature"),
@@ -45,8 +41,10 @@ KINDS: dict[str, Kind] = {
     "max-logit": Kind("logits:MaximumLogit", frozenset({"logits"})),
     "energy": Kind("logits:Energy", frozenset({"logits"})),
     "negative-norm": Kind("logits:NegativeNorm", frozenset({"norm"})),
-    "eq6-rotations": Kind("rotations:Eq6OverRotations", frozenset({"rotations"})),
-    "energy-gap": Kind("rotations:EnergyGap", frozenset({"logits", "rotations"})),
+    "eq6-rotations": Kind("copies:Eq6OverRotations", frozenset({"rotations"})),
+    "energy-gap": Kind("copies:EnergyGap", frozenset({"logits", "rotations"})),
+    "eq6-permutations": Kind("copies:Eq6OverPermutations", frozenset({"permutations"})),
+    "energy-gap-permutations": Kind("copies:EnergyGapOfPermutations", frozenset({"logits", "permutations"})),
 }
 
 
@@ -70,7 +68,7 @@ def needs(names: list[str]) -> frozenset[Need]:
 
 def passes(name: str) -> int:
     """Passes of the network that the score `name` takes for a test image."""
-    return max(part.kind.passes for part in parts(name))
+    return 1 + COPIES * len(needs([name]) & {"rotations", "permutations"})
 
 
 def _part(name: str, whole: str) -> Part:

@@ -22,8 +22,8 @@ OWN = "own"  # the key of the method's own score
 NOTES = [
     f"{OWN}: the score that a method is published with; of DINO Eq. 6, at the record's temperature.",
     "Passes: of the network for a test image, 1 unless said. Bold: the best score of a column.",
-    "eq6-rotations and energy-gap ask the network about the image's rotated copies, which served as negatives: no "
-    "published method does. Their formulas were fixed before these runs were measured.",
+    "eq6-rotations and energy-gap ask the network about the image's rotated copies, their namesakes of permutations "
+    "about shuffled ones, as served as negatives: no published method does. The formulas were fixed before measuring.",
 ]
 
 

@@ -22,7 +22,8 @@ from benchmark.run import run
 from benchmark.store.folders import RunFolder
 
 SUM = "eq6-rotations+energy-gap+knn-2"
-SCORES = ["knn-3", "mahalanobis", "energy", "negative-norm", "eq6@0.5", "eq6-rotations", SUM]
+SHUFFLED = "eq6-permutations+energy-gap-permutations"
+SCORES = ["knn-3", "mahalanobis", "energy", "negative-norm", "eq6@0.5", "eq6-rotations", SUM, SHUFFLED]
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,7 @@ def test_the_commands_take_it(scored: RunFolder, made: Made, bench: Callable[...
 @pytest.mark.parametrize(
     ("score", "bank", "says"),
     [
-        ("knn-4", None, "has not been scored by it (further scores: energy, eq6-rotations, eq6-rot"),
+        ("knn-4", None, "has not been scored by it (further scores: energy, eq6-permutations+en"),
         ("nearest", None, "unknown score 'nearest'"),
         ("knn-3", "50%", "--bank 50%: a thinned bank stands for the whole one in Eq. 6 alone, not in 'knn-3'"),
     ],

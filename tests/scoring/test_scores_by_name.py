@@ -56,6 +56,9 @@ def test_what_scores_need_and_cost() -> None:
     assert scores.needs(["eq6", "knn-5"]) == frozenset() and scores.passes("mahalanobis") == 1
     assert scores.needs(["eq6", "energy-gap+negative-norm"]) == {"logits", "rotations", "norm"}
     assert scores.passes("eq6-rotations") == 4 and scores.passes("eq6+energy-gap") == 4
+    assert scores.passes("knn-5") == 1 and scores.passes("eq6-permutations+energy-gap-permutations") == 4
+    assert scores.passes("eq6-rotations+energy-gap-permutations") == 7
+    assert named("eq6-permutations", 0.07).temperature == 0.07  # type: ignore[attr-defined]
 
 
 def test_a_score_that_a_method_cannot_have_is_refused_and_left_out_of_references() -> None:

@@ -25,7 +25,7 @@ from benchmark.store.states import plan, state_of
 from benchmark.views.render import evaluation_view
 
 RUNTIME = Runtime(device="cpu", threads=1)
-WANTED = ["knn-5", "energy", "negative-norm", "eq6-rotations+energy-gap"]
+WANTED = ["knn-5", "energy", "negative-norm", "eq6-rotations+energy-gap", "eq6-permutations+energy-gap-permutations"]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,9 @@ def test_a_score_asked_for_later_changes_nothing_else(
     assert after.name == before.name and after.ood == before.ood and after.training == before.training
     assert after.sensitivity == before.sensitivity and before.scores == {}
     assert list(after.scores) == WANTED
-    assert {name: score.passes for name, score in after.scores.items()} == dict(zip(WANTED, (1, 1, 1, 4), strict=True))
+    assert {name: score.passes for name, score in after.scores.items()} == dict(
+        zip(WANTED, (1, 1, 1, 4, 4), strict=True)
+    )
     assert all(set(score.ood) == {"mini-ood"} for score in after.scores.values())
 
 
@@ -94,8 +96,11 @@ def test_scores_read_the_network_of_the_run(scored: tuple[Path, Record], mini_da
     features = np.load(folder.features)
     for row, image in enumerate(load(mini_data, "mini-ood", "test").images[:5]):
         energies, turned = [], []
-        for k in range(4):
-            pixels = torch.from_numpy(np.rot90(image, k).copy()).permute(2, 0, 1)[None]
+        left, right = image[:, :16], image[:, 16:]
+        a, b, c, d = left[:16], right[:16], left[16:], right[16:]  # quarters, row by row
+        shuffled = [np.block([[[p], [q]], [[r], [s]]]) for p, q, r, s in ((b, c, d, a), (c, d, a, b), (d, a, b, c))]
+        for k, copy in enumerate([*(np.rot90(image, k) for k in range(4)), *shuffled]):
+            pixels = torch.from_numpy(copy.copy()).permute(2, 0, 1)[None]
             with torch.no_grad():
                 feature = method.teacher["backbone"](evaluation_view(pixels, 32))
                 logits = method.teacher["head"](feature)[0].double().numpy() / 0.1  # the student's temperature
@@ -104,9 +109,10 @@ def test_scores_read_the_network_of_the_run(scored: tuple[Path, Record], mini_da
             if k == 0:
                 assert kept["mini-ood/test:negative-norm"][row] == pytest.approx(-float(feature.norm()), rel=1e-4)
         assert kept["mini-ood/test:energy"][row] == pytest.approx(energies[0], abs=1e-4)
-        np.testing.assert_allclose(features["mini-ood/test:rotated"][row], turned[1:], atol=1e-3)
-        summary = features["mini-ood/test:rotated_class_logits"][row]
-        np.testing.assert_allclose(-summary[:, 2], energies[1:], atol=1e-4)
+        for name, copies in (("rotated", slice(1, 4)), ("permuted", slice(4, 7))):
+            np.testing.assert_allclose(features[f"mini-ood/test:{name}"][row], turned[copies], atol=1e-3)
+            summary = features[f"mini-ood/test:{name}_class_logits"][row]
+            np.testing.assert_allclose(-summary[:, 2], energies[copies], atol=1e-4)
 
 
 def test_a_sweep_scores_what_lacks_a_score(

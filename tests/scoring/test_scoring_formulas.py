@@ -31,6 +31,8 @@ def outputs(count: int, seed: int) -> Outputs:
         "class_logits": summary(3 * torch.randn(count, CLASSES, generator=g)),
         "rotated": unit(torch.randn(count, 3, WIDTH, generator=g)).half(),
         "rotated_class_logits": torch.stack([summary(torch.randn(count, CLASSES, generator=g)) for _ in range(3)], 1),
+        "permuted": unit(torch.randn(count, 3, WIDTH, generator=g)).half(),
+        "permuted_class_logits": torch.stack([summary(torch.randn(count, CLASSES, generator=g)) for _ in range(3)], 1),
     }
 
 
@@ -171,33 +173,40 @@ def test_scores_of_logits(test: Outputs) -> None:
     np.testing.assert_allclose(scores("negative-norm", test, test), -test["norm"].numpy(), atol=1e-6)
 
 
-def test_eq6_over_rotations_is_the_sum_over_equally_turned_images(train: Outputs, test: Outputs) -> None:
-    def total(features: Tensor, rotated: Tensor, leave: int | None) -> float:
+@pytest.mark.parametrize(("name", "key"), [("eq6-rotations", "rotated"), ("eq6-permutations", "permuted")])
+def test_eq6_over_copies_is_the_sum_over_equally_changed_images(
+    train: Outputs, test: Outputs, name: str, key: str
+) -> None:
+    def total(features: Tensor, copies: Tensor, leave: int | None) -> float:
         found = eq6(features, train["features"], 0.04, leave)
-        for turn in range(3):
-            found += eq6(rotated[turn], train["rotated"][:, turn], 0.04, leave)
+        for number in range(3):
+            found += eq6(copies[number], train[key][:, number], 0.04, leave)
         return found
 
-    expected = [total(f, r, None) for f, r in zip(test["features"], test["rotated"], strict=True)]
-    np.testing.assert_allclose(scores("eq6-rotations", train, test), expected, atol=1e-3)
-    expected = [total(f, r, n) for n, (f, r) in enumerate(zip(train["features"], train["rotated"], strict=True))]
-    np.testing.assert_allclose(scores("eq6-rotations", train, train, itself=True), expected, atol=1e-3)
+    expected = [total(f, r, None) for f, r in zip(test["features"], test[key], strict=True)]
+    np.testing.assert_allclose(scores(name, train, test), expected, atol=1e-3)
+    expected = [total(f, r, n) for n, (f, r) in enumerate(zip(train["features"], train[key], strict=True))]
+    np.testing.assert_allclose(scores(name, train, train, itself=True), expected, atol=1e-3)
 
 
-def test_the_energy_gap_is_small_where_turning_changes_nothing(test: Outputs) -> None:
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [("energy-gap", "rotated_class_logits"), ("energy-gap-permutations", "permuted_class_logits")],
+)
+def test_the_energy_gap_is_small_where_turning_changes_nothing(test: Outputs, name: str, key: str) -> None:
     """Loops over logits; and an image whose copies answer like itself scores above one that stands out upright."""
     upright = torch.tensor([[9.0, 0, 0], [0.0, 0, 0]])
     turned = torch.tensor([[[0.0, 0, 0]] * 3, [[1.0, 0, 0], [0, 2, 0], [0, 0, 3]]])
     rows = {
         "features": test["features"][:2],
         "class_logits": summary(upright),
-        "rotated_class_logits": torch.stack([summary(turned[:, k]) for k in range(3)], 1),
+        key: torch.stack([summary(turned[:, k]) for k in range(3)], 1),
     }
     expected = []
     for own, copies in zip(upright.double().tolist(), turned.double().tolist(), strict=True):
         energies = [-math.log(sum(map(math.exp, copy))) for copy in copies]
         expected.append(-(sum(energies) / 3 - -math.log(sum(map(math.exp, own)))))
-    made = scores("energy-gap", rows, rows)
+    made = scores(name, rows, rows)
     np.testing.assert_allclose(made, expected, atol=1e-5)
     assert made[0] < made[1]
 

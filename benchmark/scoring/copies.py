@@ -1,6 +1,7 @@
 """Scores that use the negatives at test time: the transformations that made them, applied to the test image. Ours.
 
-A network trained with rotated in-distribution images as negatives has learnt what they look like. Four passes an image.
+A network trained with rotated, or shuffled, images as negatives has learnt what they look like. Four passes an image:
+of itself and of three copies, turned by 90, 180 and 270 degrees or with its quarters in three fixed orders.
 """
 
 from __future__ import annotations
@@ -16,15 +17,27 @@ class Eq6OverRotations(Score):
     """Eq. 6 summed over the four rotations: each rotation of the image against the equally rotated training images;
     -4/T to 4/T."""
 
+    copies = "rotated"
+
     def __init__(self, temperature: float) -> None:
         self.temperature = temperature
 
     def fit(self, train: Outputs) -> None:
-        self.banks_ = _rotations(train)
+        self.banks_ = self._features(train)
 
     def score(self, outputs: Outputs, self_index: Tensor | None = None) -> Tensor:
-        answers = zip(_rotations(outputs), self.banks_, strict=True)
+        answers = zip(self._features(outputs), self.banks_, strict=True)
         return torch.stack([ood_scores(one, bank, self.temperature, self_index) for one, bank in answers]).sum(0)
+
+    def _features(self, outputs: Outputs) -> list[Tensor]:
+        """Features (N, D) of the image and of each of its copies."""
+        return [outputs["features"].float(), *outputs[self.copies].float().unbind(1)]
+
+
+class Eq6OverPermutations(Eq6OverRotations):
+    """The same with the image's quarters as they are and in three fixed orders."""
+
+    copies = "permuted"
 
 
 class EnergyGap(Score):
@@ -35,12 +48,15 @@ class EnergyGap(Score):
     uniform one, of high energy: a wide gap. An OOD image has no side that is up, and a narrow one.
     """
 
+    copies = "rotated_class_logits"
+
     def score(self, outputs: Outputs, self_index: Tensor | None = None) -> Tensor:
         upright = -outputs["class_logits"][:, LOG_SUM_EXP].double().cpu()
-        turned = -outputs["rotated_class_logits"][:, :, LOG_SUM_EXP].double().cpu()
-        return upright - turned.mean(1)
+        copies = -outputs[self.copies][:, :, LOG_SUM_EXP].double().cpu()
+        return upright - copies.mean(1)
 
 
-def _rotations(outputs: Outputs) -> list[Tensor]:
-    """Features (N, D) of the image under each of its four rotations, upright first."""
-    return [outputs["features"].float(), *outputs["rotated"].float().unbind(1)]
+class EnergyGapOfPermutations(EnergyGap):
+    """The same with the image's quarters in three fixed orders."""
+
+    copies = "permuted_class_logits"
