@@ -23,12 +23,15 @@ from benchmark.errors import BenchError
 from benchmark.methods.base import Batch, Moment
 from benchmark.methods.contrastive import nt_xent
 from benchmark.perf import measure, reference, scoring, step
+from benchmark.plan import sweep as sweeps
 from benchmark.plan.config import RunConfig
 from benchmark.running.processes import ALONE
-from benchmark.training import compiling
+from benchmark.training import batches, compiling
+from benchmark.training.batches import DeviceImages
 from benchmark.training.optimiser import make_optimiser, schedule
 from benchmark.training.step import optimise
-from benchmark.views.recipes import IMAGENET, view_recipes
+from benchmark.views.recipes import IMAGENET, BatchRecipe, Block, ViewRecipe, ViewSpec, view_recipes
+from benchmark.views.render import render
 
 CPU = torch.device("cpu")
 
@@ -277,6 +280,37 @@ def test_convolutions_take_turns_with_their_other_form_in_memory(
     assert "ours / contiguous" in capsys.readouterr().out
     assert call(monkeypatch, str(sweep_file), "--against", "contiguous", *few) == 2
     assert "--against contiguous: is for networks of convolutions, given vit_tiny" in capsys.readouterr().err
+
+
+def test_rotated_copies_are_the_same_images_rendered_four_times_as_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without crops and colours the two batches are equal; what differs is how many views are rendered."""
+    csi = tmp_path / "csi.yaml"
+    raw = {"in_dist": "mine", "eval": {"ood": []}, "method": {"name": "csi"}, "data": {"image_size": 16},
+           "model": {"backbone": "small_convnet", "args": {"width": 8}, "drop_path": 0.0},
+           "train": {"batch": 4, "optimiser": "sgd", "warmup_epochs": 0, "epochs": 1}}  # fmt: skip
+    csi.write_text(json.dumps({"base": raw, "grid": {"seed": [0]}, "references": []}))
+    config = sweeps.load(csi).runs[0].config
+    whole = ViewRecipe(16, (1, 1), blur_p=0, solarize_p=0, jitter_p=0, grayscale_p=0, flip_p=0, padding=0)
+    recipe = BatchRecipe({"images": Block((ViewSpec((whole,), 2),), four_rotations=True)})
+    images = DeviceImages(step.noise_images(config), torch.device("cpu"))
+    rendered: list[int] = []
+    monkeypatch.setattr(
+        batches, "render", lambda images, *a, **k: rendered.append(len(images)) or render(images, *a, **k)
+    )
+    ours, copies = (
+        kind(config, images, {}, recipe=recipe).batch(0, 0) for kind in (batches.Batches, step.RenderedCopies)
+    )
+    assert torch.allclose(ours.positives["images"], copies.positives["images"], atol=1e-5)
+    assert rendered == [8, 8, 8, 8, 8]  # once, and then four times
+
+    few = ["--steps", "1", "--rounds", "1", "--warmup", "0", "--device", "cpu"]
+    assert call(monkeypatch, str(csi), "--against", "rendered", *few) == 0
+    assert "ours / rendered" in capsys.readouterr().out
+    csi.write_text(json.dumps({"base": {**raw, "method": {"name": "simclr"}}, "references": []}))
+    assert call(monkeypatch, str(csi), "--against", "rendered", *few) == 2
+    assert "--against rendered: is for methods with rotated copies, given simclr" in capsys.readouterr().err
 
 
 def test_compiled_networks_take_turns_with_eager_ones(

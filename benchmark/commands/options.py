@@ -56,6 +56,7 @@ class Against(StrEnum):
 
     reference = "reference"
     contiguous = "contiguous"
+    rendered = "rendered"
 
 
 def check_device(device: str) -> None:

@@ -26,8 +26,8 @@ def perf(
         Against | None,
         typer.Option(
             "--against",
-            help="Time in turns too: the plain recipe (Pillow, loader workers, eager fp32), or convolutions channels "
-            "first.",
+            help="Time in turns too: the plain recipe (Pillow, loader workers, eager fp32), convolutions channels "
+            "first, or rotated copies rendered one by one.",
         ),
     ] = None,
     compile: Compile = False,

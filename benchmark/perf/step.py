@@ -6,6 +6,7 @@ import copy
 import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmark import methods
 from benchmark.errors import BenchError
 from benchmark.methods.base import Batch, Method, Moment, Views
+from benchmark.negatives import Negative
 from benchmark.perf.measure import Laps, Spread, alternate, ceiling, ratio_text
 from benchmark.plan.config import RunConfig
 from benchmark.running.processes import ALONE
@@ -48,13 +50,29 @@ def build(config: RunConfig, device: torch.device) -> Method:
     return methods.build(config, device)
 
 
+class RenderedCopies(Batches):
+    """The same batches where a rotated copy is not a rotated view, but a view of the rotated image, rendered too."""
+
+    def _views(
+        self, blocks: dict[str, Block], images: Tensor, rng: torch.Generator, kind: Negative | None = None
+    ) -> Views:
+        once = {name: replace(block, four_rotations=False) for name, block in blocks.items()}
+        turned = [super(RenderedCopies, self)._views(once, images.rot90(k, (2, 3)), rng, kind) for k in range(4)]
+        return {
+            name: torch.cat([views[name] for views in turned]) if block.four_rotations else turned[0][name]
+            for name, block in blocks.items()
+        }
+
+
 class OurSteps:
     """The training loop's own step, again and again."""
 
-    def __init__(self, method: Method, images: np.ndarray, compile: bool = False) -> None:
+    def __init__(
+        self, method: Method, images: np.ndarray, compile: bool = False, batches: type[Batches] = Batches
+    ) -> None:
         self.method, self.config, self.compile = method, method.config, compile
         resident = DeviceImages(images, method.device)
-        self.batches = Batches(
+        self.batches = batches(
             self.config, resident, dict.fromkeys(self.config.data.sources, resident), recipe=method.batch_recipe()
         )
         self.optimiser = make_optimiser(method, self.config.train)
@@ -91,7 +109,8 @@ def perf_step(
 ) -> dict[str, Any]:
     """Time `rounds` times `steps` steps, each time after `warmup` steps that are not counted.
 
-    against: "reference", the plain recipe, or "contiguous", our step with the networks' weights channels first.
+    against: "reference", the plain recipe, "contiguous", our step with the networks' weights channels first, or
+    "rendered", our step with each rotated copy of an image cropped and coloured by itself.
     The reference has float32 whatever the config's precision, and takes its turns with ours in this process. MFU is
     the share of the ceiling, at each one's own precision, that the networks' own FLOPs take; what the reference
     computes in vain is no use of the hardware. compile: time the step with compiled networks too, in turns as well;
@@ -109,6 +128,12 @@ def perf_step(
             raise BenchError(f"--against contiguous: is for networks of convolutions, given {config.model.backbone}")
         first.modules().to(memory_format=torch.contiguous_format)
         runners["contiguous"], counts["contiguous"] = OurSteps(first, images), counts["ours"]
+    if against == "rendered":
+        plain_copies = build(config, device)
+        if not any(block.four_rotations for block in plain_copies.batch_recipe().positives.values()):
+            raise BenchError(f"--against rendered: is for methods with rotated copies, given {config.method.label}")
+        runners["rendered"] = OurSteps(plain_copies, images, batches=RenderedCopies)
+        counts["rendered"] = counts["ours"]
     if compile:
         runners["compiled"] = OurSteps(build(config, device), images, compile=True)
         counts["compiled"] = (max(1, warmup), steps)
@@ -179,7 +204,7 @@ def perf_step(
 def rows(result: dict[str, Any]) -> list[tuple[str, str]]:
     """What `perf_step` found, as lines of a table."""
     lines = []
-    for name in ("ours", "contiguous", "compiled", "reference"):
+    for name in ("ours", "contiguous", "rendered", "compiled", "reference"):
         if name in result:
             found = result[name]
             lines.append((f"{name}: pairs/s", str(Spread(**found["pairs_per_second"]))))
