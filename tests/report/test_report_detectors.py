@@ -120,6 +120,13 @@ def test_table_1_has_rivals_trained_here_beside_the_published_and_quotes_the_res
     assert table.leagues == rows["league"].texts
 
 
+def test_a_quoted_rival_has_its_league_too() -> None:
+    (table,) = tables.table1(beside(ALL[:2]))
+    assert list(table.columns.values())[:4] == [f"{rival} (publ.)" for rival in published.RIVALS]
+    quoted = {rival: table.leagues[rival] for rival in published.RIVALS}
+    assert quoted == {"Geometric": "labels", "SSD": "scratch", "CSI": "scratch", "MTL": "labels"}
+
+
 def test_the_order_of_table_1s_columns_is_held_against_the_published() -> None:
     (table,) = tables.table1(beside(ALL))
     (note,) = [note for note in table.notes if note.startswith("Kendall's")]
