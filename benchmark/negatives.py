@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from benchmark.errors import BenchError, unknown
 
 IN_DIST = "in-dist"  # the source that is the in-distribution training set itself
+# Transforms that are of whole images, whatever `negatives.draw` says of the others.
+WHOLE_IMAGE = {"none", "blend", "frequencies", "foreground", "background"}
 
 
 @dataclass(frozen=True)
@@ -21,8 +23,9 @@ class Negative:
     source: "imagenet", "dti" or "in-dist"; a run's `data.sources` says which set stands behind the first two.
     transform: "none", "rot" (90, 180 or 270 degrees), "rot360" (0, 90, 180 or 270; in the authors' code any angle),
     "perm-N" (N equal patches shuffled), "pixels" (all pixels shuffled), "patch-rot" (a square of half the image's side
-    turned where it is), or what joins it with an image of the source `partner`: "blend" (a weighted mean of the two) or
-    "frequencies" (its coarse structure, the partner's fine one).
+    turned where it is), or what joins it with an image of the source `partner`: "blend" (a weighted mean of the two),
+    "frequencies" (its coarse structure, the partner's fine one) or "foreground" (its foreground before the partner).
+    "background" is the image without its foreground, filled in from around.
     """
 
     source: str
@@ -33,6 +36,11 @@ class Negative:
     def sources(self) -> tuple[str, ...]:
         """Where its images come from."""
         return (self.source, self.partner) if self.partner else (self.source,)
+
+    @property
+    def masked(self) -> bool:
+        """Whether it asks which part of an image is foreground."""
+        return self.transform in ("background", "foreground")
 
     @property
     def identity(self) -> list[str]:
@@ -66,6 +74,8 @@ VARIANTS: dict[str, Variant] = {
 OURS: dict[str, Variant] = {
     "patch-rot-in-dist": Variant("Patch rot. In-Dist. (ours)", (Negative(IN_DIST, "patch-rot"),)),
     "blend-imgn": Variant("Blend ImgN (ours)", (Negative(IN_DIST, "blend", "imagenet"),)),
+    "background-in-dist": Variant("Backgr. In-Dist. (ours)", (Negative(IN_DIST, "background"),)),
+    "foreground-imgn": Variant("Foregr. on ImgN (ours)", (Negative(IN_DIST, "foreground", "imagenet"),)),
     "frequencies-imgn": Variant("Freq. ImgN (ours)", (Negative(IN_DIST, "frequencies", "imagenet"),)),
 }
 

@@ -9,7 +9,7 @@ import torch
 
 from benchmark.errors import BenchError
 from benchmark.models.backbones import build_backbone, create
-from benchmark.plan.config import ModelConfig
+from benchmark.plan.sections import ModelConfig
 
 
 def test_lists_and_maps_shape_a_backbone_and_stay_as_they_are() -> None:

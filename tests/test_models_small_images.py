@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from benchmark.errors import BenchError
 from benchmark.models.backbones import build_backbone, convolves, create, normalises_over_images
-from benchmark.plan.config import ModelConfig
+from benchmark.plan.sections import ModelConfig
 
 NAMES = ("small_convnet", "wide_resnet40_2", "resnet18_small")
 

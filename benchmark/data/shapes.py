@@ -20,13 +20,16 @@ class Pen:
     """Draws on `canvas` (n, H, W, 3) float32 in the object coordinates `x`, `y` (n, H, W).
 
     `unit` (n, 1, 1) is how many pixels 1 is. `colours` maps a role ("main", "second", "dark", "light") to (n, 1, 1, 3).
-    `random` gives each image its own proportions.
+    `random` gives each image its own proportions. `cover` (n, H, W), where given, notes how far a pixel is painted
+    over.
     """
 
     def __init__(
-        self, canvas: Array, x: Array, y: Array, unit: Array, colours: dict[str, Array], random: np.random.Generator
-    ) -> None:
+        self, canvas: Array, x: Array, y: Array, unit: Array, colours: dict[str, Array], random: np.random.Generator,
+        cover: Array | None = None,
+    ) -> None:  # fmt: skip
         self.canvas, self.x, self.y, self.unit, self.colours, self.random = canvas, x, y, unit, colours, random
+        self.cover = cover
 
     def vary(self, low: float, high: float) -> Array:
         """One uniform number an image, (n, 1, 1)."""
@@ -35,6 +38,8 @@ class Pen:
     def paint(self, distance: Array, role: str, opacity: Number = 1.0) -> None:
         """Fill where `distance` < 0, the edge antialiased over one pixel, lit from above."""
         cover = (np.clip(0.5 - distance * self.unit, 0, 1) * opacity)[..., None]
+        if self.cover is not None:
+            self.cover += cover[..., 0] * (1 - self.cover)
         lit = self.colours[role] * (1 + 0.22 * np.clip(self.y, -1, 1))[..., None]
         self.canvas += cover * (lit - self.canvas)
 

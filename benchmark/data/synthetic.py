@@ -32,22 +32,42 @@ def generate(name: str, split: str) -> tuple[Array, Array]:
 
     Raises BenchError for an unknown set or split.
     """
+    images, labels, _ = _generate(name, split)
+    return images, labels
+
+
+def masks(name: str, split: str) -> Array:
+    """Where the objects are in the images of `generate`: (N, 32, 32) bool, less what stands in front of them.
+
+    Raises BenchError as `generate`, and for a set whose images have no object.
+    """
+    _, _, found = _generate(name, split, masked=True)
+    if found is None:
+        raise BenchError(f"{name}: its images are not all of an object, so they have no masks")
+    return found
+
+
+def _generate(name: str, split: str, masked: bool = False) -> tuple[Array, Array, Array | None]:
     if name not in _SETS:
         raise BenchError(unknown("built-in set", name, _SETS))
     splits, kinds = _SETS[name]
     if split not in splits:
         raise BenchError(unknown(f"split of {name}", split, splits))
+    masked = masked and all(hasattr(make, "draws_masks") for _, make in kinds)
     seed = hashlib.sha256(f"{name}/{split}/{VERSION}".encode()).digest()
     random = np.random.Generator(np.random.PCG64(int.from_bytes(seed[:16], "big")))
     labels = np.arange(splits[split], dtype=np.int64) % len(kinds)
     images = np.empty((len(labels), SIZE, SIZE, 3), dtype=np.uint8)
+    found = np.zeros((len(labels), SIZE, SIZE), np.float32)
     for label, (_, make) in enumerate(kinds):
         where = np.flatnonzero(labels == label)
         for start in range(0, len(where), 50):  # few at a time stay in the processor's cache: twice as fast
             part = where[start : start + 50]
-            images[part] = _camera(make(len(part), random), random)
+            cover = np.zeros((len(part), SIZE, SIZE), np.float32)
+            made = make(len(part), random, cover) if masked else make(len(part), random)
+            images[part], found[part] = _camera(made, random), cover
     order = random.permutation(len(labels))
-    return images[order], labels[order]
+    return images[order], labels[order], found[order] > 0.5 if masked else None
 
 
 def classes(name: str) -> list[str]:
@@ -144,13 +164,13 @@ def _camera(images: Array, random: np.random.Generator) -> Array:
 
 # --- kinds of image: a function of (how many, random) -> (n, 32, 32, 3) float ----------------------------------------
 
-Maker = Callable[[int, np.random.Generator], Array]
+Maker = Callable[..., Array]  # objects take a third argument, the array that notes where they are
 
 
 def _objects(drawing: Drawing, place: int) -> Maker:
     """Images of one object: it stands upright, of any size, nearly anywhere, with a shadow, sometimes half hidden."""
 
-    def make(n: int, random: np.random.Generator) -> Array:
+    def make(n: int, random: np.random.Generator, cover: Array | None = None) -> Array:
         canvas = _background(random, n, place)
         unit = _uniform(random, 9.5, 14, n, 1, 1)  # half the object's height in pixels
         centre_x, centre_y = 16 + _uniform(random, -3.5, 3.5, n, 1, 1), 16 + _uniform(random, -2.5, 2.5, n, 1, 1)
@@ -159,28 +179,32 @@ def _objects(drawing: Drawing, place: int) -> Maker:
         mirror = random.choice(np.array([-1, 1], np.float32), (n, 1, 1))
         right, up = (_COLUMNS - centre_x) / unit, (centre_y - _ROWS) / unit
         x, y = mirror * (right * cos + up * sin), up * cos - right * sin
-        pen = Pen(canvas, x, y, unit, _colours(random, n), random)
+        pen = Pen(canvas, x, y, unit, _colours(random, n), random, cover)
         shadow = Pen(canvas, right, up, unit, {"dark": np.zeros((n, 1, 1, 3), np.float32)}, random)
         shadow.paint(shadow.ellipse(0.15, -1.0, 0.8, 0.16), "dark", shadow.vary(0.1, 0.5))
         drawing(pen)
         # Surfaces have grain too, or the object would be the one smooth place of the picture.
         canvas += _natural(random, n) * _uniform(random, 0.02, 0.08, n, 1, 1, 1)
-        _occlude(canvas, random)
+        _occlude(canvas, random, cover)
         return canvas
 
+    make.draws_masks = True  # type: ignore[attr-defined]
     return make
 
 
-def _occlude(canvas: Array, random: np.random.Generator) -> None:
-    """In two of ten images a blurred bar or bush stands in front."""
+def _occlude(canvas: Array, random: np.random.Generator, cover: Array | None) -> None:
+    """In two of ten images a blurred bar or bush stands in front, and is taken out of `cover`."""
     n = len(canvas)
     unit = np.full((n, 1, 1), 16, np.float32)
-    pen = Pen(canvas, (_COLUMNS - 16) / unit, (16 - _ROWS) / unit, unit, _colours(random, n), random)
+    hidden = None if cover is None else np.zeros_like(cover)
+    pen = Pen(canvas, (_COLUMNS - 16) / unit, (16 - _ROWS) / unit, unit, _colours(random, n), random, hidden)
     shown = (random.random((n, 1, 1)) < 0.1).astype(np.float32)
     at = pen.vary(-0.8, 0.8)
     pen.paint(pen.line(at, -1.2, at + pen.vary(-0.4, 0.4), 1.2, pen.vary(0.06, 0.14)), "dark", shown)
     shown = (random.random((n, 1, 1)) < 0.1).astype(np.float32)
     pen.paint(pen.ellipse(pen.vary(-0.8, 0.8), -1.0, pen.vary(0.4, 0.8), pen.vary(0.3, 0.6)), "second", shown)
+    if cover is not None and hidden is not None:
+        cover *= 1 - hidden
 
 
 def _digits(value: int) -> Maker:

@@ -17,8 +17,8 @@ from pydantic import Field, JsonValue
 
 from benchmark.errors import BenchError, first_line
 from benchmark.files import read_json, schema_version
-from benchmark.plan.config import ModelConfig
 from benchmark.plan.methods import DinoConfig, Positive, PositiveInt
+from benchmark.plan.sections import ModelConfig
 from benchmark.plan.validation import Strict, validate
 from benchmark.store.records import SetInRecord
 

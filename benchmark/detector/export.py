@@ -33,9 +33,10 @@ from benchmark.files import atomic_write, read_npz, write_json
 from benchmark.methods.base import Method
 from benchmark.methods.dino import Dino
 from benchmark.models.backbones import create
-from benchmark.plan.config import ModelConfig, RunConfig
+from benchmark.plan.config import RunConfig
 from benchmark.plan.methods import DinoConfig
 from benchmark.plan.scores import needs, parts
+from benchmark.plan.sections import ModelConfig
 from benchmark.scoring.answers import output_names
 from benchmark.scoring.base import Outputs
 from benchmark.scoring.named import Sum, named

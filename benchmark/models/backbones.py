@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from benchmark.errors import BenchError, first_line, unknown
-from benchmark.plan.config import ModelConfig
+from benchmark.plan.sections import ModelConfig
 
 # The benchmark's own: a run starts from scratch, and `drop_path` has its own key.
 RESERVED_ARGS = {

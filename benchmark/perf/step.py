@@ -54,7 +54,12 @@ class RenderedCopies(Batches):
     """The same batches where a rotated copy is not a rotated view, but a view of the rotated image, rendered too."""
 
     def _views(
-        self, blocks: dict[str, Block], images: Tensor, rng: torch.Generator, kind: Negative | None = None
+        self,
+        blocks: dict[str, Block],
+        images: Tensor,
+        rng: torch.Generator,
+        kind: Negative | None = None,
+        behind: Tensor | None = None,
     ) -> Views:
         once = {name: replace(block, four_rotations=False) for name, block in blocks.items()}
         turned = [super(RenderedCopies, self)._views(once, images.rot90(k, (2, 3)), rng, kind) for k in range(4)]

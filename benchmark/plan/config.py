@@ -10,105 +10,18 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, model_validator
 
 from benchmark.data import classes
 from benchmark.data.classes import OTHERS
 from benchmark.errors import BenchError
-from benchmark.negatives import IN_DIST, Negative, patch_grid, perm_count, variant
+from benchmark.negatives import IN_DIST, WHOLE_IMAGE, Negative, patch_grid, perm_count, variant
 from benchmark.plan import scores
 from benchmark.plan.identity import canonical, digest, sha256
-from benchmark.plan.methods import (
-    REFERENCES,
-    DinoConfig,
-    MethodConfig,
-    NonNegative,
-    Positive,
-    PositiveInt,
-    Probability,
-    Range,
-)
+from benchmark.plan.methods import REFERENCES, DinoConfig, MethodConfig
+from benchmark.plan.sections import DataConfig, EvalConfig, ModelConfig, NegativesConfig, TrainConfig, ViewsConfig
 from benchmark.plan.validation import Strict
 
-
-class DataConfig(Strict):
-    """Which images. Limits keep a random subset (drawn once, the same for every seed) for small trials."""
-
-    image_size: Annotated[int, Field(ge=8, le=512)] = 32  # stored size; METHOD: everything goes through 32x32 first
-    sources: dict[str, str] = {"imagenet": "imagenet", "dti": "dti"}  # the set that stands behind each auxiliary source
-    train_limit: PositiveInt | None = None
-    aux_limit: PositiveInt | None = None
-    test_limit: PositiveInt | None = None
-    # The authors' sampler was never reseeded: the same auxiliary images recur in every epoch ("fixed").
-    aux_order: Literal["each-epoch", "fixed"] = "each-epoch"
-
-
-class ModelConfig(Strict):
-    """A timm backbone by name; `args` go to `timm.create_model` as they are."""
-
-    backbone: str = "vit_small_patch16_224"
-    args: dict[str, JsonValue] = {}
-    drop_path: Probability = 0.1  # on the student alone
-
-
-class ViewsConfig(Strict):
-    """Multi-crop views T. Sizes in pixels, scales as shares of the image's area."""
-
-    global_size: PositiveInt = 256
-    local_size: PositiveInt = 128
-    local_views: Annotated[int, Field(ge=0)] = 8  # of a positive and of a negative image alike
-    global_scale: Range = [0.4, 1.0]
-    local_scale: Range = [0.15, 0.4]
-
-
-class NegativesConfig(Strict):
-    """How negatives enter: weight lambda of L_neg, and the two readings of the transforms."""
-
-    weight: NonNegative = 1.0
-    # per-image: the stored image is transformed, then cut into views. per-view (the authors' code): each view draws its
-    # own transform, rotations after the crop and before the jitter, permutations after normalisation.
-    draw: Literal["per-image", "per-view"] = "per-image"
-    rot360: Literal["right-angles", "any-angle"] = "right-angles"  # any-angle (the authors' code): black corners
-    # Lambda rises from 0 to `weight` on a straight line, step by step, over so many epochs; 0: `weight` from the start.
-    weight_warmup_epochs: NonNegative = 0.0
-
-
-class TrainConfig(Strict):
-    """Optimisation (METHOD: Optimisation). `batch` counts in-distribution images; each brings one negative."""
-
-    epochs: PositiveInt = 500
-    batch: PositiveInt = 128
-    lr: Positive = 0.004  # for a batch of 256: the peak is lr x batch / 256
-    lr_scaling: Literal["batch", "none"] = "batch"  # none: the peak is lr
-    min_lr: NonNegative = 1e-6
-    warmup_epochs: NonNegative = 30.0
-    weight_decay: Range = [0.04, 0.4]
-    clip: Positive | None = 3.0  # gradient norm per parameter tensor; null: as they are
-    precision: Literal["fp32", "bf16"] = "fp32"
-    optimiser: Literal["adamw", "sgd", "lars"] = "adamw"
-    momentum: Probability = 0.9  # of SGD and LARS; `nesterov` is of SGD alone
-    nesterov: bool = True
-    schedule: Literal["cosine", "linear"] = "cosine"  # of the learning rate, after its warm-up
-    decay_on: Literal["matrices", "all"] = "matrices"  # weight decay: not on biases and norms, or on all parameters
-
-
-class EvalConfig(Strict):
-    """What is measured after training. Adding a set to `ood`, or a score, never retrains: it scores what is kept."""
-
-    # None: the paper's eight sets for this in-distribution set, all other classes for a class. "other-classes" in the
-    # list are the others of this run's in_dist. An empty list: no set, so that no AUROC is measured at all.
-    ood: list[str] | None = None
-    temperature: Positive = 0.04  # tau of Eq. 6
-    scores: list[str] = []  # beside the method's own, by the names of plan/scores.py; the table of scores holds them
-    every: PositiveInt | None = None  # epochs: a run is also scored every so many of them while it trains
-    knn: Annotated[list[PositiveInt], Field(min_length=1)] = [20, 10]
-    knn_temperature: Positive = 0.07
-    # direct (some early scripts of the authors): OOD images go to the model's size without the step through 32x32;
-    # needs the sets prepared at that size, as NAME@256.
-    ood_resize: Literal["stored", "direct"] = "stored"
-
-
-# What `protocol` fills in where the user has not said otherwise. The authors' slips, each a named setting.
 PROTOCOLS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {},
     "authors": {
@@ -234,7 +147,7 @@ class RunConfig(Strict):
                 raise BenchError(f"{self.variant!r} has no outliers to expose, or negatives.weight is 0")
             for negative in variant(self.variant).negatives:
                 count = perm_count(negative.transform)
-                per_image = self.negatives.draw == "per-image" or bool(negative.partner)
+                per_image = self.negatives.draw == "per-image"
                 sizes = [self.data.image_size] if per_image else [self.views.global_size, self.views.local_size]
                 for size in sizes if count else []:
                     patch_grid(count or 1, size)
@@ -255,6 +168,12 @@ class RunConfig(Strict):
         if not self.method.negatives or not self.negatives.weight:
             return ()
         return tuple(kind for kind in variant(self.variant).negatives for _ in range(self.method.negatives_each))
+
+    @property
+    def masked(self) -> bool:
+        """Whether training asks which part of an image is foreground."""
+        views = self.method.multi_crop and self.views.background != "keep"
+        return views or any(kind.masked for kind in self.kinds())
 
     def input_sizes(self) -> tuple[int, ...]:
         """Sides in pixels of the images that the backbone sees, the largest first; empty where there is no backbone."""
@@ -331,6 +250,10 @@ class RunConfig(Strict):
             del full["train"]["momentum"]
         if self.train.optimiser != "sgd":
             del full["train"]["nesterov"]
+        if not self.masked:
+            del full["data"]["mask"]
+        if self.views.background == "keep":
+            del full["views"]["background"], full["views"]["background_p"]
         if self.method.negatives:
             self._identify_negatives(full)
         full = self.method.identity(full, self.in_dist)
@@ -347,7 +270,7 @@ class RunConfig(Strict):
         if not chosen.negatives:
             del full["negatives"]
         else:
-            if transforms <= {"none", "blend", "frequencies"}:
+            if transforms <= WHOLE_IMAGE:
                 del full["negatives"]["draw"]
             if "rot360" not in transforms:
                 del full["negatives"]["rot360"]

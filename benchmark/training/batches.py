@@ -13,11 +13,12 @@ from torch import Tensor
 
 from benchmark.errors import BenchError
 from benchmark.methods.base import Batch, Views
-from benchmark.negatives import IN_DIST, Negative
+from benchmark.negatives import IN_DIST, WHOLE_IMAGE, Negative
 from benchmark.plan.config import RunConfig
 from benchmark.running.device import to_device
 from benchmark.running.processes import ALONE, Ranks
 from benchmark.seeds import generator
+from benchmark.views.foregrounds import GREY, Foregrounds, compose, fill_in
 from benchmark.views.recipes import BatchRecipe, Block, ViewParams, ViewSpec, choose, draw, multi_crop
 from benchmark.views.render import render
 from benchmark.views.transforms import JOINED, NegativeTransform, draw_join, draw_negative, four_rotations
@@ -79,6 +80,7 @@ class Batches:
                 f"train.batch: {self.batch_size} is more than the {train.count} training images of {config.in_dist}"
             )
         self._orders: dict[tuple[object, ...], Tensor] = {}
+        self.foregrounds = Foregrounds(train.count, config.data.mask)  # of the training images, as far as asked for
 
     def batch(self, epoch: int, step: int) -> Batch:
         """This rank's views of step `step` (counted within the epoch) of epoch `epoch`."""
@@ -88,17 +90,41 @@ class Batches:
             return self._indices(role, source, epoch, step)[self._own(1)]
 
         index = chosen("positive", IN_DIST)
-        positives = self._views(self.recipe.positives, self.images[IN_DIST].take(index), rng)
+        images = self.images[IN_DIST].take(index)
+        positives = self._views(self.recipe.positives, images, rng, behind=self._other_backgrounds(images, epoch, step))
         negatives = []
         for number, kind in enumerate(self.kinds):
-            images = self.images[kind.source].take(chosen(f"negative {number}", kind.source))
+            which = chosen(f"negative {number}", kind.source)
+            images = self.images[kind.source].take(which)
+            partners = None
             if kind.partner:
                 partners = self.images[kind.partner].take(chosen(f"partner {number}", kind.partner))
+            if kind.masked:
+                masks = self.foregrounds.take(which, images)
+                images = fill_in(images, masks) if partners is None else compose(images, masks, partners)
+            elif partners is not None:
                 numbers = draw_join(kind.transform, self.batch_size, rng)[self._own(1)]
                 images = JOINED[kind.transform][0](images, partners, numbers)
+            if kind.transform in WHOLE_IMAGE:
                 kind = Negative(kind.source)  # there is nothing more to be done to it
             negatives.append(self._views(self.recipe.negatives, images, rng, kind))
         return Batch(positives, tuple(negatives), to_device(self.labels[index], self.images[IN_DIST].device))
+
+    def _other_backgrounds(self, images: Tensor, epoch: int, step: int) -> Tensor | None:
+        """This rank's images before a grey or another image's background; None where views keep their own."""
+        wanted = self.config.views.background
+        if wanted == "keep" or not self.config.method.multi_crop:
+            return None
+        everyone = self._indices("positive", IN_DIST, epoch, step)
+        masks = self.foregrounds.take(everyone[self._own(1)], images)
+        if wanted == "remove":
+            return compose(images, masks, torch.full_like(images, GREY))
+        # Somebody else of the whole batch, so that the number of processes changes nothing.
+        rng = generator(self.config.seed, "backgrounds", epoch, step)
+        shift = int(torch.randint(1, max(2, self.batch_size), (1,), generator=rng))
+        other = everyone.roll(shift)[self._own(1)]
+        others = self.images[IN_DIST].take(other)
+        return compose(images, masks, fill_in(others, self.foregrounds.take(other, others)))
 
     def _own(self, views: int) -> Tensor:
         return self.ranks.own_rows(views, self.batch_size)
@@ -120,9 +146,16 @@ class Batches:
         return self._orders[key][step * self.batch_size : (step + 1) * self.batch_size]
 
     def _views(
-        self, blocks: dict[str, Block], images: Tensor, rng: torch.Generator, kind: Negative | None = None
+        self,
+        blocks: dict[str, Block],
+        images: Tensor,
+        rng: torch.Generator,
+        kind: Negative | None = None,
+        behind: Tensor | None = None,
     ) -> Views:
         """The views of this rank's images, as positives or as a kind of negative. All numbers are drawn for all ranks.
+
+        behind: the images with other backgrounds, which a view shows now and then (`views.background_p`).
 
         The order of drawing is part of a run: the image's transform, what the views need, the views' transforms.
         """
@@ -144,6 +177,10 @@ class Batches:
                     hooks = {"after_crop" if transform.rotates else "after_normalise": transform}
                 recipe = spec.recipes[0]
                 repeated = images if spec.count == 1 else images.repeat(spec.count, 1, 1, 1)
+                if behind is not None:
+                    shows = torch.rand(spec.count * self.batch_size, generator=rng) < self.config.views.background_p
+                    shows = to_device(shows[self._own(spec.count)], images.device)[:, None, None, None]
+                    repeated = torch.where(shows, behind.repeat(spec.count, 1, 1, 1), repeated)
                 views.append(render(repeated, params, recipe.size, by=recipe.normalisation, **hooks))
             finished = views[0] if len(views) == 1 else torch.cat(views)
             result[name] = four_rotations(finished) if block.four_rotations else finished

@@ -14,7 +14,7 @@ import torch
 from benchmark.errors import BenchError
 from benchmark.methods.base import Method, Moment
 from benchmark.models.backbones import normalises_over_images
-from benchmark.plan.config import TrainConfig
+from benchmark.plan.sections import TrainConfig
 from benchmark.running.processes import ALONE, Ranks
 from benchmark.running.signals import Stopped
 from benchmark.running.status import Progress

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from benchmark.methods import schedules
 from benchmark.methods.base import Method, Moment
-from benchmark.plan.config import TrainConfig
+from benchmark.plan.sections import TrainConfig
 
 
 def make_optimiser(method: Method, config: TrainConfig) -> Optimizer:

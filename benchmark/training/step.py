@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from benchmark.errors import BenchError
 from benchmark.methods.base import Batch, Method, Moment
-from benchmark.plan.config import TrainConfig
+from benchmark.plan.sections import TrainConfig
 from benchmark.running.processes import Ranks
 from benchmark.training.optimiser import clip_each
 

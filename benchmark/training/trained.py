@@ -45,11 +45,12 @@ def trained(method: Method, run: Context, look: Callable[[int], dict[str, Any]])
     )
     config = run.config
     with run.stop.put_off():  # a signal ends the run after its step, with a checkpoint
-        trainer = Trainer(
-            method, _batches(method, run), config.train, config.seed, run.folder.path, run.run_id, outside
-        )
+        batches = _batches(method, run)
+        trainer = Trainer(method, batches, config.train, config.seed, run.folder.path, run.run_id, outside)
         with compiled(method, run.runtime.compile):
             summary = trainer.train()
+        if whole := batches.foregrounds.whole:
+            run.reporter.say(f"no foreground found in {whole} of {batches.foregrounds.seen} images; the whole is taken")
     training = {**vars(summary), "peak_memory_bytes": peak_memory(run.device)}
     if run.ranks.is_main:
         _keep_weights(method, run, training)

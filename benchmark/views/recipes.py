@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from benchmark.errors import BenchError
-from benchmark.plan.config import ViewsConfig
+from benchmark.plan.sections import ViewsConfig
 
 BLUR_REFERENCE = 224  # pixels: the global view for which blur sigmas are given
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.methods.base import Batch, Method, Moment
-from benchmark.plan.config import RunConfig, TrainConfig
+from benchmark.plan.config import RunConfig
+from benchmark.plan.sections import TrainConfig
 from benchmark.running.processes import ALONE
 from benchmark.training.optimiser import make_optimiser, schedule
 from benchmark.training.step import optimise

@@ -11,7 +11,7 @@ from torch import nn
 
 from benchmark.errors import BenchError
 from benchmark.models.backbones import build_backbone
-from benchmark.plan.config import ModelConfig
+from benchmark.plan.sections import ModelConfig
 from benchmark.run import run
 from benchmark.running.device import Runtime
 from benchmark.training.step import refuse_lost_gradients

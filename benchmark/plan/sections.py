@@ -1,0 +1,96 @@
+"""The sections of a run's settings that every method shares."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue
+
+from benchmark.plan.methods import NonNegative, Positive, PositiveInt, Probability, Range
+from benchmark.plan.validation import Strict
+
+
+class DataConfig(Strict):
+    """Which images. Limits keep a random subset (drawn once, the same for every seed) for small trials."""
+
+    image_size: Annotated[int, Field(ge=8, le=512)] = 32  # stored size; METHOD: everything goes through 32x32 first
+    sources: dict[str, str] = {"imagenet": "imagenet", "dti": "dti"}  # the set that stands behind each auxiliary source
+    train_limit: PositiveInt | None = None
+    aux_limit: PositiveInt | None = None
+    test_limit: PositiveInt | None = None
+    # The authors' sampler was never reseeded: the same auxiliary images recur in every epoch ("fixed").
+    aux_order: Literal["each-epoch", "fixed"] = "each-epoch"
+    # How the foreground of an image is found, where negatives or views need to know (views/saliency.py).
+    mask: Literal["minimum-barrier", "border-contrast", "frequency-tuned", "spectral-residual"] = "minimum-barrier"
+
+
+class ModelConfig(Strict):
+    """A timm backbone by name; `args` go to `timm.create_model` as they are."""
+
+    backbone: str = "vit_small_patch16_224"
+    args: dict[str, JsonValue] = {}
+    drop_path: Probability = 0.1  # on the student alone
+
+
+class ViewsConfig(Strict):
+    """Multi-crop views T. Sizes in pixels, scales as shares of the image's area."""
+
+    global_size: PositiveInt = 256
+    local_size: PositiveInt = 128
+    local_views: Annotated[int, Field(ge=0)] = 8  # of a positive and of a negative image alike
+    global_scale: Range = [0.4, 1.0]
+    local_scale: Range = [0.15, 0.4]
+    # The background of a positive view is now and then a uniform grey ("remove", BG_RM), or that of another image of
+    # the batch ("random", BG_Random): Ryali, Schwab and Morcos 2021. The probability is ours.
+    background: Literal["keep", "remove", "random"] = "keep"
+    background_p: Probability = 0.2
+
+
+class NegativesConfig(Strict):
+    """How negatives enter: weight lambda of L_neg, and the two readings of the transforms."""
+
+    weight: NonNegative = 1.0
+    # per-image: the stored image is transformed, then cut into views. per-view (the authors' code): each view draws its
+    # own transform, rotations after the crop and before the jitter, permutations after normalisation.
+    draw: Literal["per-image", "per-view"] = "per-image"
+    rot360: Literal["right-angles", "any-angle"] = "right-angles"  # any-angle (the authors' code): black corners
+    # Lambda rises from 0 to `weight` on a straight line, step by step, over so many epochs; 0: `weight` from the start.
+    weight_warmup_epochs: NonNegative = 0.0
+
+
+class TrainConfig(Strict):
+    """Optimisation (METHOD: Optimisation). `batch` counts in-distribution images; each brings one negative."""
+
+    epochs: PositiveInt = 500
+    batch: PositiveInt = 128
+    lr: Positive = 0.004  # for a batch of 256: the peak is lr x batch / 256
+    lr_scaling: Literal["batch", "none"] = "batch"  # none: the peak is lr
+    min_lr: NonNegative = 1e-6
+    warmup_epochs: NonNegative = 30.0
+    weight_decay: Range = [0.04, 0.4]
+    clip: Positive | None = 3.0  # gradient norm per parameter tensor; null: as they are
+    precision: Literal["fp32", "bf16"] = "fp32"
+    optimiser: Literal["adamw", "sgd", "lars"] = "adamw"
+    momentum: Probability = 0.9  # of SGD and LARS; `nesterov` is of SGD alone
+    nesterov: bool = True
+    schedule: Literal["cosine", "linear"] = "cosine"  # of the learning rate, after its warm-up
+    decay_on: Literal["matrices", "all"] = "matrices"  # weight decay: not on biases and norms, or on all parameters
+
+
+class EvalConfig(Strict):
+    """What is measured after training. Adding a set to `ood`, or a score, never retrains: it scores what is kept."""
+
+    # None: the paper's eight sets for this in-distribution set, all other classes for a class. "other-classes" in the
+    # list are the others of this run's in_dist. An empty list: no set, so that no AUROC is measured at all.
+    ood: list[str] | None = None
+    temperature: Positive = 0.04  # tau of Eq. 6
+    scores: list[str] = []  # beside the method's own, by the names of plan/scores.py; the table of scores holds them
+    every: PositiveInt | None = None  # epochs: a run is also scored every so many of them while it trains
+    knn: Annotated[list[PositiveInt], Field(min_length=1)] = [20, 10]
+    knn_temperature: Positive = 0.07
+    # direct (some early scripts of the authors): OOD images go to the model's size without the step through 32x32;
+    # needs the sets prepared at that size, as NAME@256.
+    ood_resize: Literal["stored", "direct"] = "stored"
+
+
+# What `protocol` fills in where the user has not said otherwise. The authors' slips, each a named setting.

@@ -1,0 +1,149 @@
+"""What of an image is foreground, without weights: classical saliency, for a whole batch, and a mask of it.
+
+Shapes: B images, H x W pixels. Images are uint8 [B, 3, H, W]; saliency is float32 [B, H, W], larger = more salient, of
+a scale of its own in each method; masks are bool [B, H, W]. Every map is a function of its image alone, so that the
+mask of a stored image is the same in each run, epoch and process.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from benchmark.errors import BenchError, unknown
+
+LARGEST = 64  # side of the images in which foregrounds are looked for; larger ones are made smaller first
+BINS = 64  # of the histogram that Otsu's threshold is found in
+FEWEST, MOST = 0.02, 0.98  # shares of an image that a foreground may have; beyond them none has been found
+
+
+def lab(images: Tensor) -> Tensor:
+    """CIELAB (D65) of sRGB images uint8 [B, 3, H, W]: float32 [B, 3, H, W], L from 0 to 100."""
+    values = images.float() / 255
+    linear = torch.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    to_xyz = torch.tensor(
+        [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]],
+        device=images.device,
+    )
+    white = torch.tensor([0.95047, 1.0, 1.08883], device=images.device)[:, None, None]
+    xyz = torch.einsum("ij,bjhw->bihw", to_xyz, linear) / white
+    small = (6 / 29) ** 3
+    f = torch.where(xyz > small, xyz.clamp_min(small) ** (1 / 3), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
+    x, y, z = f.unbind(1)
+    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
+
+
+def blur(maps: Tensor, sigma: float) -> Tensor:
+    """Gaussian blur of [B, C, H, W], borders repeated."""
+    reach = min(max(1, math.ceil(3 * sigma)), min(maps.shape[2:]) - 1)
+    place = torch.arange(-reach, reach + 1, device=maps.device, dtype=torch.float32)
+    kernel = torch.exp(-((place / sigma) ** 2) / 2)
+    kernel = (kernel / kernel.sum()).expand(maps.shape[1], 1, -1)
+    padded = F.pad(maps, (reach, reach, reach, reach), mode="replicate")
+    rows = F.conv2d(padded, kernel[..., None], groups=maps.shape[1])
+    return F.conv2d(rows, kernel[:, :, None], groups=maps.shape[1])
+
+
+def frequency_tuned(images: Tensor) -> Tensor:
+    """How far a pixel's blurred colour is from the image's mean colour, in Lab (Achanta et al. 2009, CVPR, Eq. 4)."""
+    colours = lab(images)
+    away = blur(colours, images.shape[-1] / 32) - colours.mean((2, 3), keepdim=True)
+    return away.norm(dim=1)
+
+
+def spectral_residual(images: Tensor) -> Tensor:
+    """What of the grey image's log spectrum its own average does not foretell (Hou and Zhang 2007, CVPR, section 3)."""
+    grey = images.float().mean(1)
+    spectrum = torch.fft.fft2(grey)
+    log_amplitude = spectrum.abs().clamp_min(1e-6).log()[:, None]
+    around = F.avg_pool2d(F.pad(log_amplitude, (1, 1, 1, 1), mode="circular"), 3, stride=1)
+    residual = (log_amplitude - around)[:, 0]
+    found = torch.fft.ifft2(torch.polar(residual.exp(), spectrum.angle())).abs() ** 2
+    return blur(found[:, None], images.shape[-1] / 16)[:, 0]
+
+
+def border_contrast(images: Tensor) -> Tensor:
+    """Distance in Lab to the nearest colours of the image's border, which is taken to be background (the boundary prior
+    of Wei et al. 2012, ECCV, without its geodesics): the mean over the tenth of the border's pixels that is nearest."""
+    colours = blur(lab(images), images.shape[-1] / 64)
+    edge = torch.cat([colours[:, :, 0], colours[:, :, -1], colours[:, :, 1:-1, 0], colours[:, :, 1:-1, -1]], 2)
+    away = torch.cdist(colours.flatten(2).transpose(1, 2), edge.transpose(1, 2))
+    nearest = away.topk(max(1, edge.shape[2] // 10), dim=2, largest=False).values.mean(2)
+    return nearest.view(len(images), *images.shape[2:])
+
+
+def minimum_barrier(images: Tensor) -> Tensor:
+    """The smallest difference between the largest and smallest value along a path to the border, summed over the
+    channels of Lab (Zhang et al. 2015, ICCV), each pixel asking its four neighbours again and again."""
+    values = lab(images)
+    height, width = values.shape[2:]
+    high, low = values.clone(), values.clone()
+    barrier = torch.full_like(values, torch.inf)
+    barrier[:, :, [0, -1]] = 0
+    barrier[:, :, :, [0, -1]] = 0
+    for _ in range((height + width) // 4):
+        for rows, columns in ((1, 0), (-1, 0), (0, 1), (0, -1)):
+            there, upper, lower = (some.roll((rows, columns), (2, 3)) for some in (barrier, high, low))
+            upper, lower = torch.maximum(upper, values), torch.minimum(lower, values)
+            cost = torch.where(there.isinf(), there, upper - lower)
+            # What rolls in from the other side is border, and so is where it arrives: no cost below its 0.
+            better = cost < barrier
+            barrier = torch.where(better, cost, barrier)
+            high, low = torch.where(better, upper, high), torch.where(better, lower, low)
+    return barrier.sum(1)
+
+
+METHODS: dict[str, Callable[[Tensor], Tensor]] = {
+    "frequency-tuned": frequency_tuned,
+    "spectral-residual": spectral_residual,
+    "border-contrast": border_contrast,
+    "minimum-barrier": minimum_barrier,
+}
+
+
+def otsu(saliency: Tensor) -> Tensor:
+    """Otsu's threshold (1979) of each map [B, H, W] over BINS equal bins between its extremes: [B].
+
+    The upper edge of the last bin below the threshold; the minimum where a map is constant."""
+    flat = saliency.flatten(1)
+    low, high = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
+    span = high - low
+    place = ((flat - low) / span.clamp_min(1e-12) * BINS).long().clamp(0, BINS - 1)
+    counts = torch.zeros(len(flat), BINS, device=flat.device).scatter_add_(1, place, torch.ones_like(flat))
+    share = counts / flat.shape[1]
+    middle = torch.arange(BINS, device=flat.device) + 0.5
+    below, moment = share.cumsum(1), (share * middle).cumsum(1)
+    between = (moment[:, -1:] * below - moment) ** 2 / (below * (1 - below)).clamp_min(1e-12)
+    best = between[:, :-1].argmax(1) + 1
+    return (low + span * best[:, None] / BINS)[:, 0]
+
+
+def foreground(images: Tensor, method: str = "minimum-barrier") -> Tensor:
+    """Masks bool [B, H, W] of the foreground by the saliency METHOD and Otsu's threshold, after a weak preference for
+    the middle. Where less than 2 % or more than 98 % of an image come out, none has been found: the whole image is
+    foreground. Raises BenchError for an unknown method.
+    """
+    if method not in METHODS:
+        raise BenchError(unknown("mask", method, METHODS))
+    side = images.shape[-1]
+    with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+        if side > LARGEST:
+            small = F.interpolate(images.float(), (LARGEST, LARGEST), mode="area").round().to(torch.uint8)
+            mask = foreground(small, method)[:, None].float()
+            return F.interpolate(mask, (side, side), mode="nearest-exact")[:, 0] > 0.5
+        found = METHODS[method](images) * _middle(images)
+        mask = found > otsu(found)[:, None, None]
+        share = mask.float().mean((1, 2))
+        return mask | ((share < FEWEST) | (share > MOST))[:, None, None]
+
+
+def _middle(images: Tensor) -> Tensor:
+    """A weight a pixel [H, W], 1 in the middle and about a half in the corners."""
+    height, width = images.shape[2:]
+    rows = (torch.arange(height, device=images.device) + 0.5) / height - 0.5
+    columns = (torch.arange(width, device=images.device) + 0.5) / width - 0.5
+    return torch.exp(-(rows[:, None] ** 2 + columns**2) / (2 * 0.6**2))
