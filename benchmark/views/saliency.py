@@ -77,24 +77,29 @@ def border_contrast(images: Tensor) -> Tensor:
 
 
 def minimum_barrier(images: Tensor) -> Tensor:
-    """The smallest difference between the largest and smallest value along a path to the border, summed over the
-    channels of Lab (Zhang et al. 2015, ICCV), each pixel asking its four neighbours again and again."""
-    values = lab(images)
+    """The barrier to the image's border (Zhang et al. 2015, ICCV), summed over the channels of Lab."""
+    return barrier(lab(images)).sum(1)
+
+
+def barrier(values: Tensor) -> Tensor:
+    """The smallest difference between the largest and smallest value along a path to the border: float [B, C, H, W] ->
+    the same shape, each channel by itself. Each pixel asks its four neighbours again and again, which is an upper bound
+    where a path that is not the best so far leads to the best further on."""
     height, width = values.shape[2:]
     high, low = values.clone(), values.clone()
-    barrier = torch.full_like(values, torch.inf)
-    barrier[:, :, [0, -1]] = 0
-    barrier[:, :, :, [0, -1]] = 0
+    found = torch.full_like(values, torch.inf)
+    found[:, :, [0, -1]] = 0
+    found[:, :, :, [0, -1]] = 0
     for _ in range((height + width) // 4):
         for rows, columns in ((1, 0), (-1, 0), (0, 1), (0, -1)):
-            there, upper, lower = (some.roll((rows, columns), (2, 3)) for some in (barrier, high, low))
+            there, upper, lower = (some.roll((rows, columns), (2, 3)) for some in (found, high, low))
             upper, lower = torch.maximum(upper, values), torch.minimum(lower, values)
             cost = torch.where(there.isinf(), there, upper - lower)
             # What rolls in from the other side is border, and so is where it arrives: no cost below its 0.
-            better = cost < barrier
-            barrier = torch.where(better, cost, barrier)
+            better = cost < found
+            found = torch.where(better, cost, found)
             high, low = torch.where(better, upper, high), torch.where(better, lower, low)
-    return barrier.sum(1)
+    return found
 
 
 METHODS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -127,6 +127,59 @@ def test_a_joined_negative_is_made_of_a_training_image_and_one_of_the_partners()
     assert len(torch.cat(values).unique()) > 20
 
 
+@pytest.mark.parametrize(("name", "with_partner"), [("background-in-dist", False), ("foreground-imgn", True)])
+def test_negatives_of_backgrounds_and_foregrounds(name: str, with_partner: bool) -> None:
+    """Training images with a bright square on dark, partners of one grey: the views show what is left."""
+    pictures = np.full((40, 32, 32, 3), 40, np.uint8)
+    pictures[:, 10:20, 8:22] = 220
+    greys = DeviceImages(np.full((32, 32, 32, 3), 128, np.uint8), CPU)
+    crop = ViewRecipe(32, (1, 1), blur_p=0, solarize_p=0, jitter_p=0, grayscale_p=0, flip_p=0, padding=0)
+    recipe = BatchRecipe({"a": Block((ViewSpec((crop,)),))}, {"a": Block((ViewSpec((crop,)),))})
+    made = Batches(tiny(variant=name), DeviceImages(pictures, CPU), {"imagenet": greys}, recipe=recipe)
+    view = made.batch(0, 0).negatives[0]["a"][:, 0] * IMAGENET.std[0] + IMAGENET.mean[0]
+    inside, outside = 255 * view[:, 13:17, 12:18], 255 * view[:, :7]
+    assert outside.mean() == pytest.approx(128 if with_partner else 40, abs=1)
+    assert inside.mean() == pytest.approx(220 if with_partner else 40, abs=3)
+    assert made.foregrounds.seen == 8 and made.foregrounds.whole == 0
+    for draw in ("per-view", "per-image"):  # of whole images, whatever is said of other transforms
+        assert tiny(variant=name, negatives={"draw": draw}).recipe_id() == tiny(variant=name).recipe_id()
+
+
+@pytest.mark.parametrize("background", ["remove", "random"])
+def test_views_show_another_background_now_and_then(background: str) -> None:
+    """Squares on backgrounds of different greys: the square stays, the background becomes grey or another image's."""
+    levels = np.arange(40, dtype=np.uint8) * 3 + 20
+    pictures = np.broadcast_to(levels[:, None, None, None], (40, 32, 32, 3)).copy()
+    pictures[:, 10:20, 8:22] = 250
+    crop = ViewRecipe(32, (1, 1), blur_p=0, solarize_p=0, jitter_p=0, grayscale_p=0, flip_p=0, padding=0)
+    recipe = BatchRecipe({"a": Block((ViewSpec((crop,), 3),))}, {"a": Block((ViewSpec((crop,)),))})
+    config = tiny(variant="dino", views={"background": background, "background_p": 0.5})
+    made = Batches(config, DeviceImages(pictures, CPU), {}, recipe=recipe)
+    changed = 0
+    for step in range(5):
+        own = levels[made._indices("positive", "in-dist", 0, step).numpy()].astype(float)
+        views = (255 * (made.batch(0, step).positives["a"][:, 0] * IMAGENET.std[0] + IMAGENET.mean[0])).numpy()
+        behind = views[:, 2, 2].reshape(3, -1)
+        assert np.allclose(views[:, 14, 14], 250, atol=1.5)
+        different = np.abs(behind - own) > 1.5
+        changed += int(different.sum())
+        others = np.full_like(behind, 128) if background == "remove" else None
+        for view in range(3):
+            for image in np.flatnonzero(different[view]):
+                allowed = others[view] if others is not None else np.delete(own, image)
+                assert np.abs(allowed - behind[view, image]).min() < 2
+    assert 40 < changed < 80  # of 120 views
+    assert config.recipe_id() != tiny(variant="dino").recipe_id()
+
+
+def test_the_masks_method_is_part_of_the_identity_only_where_it_is_used() -> None:
+    for changes, used in (({"variant": "dino"}, False), ({"variant": "blend-imgn"}, False),
+                          ({"variant": "background-in-dist"}, True), ({"variant": "foreground-imgn"}, True),
+                          ({"variant": "dino", "views": {"background": "remove"}}, True)):  # fmt: skip
+        ids = {tiny(**changes, data={"mask": mask}).recipe_id() for mask in ("minimum-barrier", "border-contrast")}
+        assert len(ids) == (2 if used else 1), changes
+
+
 def keep(source: str, take: Callable[[torch.Tensor], torch.Tensor], asked: dict[str, torch.Tensor]) -> Callable:
     def noted(index: torch.Tensor) -> torch.Tensor:
         asked[source] = index  # of the in-distribution images the second call of a step, for the negatives, stays

@@ -1,0 +1,242 @@
+"""Saliency, masks and what is made of them: against loops in float64, against the built-in images' true masks."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from benchmark.data import synthetic
+from benchmark.errors import BenchError
+from benchmark.views import saliency
+from benchmark.views.foregrounds import GREY, Foregrounds, compose, fill_in
+
+
+def images(count: int, side: int = 12, seed: int = 0) -> Tensor:
+    return torch.randint(0, 256, (count, 3, side, side), generator=torch.Generator().manual_seed(seed)).to(torch.uint8)
+
+
+def square(side: int = 16) -> tuple[Tensor, Tensor]:
+    """A red square, not in the middle, on grey; and where it is."""
+    made, mask = torch.full((1, 3, side, side), 120, dtype=torch.uint8), torch.zeros(1, side, side, dtype=torch.bool)
+    mask[:, 4:10, 5:12] = True
+    made[0, 0][mask[0]], made[0, 1][mask[0]] = 220, 40
+    return made, mask
+
+
+# --- saliency -----------------------------------------------------------------------------------------------------
+
+
+def test_lab_by_its_formula() -> None:
+    some = images(1, 4)
+    found = saliency.lab(some)
+    for y, x in itertools.product(range(4), range(4)):
+        linear = [
+            c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (some[0, :, y, x] / 255).tolist()
+        ]
+        rows = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
+        xyz = [sum(a * b for a, b in zip(row, linear, strict=True)) for row in rows]
+        ratio = [value / white for value, white in zip(xyz, (0.95047, 1.0, 1.08883), strict=True)]
+        f = [t ** (1 / 3) if t > (6 / 29) ** 3 else t / (3 * (6 / 29) ** 2) + 4 / 29 for t in ratio]
+        expected = [116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])]
+        assert found[0, :, y, x].tolist() == pytest.approx(expected, abs=2e-3)
+    white = torch.full((1, 3, 1, 1), 255, dtype=torch.uint8)
+    assert saliency.lab(white)[0, :, 0, 0].tolist() == pytest.approx([100, 0, 0], abs=0.02)
+
+
+def test_the_barrier_is_never_below_the_exact_one_and_mostly_equal() -> None:
+    """Exact: the narrowest band of values through which the border is reached, by flooding within each band."""
+    values = torch.randint(0, 9, (6, 1, 7, 7), generator=torch.Generator().manual_seed(3)).float()
+    found = saliency.barrier(values)
+    equal = total = 0
+    for number in range(6):
+        grid = values[number, 0].numpy()
+        exact = np.full(grid.shape, np.inf)
+        levels = np.unique(grid)
+        for low, high in itertools.combinations_with_replacement(levels, 2):
+            allowed = (grid >= low) & (grid <= high)
+            reached = np.zeros_like(allowed)
+            reached[[0, -1]], reached[:, [0, -1]] = True, True
+            reached &= allowed
+            while True:
+                grown = reached.copy()
+                grown[1:] |= reached[:-1]
+                grown[:-1] |= reached[1:]
+                grown[:, 1:] |= reached[:, :-1]
+                grown[:, :-1] |= reached[:, 1:]
+                grown &= allowed
+                if (grown == reached).all():
+                    break
+                reached = grown
+            exact[reached] = np.minimum(exact[reached], high - low)
+        mine = found[number, 0].numpy()
+        assert (mine >= exact - 1e-6).all()
+        assert (mine[[0, -1]] == 0).all() and (mine[:, [0, -1]] == 0).all()
+        equal, total = equal + int((np.abs(mine - exact) < 1e-6).sum()), total + grid.size
+    assert equal / total > 0.9
+
+
+def test_border_contrast_is_the_mean_distance_to_the_nearest_tenth_of_the_border() -> None:
+    some = images(2, 12)
+    colours = saliency.blur(saliency.lab(some), 12 / 64).double().numpy()
+    found = saliency.border_contrast(some)
+    for b in range(2):
+        edge = [colours[b, :, y, x] for y in range(12) for x in range(12) if y in (0, 11) or x in (0, 11)]
+        for y, x in ((0, 0), (5, 6), (11, 3), (8, 8)):
+            distances = sorted(np.linalg.norm(colours[b, :, y, x] - one) for one in edge)[: len(edge) // 10]
+            assert float(found[b, y, x]) == pytest.approx(np.mean(distances), abs=2e-2)
+
+
+def test_frequency_tuned_is_the_distance_to_the_mean_colour() -> None:
+    some = images(2, 12)
+    colours = saliency.lab(some).double()
+    blurred = saliency.blur(colours.float(), 12 / 32).double()
+    for b, y, x in itertools.product(range(2), (0, 7), (3, 11)):
+        away = blurred[b, :, y, x] - colours[b].flatten(1).mean(1)
+        assert float(saliency.frequency_tuned(some)[b, y, x]) == pytest.approx(float(away.norm()), abs=1e-3)
+
+
+def test_spectral_residual_as_numpy_has_it() -> None:
+    some = images(1, 12)
+    spectrum = np.fft.fft2(some[0].double().mean(0).numpy())
+    amplitude = np.log(np.abs(spectrum))
+    around = sum(np.roll(amplitude, (dy, dx), (0, 1)) for dy in (-1, 0, 1) for dx in (-1, 0, 1)) / 9
+    sharp = np.abs(np.fft.ifft2(np.exp(amplitude - around + 1j * np.angle(spectrum)))) ** 2
+    expected = saliency.blur(torch.from_numpy(sharp)[None, None].float(), 12 / 16)[0, 0]
+    torch.testing.assert_close(saliency.spectral_residual(some)[0], expected, rtol=1e-3, atol=1e-6)
+
+
+def test_blur_is_a_gaussian_and_keeps_what_is_flat() -> None:
+    spot = torch.zeros(1, 1, 21, 21)
+    spot[0, 0, 10, 10] = 1
+    blurred = saliency.blur(spot, 1.5)[0, 0]
+    ratio = float(blurred[10, 12] / blurred[10, 10])
+    assert ratio == pytest.approx(math.exp(-4 / (2 * 1.5**2)), rel=1e-4) and float(blurred.sum()) == pytest.approx(1)
+    flat = torch.full((1, 2, 5, 5), 3.0)
+    torch.testing.assert_close(saliency.blur(flat, 2.0), flat)
+
+
+def test_otsu_parts_by_the_largest_variance_between() -> None:
+    maps = (
+        torch.rand(4, 9, 9, generator=torch.Generator().manual_seed(1)) ** 3
+        * torch.tensor([1, 5, 0.2, 30])[:, None, None]
+    )
+    found = saliency.otsu(maps)
+    for one, threshold in zip(maps.double().numpy(), found.tolist(), strict=True):
+        low, span = one.min(), one.max() - one.min()
+
+        def between(cut: float, one: np.ndarray = one, low: float = low, span: float = span) -> float:
+            bins = np.clip(((one - low) / span * saliency.BINS).astype(int), 0, saliency.BINS - 1)
+            under = bins < round((cut - low) / span * saliency.BINS)
+            if under.all() or not under.any():
+                return 0.0
+            return float(under.mean() * (1 - under.mean()) * (bins[under].mean() - bins[~under].mean()) ** 2)
+
+        best = max(between(low + span * k / saliency.BINS) for k in range(1, saliency.BINS))
+        assert between(threshold) == pytest.approx(best, rel=1e-5)
+    assert saliency.otsu(torch.full((1, 3, 3), 2.0)).item() == 2.0
+
+
+# --- masks --------------------------------------------------------------------------------------------------------
+
+
+def test_masks_of_the_built_in_images_are_where_the_object_is_drawn() -> None:
+    pictures, _ = synthetic.generate("synthetic", "test")
+    masks = synthetic.masks("synthetic", "test")
+    assert masks.shape == pictures.shape[:3] and masks.dtype == bool
+    share = masks.mean((1, 2))
+    assert share.min() > 0.05 and share.max() < 0.7 and 0.15 < share.mean() < 0.35
+    assert masks[:, 12:20, 12:20].mean() > 3 * masks[:, :3].mean()  # objects stand in the middle
+    with pytest.raises(BenchError, match="synthetic-textures: its images are not all of an object"):
+        synthetic.masks("synthetic-textures", "test")
+    with pytest.raises(BenchError, match="split of synthetic"):
+        synthetic.masks("synthetic", "aux")
+
+
+def iou(one: Tensor, other: Tensor) -> float:
+    return float(((one & other).sum((1, 2)) / (one | other).sum((1, 2)).clamp_min(1)).mean())
+
+
+def test_the_default_finds_the_objects_best() -> None:
+    pictures = torch.from_numpy(synthetic.generate("synthetic", "test")[0][:200]).permute(0, 3, 1, 2)
+    truth = torch.from_numpy(synthetic.masks("synthetic", "test")[:200])
+    found = {name: iou(saliency.foreground(pictures, name), truth) for name in saliency.METHODS}
+    assert max(found, key=lambda name: found[name]) == "minimum-barrier" and found["minimum-barrier"] > 0.7
+    rows, columns = np.mgrid[:32, :32]
+    disc = torch.from_numpy((rows - 15.5) ** 2 + (columns - 15.5) ** 2 < 11**2).expand(200, -1, -1)
+    assert found["minimum-barrier"] > iou(disc, truth) + 0.2 and found["border-contrast"] > iou(disc, truth) + 0.15
+
+
+@pytest.mark.parametrize("method", ["minimum-barrier", "border-contrast", "frequency-tuned"])
+def test_a_square_is_found_whatever_else_is_in_the_batch(method: str) -> None:
+    made, mask = square()
+    assert iou(saliency.foreground(made, method), mask) > 0.9
+    among = torch.cat([images(3, 16), made])
+    assert torch.equal(saliency.foreground(among, method)[3:], saliency.foreground(made, method))
+
+
+def test_a_large_image_has_the_mask_of_its_small_form() -> None:
+    made, mask = square()
+    large = made.repeat_interleave(16, 2).repeat_interleave(16, 3)  # 256 pixels
+    found = saliency.foreground(large)
+    assert found.shape == (1, 256, 256) and iou(found, mask.repeat_interleave(16, 1).repeat_interleave(16, 2)) > 0.9
+
+
+def test_where_there_is_nothing_to_find_the_whole_image_is_foreground() -> None:
+    blank = torch.full((2, 3, 16, 16), 77, dtype=torch.uint8)
+    assert saliency.foreground(blank).all()
+    with pytest.raises(BenchError, match=r"unknown mask 'unet'.*minimum-barrier"):
+        saliency.foreground(blank, "unet")
+
+
+def test_masks_are_found_once_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, mask = square()
+    every = torch.cat([made, torch.full_like(made, 9), made.flip(3)])
+    asked: list[int] = []
+    honest = saliency.foreground
+
+    def counted(some: Tensor, method: str) -> Tensor:
+        asked.append(len(some))
+        return honest(some, method)
+
+    monkeypatch.setattr("benchmark.views.foregrounds.foreground", counted)
+    kept = Foregrounds(3, "minimum-barrier")
+    first = kept.take(torch.tensor([2, 1]), every[[2, 1]])
+    assert (kept.seen, kept.whole) == (2, 1) and first[1].all() and not first[0].all()
+    again = kept.take(torch.tensor([0, 1, 2]), every)
+    assert asked == [2, 1] and (kept.seen, kept.whole) == (3, 1)
+    assert torch.equal(again[2], first[0]) and torch.equal(again[0].flip(1), again[2])
+    assert iou(again[:1], mask) > 0.9
+
+
+# --- put together anew --------------------------------------------------------------------------------------------
+
+
+def test_a_background_is_filled_in_from_around() -> None:
+    made, mask = square()
+    filled = fill_in(made, mask)
+    assert filled.dtype == torch.uint8 and (filled.int() - 120).abs().max() <= 1  # the grey goes on
+    halves = made.clone()
+    halves[:, :, :, :8] = 30
+    halves[:, 0][mask], halves[:, 1][mask] = 220, 40
+    filled = fill_in(halves, mask)
+    outside = torch.nn.functional.max_pool2d(mask[:, None].float(), 3, 1, 1)[:, 0] == 0
+    assert torch.equal(filled[:, :, outside[0]], halves[:, :, outside[0]])
+    assert filled[0, 0, 7, 5] < filled[0, 0, 7, 11]  # dark on the left, bright on the right
+    everything = torch.ones_like(mask)
+    assert (fill_in(made, everything) == GREY).all()
+
+
+def test_a_composition_has_the_foreground_and_the_other_background() -> None:
+    made, mask = square(32)
+    behind = images(1, 32, seed=5)
+    joined = compose(made, mask, behind)
+    inner = -torch.nn.functional.max_pool2d(-mask[:, None].float(), 5, 1, 2)[0, 0] > 0.5
+    outer = torch.nn.functional.max_pool2d(mask[:, None].float(), 5, 1, 2)[0, 0] < 0.5
+    assert inner.any() and torch.equal(joined[:, :, inner], made[:, :, inner])
+    assert torch.equal(joined[:, :, outer], behind[:, :, outer])
+    assert not torch.equal(joined, made) and joined.dtype == torch.uint8
