@@ -22,7 +22,7 @@ from benchmark.detection.scores import ood_scores
 from benchmark.errors import BenchError
 from benchmark.methods.base import Batch, Moment
 from benchmark.methods.contrastive import nt_xent
-from benchmark.perf import measure, reference, scoring, step
+from benchmark.perf import masks, measure, reference, scoring, step
 from benchmark.plan import sweep as sweeps
 from benchmark.plan.config import RunConfig
 from benchmark.running.processes import ALONE
@@ -32,6 +32,7 @@ from benchmark.training.optimiser import make_optimiser, schedule
 from benchmark.training.step import optimise
 from benchmark.views.recipes import IMAGENET, BatchRecipe, Block, ViewRecipe, ViewSpec, view_recipes
 from benchmark.views.render import render
+from benchmark.views.saliency import METHODS
 
 CPU = torch.device("cpu")
 
@@ -376,3 +377,18 @@ def test_what_trains_nothing_has_no_step() -> None:
     config = RunConfig.model_validate({"in_dist": "mini", "method": {"name": "untrained"}})
     with pytest.raises(BenchError, match="untrained"):
         step.build(config, CPU)
+
+
+def test_ways_to_find_foregrounds_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = torch.zeros(2, 4, 4, dtype=torch.bool), torch.zeros(2, 4, 4, dtype=torch.bool)
+    one[:, :2], other[0, :, :2] = True, True  # a quarter in common of three; nothing in common
+    assert masks.overlap(one, other) == pytest.approx(100 * (1 / 3 + 0) / 2)
+    out = tmp_path / "masks.json"
+    assert call(monkeypatch, "--masks", "--rounds", "1", "--device", "cpu", "--json", str(out)) == 0
+    found = json.loads(out.read_text())
+    assert set(found["iou"]) == {*METHODS, masks.DISC} and max(found["iou"], key=found["iou"].get) == "minimum-barrier"
+    assert set(found["milliseconds"]) == set(METHODS) and "minimum-barrier: IoU" in capsys.readouterr().out
+    assert call(monkeypatch, "--masks", "--scoring") == 2
+    assert "bench perf: name a sweep file, or else --scoring or --masks" in capsys.readouterr().err

@@ -33,6 +33,9 @@ def perf(
     compile: Compile = False,
     views: Annotated[bool, typer.Option("--views", help="Time the views alone, on one CPU thread.")] = False,
     scoring: Annotated[bool, typer.Option("--scoring", help="Time scores and NT-Xent, without a file.")] = False,
+    masks: Annotated[
+        bool, typer.Option("--masks", help="Compare ways to find foregrounds, on built-in images, without a file.")
+    ] = False,
     size: Annotated[
         str, typer.Option("--size", metavar="NxMxD", help="For --scoring: queries, bank, features.")
     ] = "10000x50000x384",
@@ -56,6 +59,7 @@ def perf(
       bench perf sweeps/table2.yaml --against reference --set train.precision=bf16 --memory
       bench perf sweeps/table2.yaml --views
       bench perf --scoring
+      bench perf --masks
     """
     from benchmark.data.images import data_root as resolve_data
     from benchmark.files import write_json
@@ -63,12 +67,12 @@ def perf(
     from benchmark.plan import sweep as sweeps
 
     check_device(device)
-    if (file is None) != scoring:
-        raise BenchError("bench perf: name a sweep file, or else --scoring")
-    if (views or scoring) and (against or memory or compile):
-        raise BenchError("bench perf: --against, --compile and --memory are for a step, without --views and --scoring")
-    if scoring and (views or set_ or only):
-        raise BenchError("bench perf: --scoring has its sizes from --size, and goes without --views, --set and --only")
+    if (file is None) != (scoring or masks) or (scoring and masks):
+        raise BenchError("bench perf: name a sweep file, or else --scoring or --masks")
+    if (views or scoring or masks) and (against or memory or compile):
+        raise BenchError("bench perf: --against, --compile and --memory are for a step, alone")
+    if (scoring or masks) and (views or set_ or only):
+        raise BenchError("bench perf: --scoring and --masks need no sweep, and go without --views, --set and --only")
     config = None if file is None else to_time(sweeps.load(file, set_, only, data=resolve_data(data_root)), only)
     title, result, rows = timings(
         config,
@@ -79,6 +83,7 @@ def perf(
         compile=compile,
         views=views,
         scoring=_sizes(size) if scoring else None,
+        masks=masks,
         memory=memory,
         steps=steps,
         rounds=rounds,

@@ -36,6 +36,7 @@ def timings(
     compile: bool,
     views: bool,
     scoring: tuple[int, int, int] | None,
+    masks: bool,
     memory: bool,
     steps: int,
     rounds: int,
@@ -45,10 +46,12 @@ def timings(
     """One measurement of `bench perf`: its title, its results as plain values, and the lines of its table.
 
     origin: the file that the config is from. scoring: queries, bank and feature width, to time that in place of the
-    step. Raises BenchError for a device that is not there, a model that cannot be built, and for lack of memory.
+    step; masks: to time and compare how foregrounds are found. Raises BenchError for a device that is not there, a
+    model that cannot be built, and for lack of memory.
     """
     import torch
 
+    from benchmark.perf import masks as foregrounds
     from benchmark.perf import scoring as scores
     from benchmark.perf import step
     from benchmark.perf import views as crops
@@ -61,6 +64,10 @@ def timings(
             title = "Scoring"
             result = scores.perf_scoring(*scoring, where, rounds=rounds, tell=tell)
             rows = scores.rows(result)
+        elif masks:
+            title = "Foregrounds"
+            result = foregrounds.perf_masks(where, rounds=rounds, tell=tell)
+            rows = foregrounds.rows(result)
         elif config is None:
             raise BenchError("nothing to time: no config")
         elif views:

@@ -1,0 +1,56 @@
+"""How well and how fast foregrounds are found: the methods of views/saliency.py on the built-in images, whose objects'
+places are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmark.data import synthetic
+from benchmark.perf.measure import Spread, alternate, figures, seconds
+from benchmark.perf.step import Tell
+from benchmark.views.saliency import METHODS, foreground
+
+SET, SPLIT, BATCH = "synthetic", "test", 64
+DISC = "a disc in the middle"  # what anybody can say without looking
+
+
+def overlap(found: Tensor, truth: Tensor) -> float:
+    """Mean intersection over union of masks bool [N, H, W], in %."""
+    both, either = (found & truth).sum((1, 2)), (found | truth).sum((1, 2))
+    return 100 * float((both / either.clamp_min(1)).mean())
+
+
+def perf_masks(device: torch.device, *, rounds: int = 5, tell: Tell = print) -> dict[str, Any]:
+    """IoU in % with the true masks of the built-in test images, and milliseconds an image of 32 pixels."""
+    pictures = torch.from_numpy(synthetic.generate(SET, SPLIT)[0]).permute(0, 3, 1, 2).contiguous().to(device)
+    truth = torch.from_numpy(synthetic.masks(SET, SPLIT)).to(device)
+
+    def found(method: str) -> Tensor:
+        return torch.cat([foreground(part, method) for part in pictures.split(BATCH)])
+
+    def timed(method: str) -> Callable[[], float]:
+        return lambda: 1000 * seconds(lambda: found(method), device) / len(pictures)
+
+    overlaps = {method: overlap(found(method), truth) for method in METHODS}
+    place = torch.arange(32, device=device) - 15.5
+    disc = (place[:, None] ** 2 + place**2 < 11**2).expand(len(truth), -1, -1)
+    spreads = alternate({name: timed(name) for name in METHODS}, rounds, lambda line: tell(f"{line} ms an image"))
+    return {
+        "images": len(pictures),
+        "iou": {**overlaps, DISC: overlap(disc, truth)},
+        "milliseconds": {name: spread.as_dict() for name, spread in spreads.items()},
+    }
+
+
+def rows(result: dict[str, Any]) -> list[tuple[str, str]]:
+    """What `perf_masks` found, as lines of a table."""
+    lines = [("images", str(result["images"]))]
+    for name, value in sorted(result["iou"].items(), key=lambda pair: -pair[1]):
+        lines.append((f"{name}: IoU", f"{figures(value)} %"))
+        if name in result["milliseconds"]:
+            lines.append((f"{name}: ms an image", str(Spread(**result["milliseconds"][name]))))
+    return lines
