@@ -13,18 +13,21 @@ import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from benchmark import provenance
 from benchmark.errors import BenchError
 from benchmark.launch import slurm
+from benchmark.launch.board import LIVE, Board
 from benchmark.launch.jobs import Job
-from benchmark.launch.status import QueuedJob
+from benchmark.launch.status import QueuedJob, Row
 from benchmark.launch.task import RunTask, _stop_on_warning
 from benchmark.plan.config import RunConfig
 from benchmark.plan.resources import Resources
 from benchmark.store.folders import RunFolder
+from benchmark.store.states import PlannedRun
 
 CONFIG = RunConfig.model_validate({"in_dist": "mine", "eval": {"ood": []}, "method": {"name": "image-statistics"}})
 
@@ -84,6 +87,17 @@ def test_runs_that_go_on_from_others_are_arrays_of_their_own_and_wait_for_them(t
     mine = Resources(gpus=0, sbatch={"dependency": "singleton"})
     text = slurm.submission_text(slurm.Array(mine, (tuned[0],), (earlier.folder,)), "t", tmp_path)
     assert "#SBATCH --dependency=singleton,afterany:65_3" in text
+
+
+def test_what_is_queued_or_about_to_be_is_waited_for_and_nothing_else(tmp_path: Path) -> None:
+    def planned(recipe: str) -> PlannedRun:
+        return PlannedRun(SimpleNamespace(recipe=recipe), "to do", RunFolder(tmp_path / recipe))  # type: ignore[arg-type]
+
+    states = {"done": "done", "failed": "failed", "chosen": "to do", **{state: state for state in LIVE}}
+    rows = [Row(name, state) for name, state in states.items()]
+    chosen = [(Job(CONFIG, RunFolder(tmp_path / "chosen")), Resources())]
+    found = Board([planned(name) for name in states], rows, chosen, [])
+    assert set(found.open_runs) == {"chosen", *LIVE} and found.open_runs["chosen"].name == "chosen"
 
 
 def test_sbatch_text_says_what_the_resources_say(tmp_path: Path) -> None:

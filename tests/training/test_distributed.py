@@ -24,6 +24,7 @@ from tiny_runs import TINY, tiny
 from benchmark.data.images import load
 from benchmark.errors import BenchError
 from benchmark.methods.base import Method
+from benchmark.negatives import OURS
 from benchmark.plan import yamlfile
 from benchmark.run import run
 from benchmark.running.device import Runtime
@@ -181,12 +182,14 @@ def test_a_stop_on_any_rank_stops_all_and_any_number_of_ranks_resumes(
     assert_same_training(undisturbed[1], resumed, undisturbed[0], folder)
 
 
-@pytest.mark.parametrize("transform", ["none", "rot", "rot360", "perm-4", "pixels"])
-@pytest.mark.parametrize("protocol", ["paper", "authors"])
-def test_the_ranks_shares_are_the_batch(mini_data: Path, transform: str, protocol: str) -> None:
+OTHER_VIEWS = {"views": {"background": "random", "background_p": 0.5}}
+
+
+@pytest.mark.parametrize("variant", ["imgn", "combined", "rot360-imgn", "perm-4-imgn", "pixperm-imgn", *OURS])
+@pytest.mark.parametrize("changes", [{"protocol": "paper"}, {"protocol": "authors"}, OTHER_VIEWS])
+def test_the_ranks_shares_are_the_batch(mini_data: Path, variant: str, changes: dict) -> None:
     """Put together again, view by view, with no process group; a blur's padding follows the images beside it."""
-    names = {"none": "imgn", "rot": "combined", "rot360": "rot360-imgn", "pixels": "pixperm-imgn"}
-    changes = {"variant": names.get(transform, f"{transform}-imgn"), "protocol": protocol}
+    changes = {**changes, "variant": variant}
     whole = shared_batches(changes, mini_data, ALONE).batch(1, 2)
     parts = [shared_batches(changes, mini_data, Ranks(rank, 4)).batch(1, 2) for rank in range(4)]
     for kind in range(1 + len(whole.negatives)):
