@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import yaml
 from lab import BENCH, MEDIUM, Lab, record_of
 
 import benchmark
@@ -63,6 +64,27 @@ def test_a_failure_is_told_and_tried_again_only_on_request(lab: Lab) -> None:
     lab.submit(file, "--retry-failed")
     lab.until_done(folder)
     assert "1 done" in lab.bench("status", file).out
+
+
+def test_a_run_that_goes_on_from_another_waits_for_it(lab: Lab) -> None:
+    file = lab.sweep(epochs=MEDIUM)
+    content = yaml.safe_load((lab.folder / file).read_text())
+    content["base"]["model"] = {"backbone": "small_convnet", "args": {"width": 8}, "drop_path": 0.0}
+    content["base"] |= {"negatives": {"weight": 0.5}, "method": {"name": "classifier", "classes": 4}}
+    tuned = {"method": {"name": "outlier-exposure", "classes": 4, "tune": "classifier"}, "train": {"epochs": 1}}
+    content["grids"] = [{}, {"base": tuned, "grid": {"variant": ["imgn", "rot-in-dist"]}}]
+    content["grid"] = {"seed": [0]}
+    (lab.folder / file).write_text(yaml.safe_dump(content))
+    assert "array of 2 runs, each:" in (said := lab.submit(file).out) and "; after the 1 they go on from" in said
+    start = next(folder for folder in lab.runs() if "classifier" in folder.name)
+    after = [folder for folder in lab.runs() if "tuned" in folder.name]
+    lab.until_training(start)
+    assert len(after) == 2 and all("Dependency" in lab.state(folder) for folder in after)
+    for folder in after:
+        lab.until_done(folder)
+        assert f"goes on from {start.name}" in folder.log.read_text()
+        assert folder.read_attempts()[0]["time"] >= start.record.stat().st_mtime
+    assert "3 done" in lab.bench("status", file).out
 
 
 def test_what_is_queued_or_running_is_left_alone(lab: Lab) -> None:
