@@ -390,5 +390,10 @@ def test_ways_to_find_foregrounds_are_compared(
     found = json.loads(out.read_text())
     assert set(found["iou"]) == {*METHODS, masks.DISC} and max(found["iou"], key=found["iou"].get) == "minimum-barrier"
     assert set(found["milliseconds"]) == set(METHODS) and "minimum-barrier: IoU" in capsys.readouterr().out
+    monkeypatch.setattr(step, "IMAGES", 64)
+    sweep = tmp_path / "views.yaml"
+    sweep.write_text(yaml.safe_dump({"base": {**TINY, "variant": "background-in-dist"}, "references": []}))
+    assert call(monkeypatch, str(sweep), "--views", "--rounds", "1") == 0
+    assert "a batch without / with masks" in capsys.readouterr().out
     assert call(monkeypatch, "--masks", "--scoring") == 2
     assert "bench perf: name a sweep file, or else --scoring or --masks" in capsys.readouterr().err

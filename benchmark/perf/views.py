@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from PIL import Image
 
+from benchmark.negatives import variant
 from benchmark.perf.measure import Spread, alternate, ratio_text, seconds
 from benchmark.perf.reference import pipeline
 from benchmark.perf.step import Tell, noise_images
 from benchmark.plan.config import RunConfig
 from benchmark.seeds import generator
+from benchmark.training.batches import Batches, DeviceImages
 from benchmark.views.recipes import draw, view_recipes
 from benchmark.views.render import render
 
@@ -51,7 +54,8 @@ def perf_views(config: RunConfig, *, images: int = 32, rounds: int = 5, tell: Te
         )
     finally:
         torch.set_num_threads(threads)
-    return {
+    masked = {"masks": perf_masked(config, rounds=rounds, tell=tell)} if config.masked else {}
+    return masked | {
         "views": f"2 x {sizes.global_size} + {sizes.local_views} x {sizes.local_size} px",
         "images_per_second": {name: spread.as_dict() for name, spread in spreads.items()},
         "ratio": spreads["ours"].median / spreads["reference"].median,
@@ -59,7 +63,43 @@ def perf_views(config: RunConfig, *, images: int = 32, rounds: int = 5, tell: Te
     }
 
 
+def perf_masked(config: RunConfig, *, rounds: int = 5, tell: Tell = print) -> dict[str, Any]:
+    """Images a second of the batches of a run that asks for foregrounds, and of the same run with its backgrounds kept
+    and rotated training images in place of negatives that are made of masks; the masks are found before."""
+    kinds = variant(config.variant).negatives
+    plain = config.model_copy(
+        update={
+            "variant": "rot-in-dist" if any(kind.masked for kind in kinds) else config.variant,
+            "views": config.views.model_copy(update={"background": "keep"}),
+        }
+    )
+    noise = DeviceImages(noise_images(config), CPU)
+    batches = {name: Batches(one, noise, dict.fromkeys(one.data.sources, noise))
+               for name, one in (("with masks", config), ("without masks", plain))}  # fmt: skip
+    steps = min(8, batches["with masks"].steps_per_epoch)
+
+    def epoch(name: str) -> Callable[[], float]:
+        def go() -> float:
+            took = seconds(lambda: [batches[name].batch(0, step) for step in range(steps)], CPU)
+            return steps * config.train.batch / took
+
+        return go
+
+    for name in batches:
+        epoch(name)()
+    spreads = alternate({name: epoch(name) for name in batches}, rounds, lambda line: tell(f"{line} images/s"))
+    return {
+        "images_per_second": {name: spread.as_dict() for name, spread in spreads.items()},
+        "cost_text": ratio_text(spreads["without masks"], spreads["with masks"]),
+    }
+
+
 def rows(result: dict[str, Any]) -> list[tuple[str, str]]:
     """What `perf_views` found, as lines of a table."""
     found = [(f"{name}: images/s", str(Spread(**spread))) for name, spread in result["images_per_second"].items()]
-    return [("views of an image", result["views"]), *found, ("ours / reference", result["ratio_text"])]
+    lines = [("views of an image", result["views"]), *found, ("ours / reference", result["ratio_text"])]
+    if masks := result.get("masks"):
+        spreads = masks["images_per_second"].items()
+        lines += [(f"a batch {name}: images/s", str(Spread(**spread))) for name, spread in spreads]
+        lines.append(("a batch without / with masks", masks["cost_text"]))
+    return lines

@@ -51,17 +51,15 @@ def fill_in(images: Tensor, masks: Tensor) -> Tensor:
     blurred the further the deeper inside; grey where an image has no background."""
     hidden = torch.nn.functional.max_pool2d(masks[:, None].float(), 3, stride=1, padding=1)
     known = 1 - hidden
-    values = images.float()
-    filled, sure = values * known, known
+    seen = torch.cat([images * known, known], 1)  # colours and how much of them is known, blurred together
+    filled, sure = seen[:, :3], known
     sigma = 1.0
     while sigma < images.shape[-1]:
-        weight = blur(known, sigma)
-        guess = blur(values * known, sigma) / weight.clamp_min(1e-6)
-        fresh = (1 - sure) * (weight > 0.02)
-        filled, sure = filled + fresh * guess, sure + fresh
+        around = blur(seen, sigma)
+        fresh = (1 - sure) * (around[:, 3:] > 0.02)
+        filled, sure = filled + fresh * around[:, :3] / around[:, 3:].clamp_min(1e-6), sure + fresh
         sigma *= 2
-    filled = filled + (1 - sure) * GREY
-    return filled.round().clamp(0, 255).to(torch.uint8)
+    return (filled + (1 - sure) * GREY).round().clamp(0, 255).to(torch.uint8)
 
 
 def compose(images: Tensor, masks: Tensor, backgrounds: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ mask of a stored image is the same in each run, epoch and process.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -37,15 +38,20 @@ def lab(images: Tensor) -> Tensor:
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
 
 
+@functools.lru_cache(64)
+def _gaussian(side: int, sigma: float) -> Tensor:
+    """The matrix [side, side] that blurs a line, its ends repeated; 3 sigma on each side."""
+    reach = min(max(1, math.ceil(3 * sigma)), side - 1)
+    offset = torch.arange(-reach, reach + 1)
+    kernel = torch.exp(-((offset / sigma) ** 2) / 2)
+    from_ = (torch.arange(side)[:, None] + offset).clamp(0, side - 1)
+    return torch.zeros(side, side).scatter_add_(1, from_, (kernel / kernel.sum()).expand(side, -1))
+
+
 def blur(maps: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of [B, C, H, W], borders repeated."""
-    reach = min(max(1, math.ceil(3 * sigma)), min(maps.shape[2:]) - 1)
-    place = torch.arange(-reach, reach + 1, device=maps.device, dtype=torch.float32)
-    kernel = torch.exp(-((place / sigma) ** 2) / 2)
-    kernel = (kernel / kernel.sum()).expand(maps.shape[1], 1, -1)
-    padded = F.pad(maps, (reach, reach, reach, reach), mode="replicate")
-    rows = F.conv2d(padded, kernel[..., None], groups=maps.shape[1])
-    return F.conv2d(rows, kernel[:, :, None], groups=maps.shape[1])
+    """Gaussian blur of float32 [B, C, H, W], borders repeated: a small matrix product a side."""
+    down, across = (_gaussian(side, sigma).to(maps.device) for side in maps.shape[2:])
+    return down @ maps @ across.T
 
 
 def frequency_tuned(images: Tensor) -> Tensor:
