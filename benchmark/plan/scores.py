@@ -34,6 +34,7 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     "eq6": Kind("banks:Eq6", number="temperature"),
+    "eq6-confident": Kind("banks:Eq6OfConfident", frozenset({"logits"}), number="temperature"),
     "knn": Kind("banks:NearestNeighbour", number="count", required=True),
     "cosine": Kind("banks:LargestCosine"),
     "mahalanobis": Kind("mahalanobis:Mahalanobis", number="count"),

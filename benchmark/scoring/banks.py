@@ -8,7 +8,7 @@ from torch import Tensor
 from benchmark.detection.knn import nearest
 from benchmark.detection.scores import ood_scores
 from benchmark.errors import BenchError
-from benchmark.scoring.base import Outputs, Score
+from benchmark.scoring.base import LOG_LARGEST_PROBABILITY, Outputs, Score
 
 
 class Bank(Score):
@@ -28,6 +28,37 @@ class Eq6(Bank):
 
     def score(self, outputs: Outputs, self_index: Tensor | None = None) -> Tensor:
         return ood_scores(outputs["features"].float(), self.bank_, self.temperature, self_index)
+
+
+class Eq6OfConfident(Score):
+    """Eq. 6 against that half of the training images which the network's response is surest of (the largest class
+    probability is at least the median): ours; -1/T to 1/T.
+
+    Negatives teach a uniform response, and some training images get it too. Those lie close together, just where OOD
+    images arrive, and Eq. 6, a density, then takes OOD images for the most familiar of all.
+    """
+
+    def __init__(self, temperature: float) -> None:
+        self.temperature = temperature
+
+    def fit(self, train: Outputs) -> None:
+        sureness = train["class_logits"][:, LOG_LARGEST_PROBABILITY]
+        kept = (sureness >= sureness.median()).nonzero()[:, 0].cpu()  # torch's median is a value: never none
+        self.bank_ = train["features"][kept.to(train["features"].device)].float()
+        self.place_ = torch.full((len(sureness),), -1).scatter_(0, kept, torch.arange(len(kept)))
+
+    def score(self, outputs: Outputs, self_index: Tensor | None = None) -> Tensor:
+        features = outputs["features"].float()
+        if self_index is None:
+            return ood_scores(features, self.bank_, self.temperature)
+        place = self.place_[self_index.cpu()]
+        scores = torch.empty(len(features), dtype=torch.float64)
+        for own in (place >= 0, place < 0):  # an image that is not in the bank does not see itself anyway
+            if bool(own.any()):
+                some = features[own.to(features.device)]
+                inside = place[own] if bool(place[own][0] >= 0) else None
+                scores[own] = ood_scores(some, self.bank_, self.temperature, inside)
+        return scores
 
 
 class NearestNeighbour(Bank):

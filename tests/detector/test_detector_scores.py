@@ -17,13 +17,14 @@ from benchmark.data.images import load
 from benchmark.detector.export import export
 from benchmark.errors import BenchError
 from benchmark.plan.config import RunConfig
+from benchmark.plan.scores import needs
 from benchmark.plan.validation import validate
 from benchmark.run import run
 from benchmark.store.folders import RunFolder
 
 SUM = "eq6-rotations+energy-gap+knn-2"
 SHUFFLED = "eq6-permutations+energy-gap-permutations"
-SCORES = ["knn-3", "mahalanobis", "energy", "negative-norm", "eq6@0.5", "eq6-rotations", SUM, SHUFFLED]
+SCORES = ["eq6-confident", "knn-3", "mahalanobis", "energy", "negative-norm", "eq6@0.5", "eq6-rotations", SUM, SHUFFLED]
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def test_a_detector_scores_as_the_run_did(score: str, scored: RunFolder, made: M
     assert (detector.id_scores > detector.threshold).mean() <= 0.1
     np.testing.assert_array_equal(detector.id_scores, kept[f"mini/test:{score}"])
     assert f"`{score}`" in (tmp_path / "d/README.md").read_text()
-    assert (tmp_path / "d/head.safetensors").exists() == ("energy" in score)
+    assert (tmp_path / "d/head.safetensors").exists() == ("logits" in needs([score]))
 
 
 def test_what_a_sum_is_standardised_by_comes_from_the_file(scored: RunFolder, made: Made, tmp_path: Path) -> None:
@@ -85,7 +86,7 @@ def test_the_commands_take_it(scored: RunFolder, made: Made, bench: Callable[...
 @pytest.mark.parametrize(
     ("score", "bank", "says"),
     [
-        ("knn-4", None, "has not been scored by it (further scores: energy, eq6-permutations+en"),
+        ("knn-4", None, "has not been scored by it (further scores: energy, eq6-confident, eq6-p"),
         ("nearest", None, "unknown score 'nearest'"),
         ("knn-3", "50%", "--bank 50%: a thinned bank stands for the whole one in Eq. 6 alone, not in 'knn-3'"),
     ],

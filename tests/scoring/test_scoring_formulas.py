@@ -173,6 +173,18 @@ def test_scores_of_logits(test: Outputs) -> None:
     np.testing.assert_allclose(scores("negative-norm", test, test), -test["norm"].numpy(), atol=1e-6)
 
 
+def test_eq6_of_the_confident_half_by_hand(train: Outputs, test: Outputs) -> None:
+    sure = [max(row) for row in torch.exp(train["class_logits"][:, :1]).tolist()]  # the largest probability
+    half = sorted(range(len(sure)), key=lambda i: sure[i])[(len(sure) - 1) // 2 :]
+    bank = train["features"][sorted(half)]
+    expected = [eq6(f, bank, 0.04, None) for f in test["features"]]
+    np.testing.assert_allclose(scores("eq6-confident", train, test), expected, atol=1e-3)
+    places = {image: place for place, image in enumerate(sorted(half))}
+    expected = [eq6(f, bank, 0.04, places.get(i)) for i, f in enumerate(train["features"])]
+    np.testing.assert_allclose(scores("eq6-confident", train, train, itself=True), expected, atol=1e-3)
+    assert any(i not in places for i in range(len(sure))) and len(half) >= len(sure) / 2
+
+
 @pytest.mark.parametrize(("name", "key"), [("eq6-rotations", "rotated"), ("eq6-permutations", "permuted")])
 def test_eq6_over_copies_is_the_sum_over_equally_changed_images(
     train: Outputs, test: Outputs, name: str, key: str
