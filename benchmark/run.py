@@ -8,6 +8,7 @@ import torch
 
 from benchmark import methods
 from benchmark.evaluation.features import extract
+from benchmark.evaluation.kept import kept_of
 from benchmark.evaluation.looks import look
 from benchmark.evaluation.measures import measure, write_record
 from benchmark.plan.config import RunConfig
@@ -41,6 +42,7 @@ def run(config: RunConfig, results: Path, data_root: Path, runtime: Runtime | No
             return None
         run.clock.lap("train")
 
-        outputs, occupied = extract(method, run)
-        measured = measure(method, run, outputs)
+        kept = kept_of(run)
+        outputs, occupied = extract(method, run, kept)
+        measured = measure(method, run, outputs, kept)
         return write_record(run, training, occupied, measured)

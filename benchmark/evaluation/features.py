@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,20 +16,33 @@ from benchmark.files import atomic_write
 from benchmark.methods.base import Method, Outputs, ignore
 from benchmark.plan.scores import Need, needs
 from benchmark.running.context import Context
-from benchmark.scoring.answers import further_outputs
+from benchmark.scoring.answers import further_outputs, output_names
+
+if TYPE_CHECKING:
+    from benchmark.evaluation.kept import Kept
 
 EMBED_BATCH = 256  # images a forward pass in evaluation
 
 
 @torch.no_grad()
-def extract(method: Method, run: Context) -> tuple[dict[str, Outputs], dict[str, float] | None]:
+def extract(
+    method: Method, run: Context, kept: Kept | None = None
+) -> tuple[dict[str, Outputs], dict[str, float] | None]:
     """Stored outputs of the ID and OOD sets by "set/split", and the occupancy on the ID test set.
 
-    In features.npz the features of a set have its key, any further output KEY:NAME.
-    Raises BenchError for features that are not finite.
+    In features.npz the features of a set have its key, any further output KEY:NAME. kept: of an earlier scoring, which
+    is asked before the network is. Raises BenchError for features that are not finite.
     """
     run.reporter.phase("features")
-    found, occupied = answers(method, run, needs(run.config.scores()), run.reporter.alive, run.reporter.say)
+    wanted, config = needs(run.config.scores()), run.config
+    there: dict[str, Outputs] = {}
+    for key in [config.train_key, config.test_key, *map(config.ood_key, config.ood_sets())] if kept else ():
+        answer = kept.outputs(key, output_names(wanted), len(run.images.positions(key))) if kept else None
+        if answer is not None:
+            there[key] = answer
+    found, occupied = answers(method, run, wanted, run.reporter.alive, run.reporter.say, there)
+    if kept and config.test_key in there:
+        occupied = kept.record.occupancy
     arrays = {kept_as(key, name): rows.numpy() for key, outputs in found.items() for name, rows in outputs.items()}
     with atomic_write(run.folder.features) as stream:
         np.savez(stream, **arrays)  # type: ignore[arg-type]
@@ -42,9 +57,10 @@ def answers(
     wanted: frozenset[Need],
     between: Callable[[], None],
     say: Callable[[str], None] = ignore,
+    there: Mapping[str, Outputs] = MappingProxyType({}),
 ) -> tuple[dict[str, Outputs], dict[str, float] | None]:
     """What `extract` gives, kept nowhere. wanted: by the scores beside the method's own. between: called after every
-    batch. say: told of every set."""
+    batch. say: told of every set. there: what is known already, by "set/split"."""
     found: dict[str, Outputs] = {}
     logits: list[Tensor] = []
     config = run.config
@@ -53,6 +69,9 @@ def answers(
         return method.stored(outputs)["features"]
 
     for key in [config.train_key, config.test_key, *map(config.ood_key, config.ood_sets())]:
+        if key in there:
+            found[key] = there[key]
+            continue
         say(f"features of {key}")
         images, rows = run.images.sets[key].images, run.images.positions(key)
         parts: list[Outputs] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from benchmark.detection.knn import knn_accuracy
 from benchmark.detection.metrics import ood_metrics, sensitivity
 from benchmark.evaluation.features import kept_as
+from benchmark.evaluation.kept import Kept
 from benchmark.files import atomic_write
 from benchmark.methods.base import Method, Outputs
 from benchmark.plan.config import RunConfig
@@ -34,8 +36,11 @@ class Measures:
 
 
 @torch.no_grad()
-def measure(method: Method, run: Context, outputs: dict[str, Outputs]) -> Measures:
-    """Score every image, keep the scores in scores.npz, and hold the sets against each other."""
+def measure(method: Method, run: Context, outputs: dict[str, Outputs], kept: Kept | None = None) -> Measures:
+    """Score every image, keep the scores in scores.npz, and hold the sets against each other.
+
+    kept: of an earlier scoring, whose further scores are not made again.
+    """
     run.reporter.phase("score")
     images, config = run.images, run.config
     train_key, test_key = config.train_key, config.test_key
@@ -44,12 +49,14 @@ def measure(method: Method, run: Context, outputs: dict[str, Outputs]) -> Measur
     scores = own_scores(method, config, outputs)
     further = {}
     for name in config.scores():
-        run.reporter.say(f"score {name}")
-        kept = scores_by(name, config, outputs, method.device)
-        scores |= {kept_as(key, name): values for key, values in kept.items()}
+        found = kept.scored(name, outputs) if kept else {}
+        if missing := [key for key in outputs if key not in found]:
+            run.reporter.say(f"score {name}")
+            found |= scores_by(name, config, outputs, method.device, missing)
+        scores |= {kept_as(key, name): values for key, values in found.items()}
         further[name] = ScoreInRecord(
-            ood=_detection(kept, test_key, ood_keys),
-            sensitivity=sensitivity(kept[train_key], kept[test_key]),
+            ood=_detection(found, test_key, ood_keys),
+            sensitivity=sensitivity(found[train_key], found[test_key]),
             passes=passes(name),
         )
         run.reporter.alive()
@@ -76,14 +83,17 @@ def own_scores(method: Method, config: RunConfig, outputs: dict[str, Outputs]) -
     return scores | {train_key: method.score(train, torch.arange(len(train["features"]))).float().numpy()}
 
 
-def scores_by(name: str, config: RunConfig, outputs: dict[str, Outputs], device: torch.device) -> dict[str, np.ndarray]:
-    """As `own_scores`, by the score called `name`."""
+def scores_by(
+    name: str, config: RunConfig, outputs: dict[str, Outputs], device: torch.device, keys: Sequence[str] = ()
+) -> dict[str, np.ndarray]:
+    """As `own_scores`, by the score called `name`. keys: only of these "set/split", by default of all."""
     score = named(name, config.eval.temperature)
     score.fit(_on(device, outputs[config.train_key]))
     itself = torch.arange(len(outputs[config.train_key]["features"]))
     return {
         key: score.score(_on(device, rows), itself if key == config.train_key else None).float().numpy()
         for key, rows in outputs.items()
+        if not keys or key in keys
     }
 
 

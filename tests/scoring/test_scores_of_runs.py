@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 from tiny_runs import TINY, tiny
 
-from benchmark.data.images import load
+from benchmark.data.images import load, write_set
+from benchmark.evaluation import measures
 from benchmark.methods.dino import Dino
 from benchmark.plan import yamlfile
 from benchmark.plan.sweep import load as load_sweep
@@ -67,6 +69,44 @@ def test_a_score_asked_for_later_changes_nothing_else(
         zip(WANTED, (1, 1, 1, 1, 4, 4), strict=True)
     )
     assert all(set(score.ood) == {"mini-ood"} for score in after.scores.values())
+
+
+def test_what_is_kept_is_not_asked_of_the_network_again(
+    scored: tuple[Path, Record], tmp_path: Path, mini_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A score of what is kept asks the network nothing and makes no other score again; other images are seen anew."""
+    results = Path(shutil.copytree(scored[0], tmp_path / "results"))
+    folder = RunFolder(results / scored[1].name)
+    asked: list[int] = []
+    made: list[str] = []
+    honest, by = Dino.embed, measures.scores_by
+    monkeypatch.setattr(Dino, "embed", lambda self, images: asked.append(len(images)) or honest(self, images))
+
+    def noted(name: str, *rest: Any) -> dict[str, np.ndarray]:
+        made.append(name)
+        return by(name, *rest)
+
+    monkeypatch.setattr(measures, "scores_by", noted)
+    before = np.load(folder.scores)
+    again = run(tiny(eval={"scores": [*WANTED, "cosine"]}), results, mini_data, RUNTIME)
+    assert again is not None and asked == [] and made == ["cosine"]
+    assert {name: again.scores[name] for name in WANTED} == dict(scored[1].scores)
+    assert again.occupancy == scored[1].occupancy and again.ood == scored[1].ood
+    after = np.load(folder.scores)
+    assert all(np.array_equal(before[key], after[key]) for key in before.files) and "mini/test:cosine" in after.files
+    fresh = run(tiny(eval={"scores": ["cosine"]}), tmp_path / "fresh", mini_data, RUNTIME)
+    assert fresh is not None and fresh.scores["cosine"] == again.scores["cosine"]
+
+    asked.clear()
+    data = Path(shutil.copytree(mini_data, tmp_path / "data"))
+    old = load(data, "mini-ood", "test")
+    inverted = 255 - np.array(old.images)
+    write_set(data, "mini-ood", "test", inverted, np.array(old.labels), recipe="inverted", replace=True)
+    changed = run(tiny(eval={"scores": [*WANTED, "cosine"]}), results, data, RUNTIME)
+    assert changed is not None and changed.ood != again.ood and sum(asked) == 7 * len(old.images)  # seven passes
+    assert made == ["cosine", "cosine", *WANTED, "cosine"]
+    folder.features.write_bytes(b"broken")
+    assert run(tiny(eval={"scores": [*WANTED, "cosine", "eq6@0.1"]}), results, data, RUNTIME) is not None
 
 
 def test_asking_at_once_gives_the_same(scored: tuple[Path, Record], tmp_path: Path, mini_data: Path) -> None:
