@@ -13,7 +13,7 @@ from benchmark.files import atomic_write
 from benchmark.plan import sweep as sweeps
 from benchmark.plan.config import RunConfig
 from benchmark.report import claims as paper_claims
-from benchmark.report import claims_text, drawn, one_class_claims, table_text
+from benchmark.report import claims_text, drawn, one_class_claims, own_claims, table_text
 from benchmark.report.groups import Group, group_runs
 from benchmark.report.items import FIGURES, TABLES, Item, Protocol
 from benchmark.report.one_class import OneClass, class_of, one_class_groups
@@ -215,11 +215,14 @@ def _stem(kind: str, name: str) -> str:
 
 
 def _claims(groups: Groups, folder: Path, console: Console) -> list[Path]:
-    checked = [
-        one_class_claims.checked(group) if isinstance(group, OneClass) else paper_claims.checked(group)
-        for group in groups
-        if any(run.record for run in group.runs)
-    ]
+    checked = []
+    for group in groups:
+        if not any(run.record for run in group.runs):
+            continue
+        if isinstance(group, OneClass):
+            checked.append(one_class_claims.checked(group))
+        else:
+            checked += [paper_claims.checked(group), *([ours] if (ours := own_claims.checked(group)) else [])]
     for one in checked:
         for part in claims_text.terminal(one):
             console.print(part)

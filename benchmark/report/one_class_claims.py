@@ -7,7 +7,6 @@ import math
 from benchmark.data.catalog import info
 from benchmark.negatives import variant
 from benchmark.plan.methods import REFERENCES
-from benchmark.plan.scores import passes
 from benchmark.report import published_one_class as published
 from benchmark.report.claims_text import Checked, Claim, join, judged
 from benchmark.report.groups import at, differences
@@ -15,11 +14,10 @@ from benchmark.report.intervals import estimate
 from benchmark.report.leagues import league
 from benchmark.report.one_class import Column, OneClass, settings_of
 from benchmark.report.one_class_notes import about
+from benchmark.report.own_claims import OURS, claim_text, cost, scores_claimed
+from benchmark.report.own_claims import RULES as OF_SCORES
 
 WITHIN = 2.0  # points of mean AUROC
-OURS = "none: ours"  # in place of a published value
-RESPONSE = "msp"  # seen to stand out once the first seed was measured: for other seeds to confirm
-TESTED = "eq6-rotations+energy-gap"  # the score that uses the negatives at test time, fixed before it was measured
 TITLE = "The one-class protocol: what is claimed of it, checked against these runs"
 RULES = (
     "Beats on every class: the smallest margin over the classes is above 0; a margin is the mean over seeds less the "
@@ -29,8 +27,7 @@ RULES = (
     "Adds to, raises, detects better: the difference of the means over the classes is above 0. It is paired, class by "
     "class and seed by seed; the interval is the 95% Student-t interval over n seeds. The note has that over the "
     "classes, of the differences averaged over seeds: how much it depends on the class.",
-    f"{RESPONSE} was seen to stand out after the first seed had been measured; of that seed it is no test.",
-    f'"{OURS}": nobody has published it, this project asks it.',
+    *OF_SCORES,
     "Not measured: runs are missing, or their settings differ where they must not.",
 )
 
@@ -53,13 +50,9 @@ def check(group: OneClass) -> list[Claim]:
         if column.config.kinds():
             claims.append(_negative(group, column, plain))
     for column in group.columns:
-        kinds = column.config.kinds()
-        sensible = {TESTED: any(kind.transform == "rot" for kind in kinds), RESPONSE: bool(kinds)}
-        for score in [name for name, fits in sensible.items() if fits and name in column.config.scores()]:
-            text = f"With {variant(column.config.variant).label} negatives, {score} detects better than Eq. 6"
-            count = passes(score)
-            note = f"{count} pass{'es' if count > 1 else ''} an image at test time"
-            claims.append(_paired(group, _named(text, column), OURS, column, column, note, score))
+        for score in scores_claimed(column.config):
+            text = claim_text(column.config, score)
+            claims.append(_paired(group, _named(text, column), OURS, column, column, cost(score), score))
     return claims
 
 

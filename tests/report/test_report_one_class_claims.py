@@ -8,7 +8,8 @@ from one_class_fakes import CIFAR10, TRANSLATION, by_hand, everything, group_of,
 
 from benchmark.report import published_one_class as published
 from benchmark.report.claims_text import Claim, as_csv, markdown
-from benchmark.report.one_class_claims import OURS, RESPONSE, RULES, TESTED, check, checked
+from benchmark.report.one_class_claims import RULES, check, checked
+from benchmark.report.own_claims import CONFIDENT, OURS, RESPONSE, TESTED
 from benchmark.store.records import ScoreInRecord
 
 REFERENCES = ["untrained", "image-statistics"]
@@ -209,6 +210,7 @@ def test_files_hold_every_claim_and_the_rules():
 @pytest.mark.parametrize(("name", "titles", "passes"), [
     (TESTED, ("Rot. ImgN", "Rot. In-Dist."), "4 passes"),
     (RESPONSE, ("ImgN", "Rot. ImgN", "Rot. In-Dist."), "1 pass"),
+    (CONFIDENT, ("ImgN", "Rot. ImgN", "Rot. In-Dist."), "1 pass"),
 ])  # fmt: skip
 def test_a_score_is_held_against_eq_6_of_the_same_runs(name: str, titles: tuple[str, ...], passes: str):
     """That over rotations for variants with rotated negatives alone; class by class and seed by seed."""
