@@ -35,9 +35,7 @@ class Kept:
         return found if whole else None
 
     def scored(self, name: str, keys: Collection[str]) -> dict[str, np.ndarray]:
-        """Of the images `keys` the scores by `name` that are there; none where it was not asked for."""
-        if name not in self.record.scores:
-            return {}
+        """Of the images `keys` the scores by `name` that are there."""
         return {key: self.scores[kept_as(key, name)] for key in keys if kept_as(key, name) in self.scores}
 
 

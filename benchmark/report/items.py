@@ -32,7 +32,12 @@ TABLES = {
     "1": Item("table1", "tables:table1"),
     "2": Item("table2", "tables:table2"),
     "one-class": Item("one-class", "one_class_table:one_class", "one-class"),
-    "scores": Item("one-class", "scores_table:scores", None, "has further scores; name some in eval.scores"),
+    "scores": Item(
+        "one-class",
+        "scores_table:scores",
+        None,
+        "has further scores of an OOD set; name some in eval.scores, and sets in eval.ood",
+    ),
     "oe": Item("oe", "detectors_table:detectors", lacks="learns from labels; method.name: classifier does"),
 }
 FIGURES = {

@@ -31,7 +31,8 @@ def scores(group: Group | OneClass) -> list[Table]:
     """One table for each in-distribution set; of classes, one of their means."""
     if isinstance(group, OneClass):
         return _of_classes(group)
-    return [_of_set(group, in_dist) for in_dist in group.in_dists if scores_of(group.runs_of(in_dist))]
+    shown = (i for i in group.in_dists if group.ood_sets(i) and scores_of(group.runs_of(i)))
+    return [_of_set(group, in_dist) for in_dist in shown]
 
 
 def _of_set(group: Group, in_dist: str) -> Table:

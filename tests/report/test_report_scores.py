@@ -126,8 +126,15 @@ def test_without_scores_there_is_no_such_table(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     sweep = write_sweep(tmp_path, variant=["dino"], name="mine.yaml")
     write_runs(tmp_path / "results", sweep)
-    with pytest.raises(BenchError, match=r"table scores: no run of mine has further scores; name some in eval\.scores"):
+    with pytest.raises(
+        BenchError, match=r"table scores: no run of mine has further scores of an OOD set; name some in eval\.scores"
+    ):
         make(tmp_path, tables=["scores"], sweep=sweep)
     make(tmp_path, tables=[], everything=True, sweep=sweep)
     assert not list((tmp_path / "reports/mine").glob("table-scores*"))
     assert (tmp_path / "reports/mine/table2.md").exists()
+
+
+def test_without_ood_sets_there_is_no_table_of_scores() -> None:
+    one = config(variant="dino", eval={"ood": [], "scores": ASKED})
+    assert scores(group_runs([one], [record_of(one)])[0]) == []
