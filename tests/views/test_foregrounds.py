@@ -157,6 +157,21 @@ def test_masks_of_the_built_in_images_are_where_the_object_is_drawn() -> None:
         synthetic.masks("synthetic", "aux")
 
 
+def test_what_stands_in_front_of_an_object_is_not_of_it() -> None:
+    random = np.random.Generator(np.random.PCG64(0))
+    canvas, cover = np.full((300, 32, 32, 3), 0.5, np.float32), np.ones((300, 32, 32), np.float32)
+    synthetic._occlude(canvas, random, cover)
+    painted = np.abs(canvas - 0.5).max(3) > 1e-3
+    assert 0.1 < painted.any((1, 2)).mean() < 0.35  # two of ten images
+    assert (cover[painted] < 1).all() and (cover[~painted & (np.abs(canvas - 0.5).max(3) == 0)] == 1).all()
+
+
+def test_the_middle_is_preferred(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(saliency.METHODS, "flat", lambda images: torch.ones(len(images), *images.shape[2:]))
+    mask = saliency.foreground(images(1, 32), "flat")[0]
+    assert mask[14:18, 14:18].all() and not mask[:3, :3].any() and not mask[-3:, -3:].any()
+
+
 def iou(one: Tensor, other: Tensor) -> float:
     return float(((one & other).sum((1, 2)) / (one | other).sum((1, 2)).clamp_min(1)).mean())
 
