@@ -21,7 +21,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmark import methods
 from benchmark.errors import BenchError
 from benchmark.methods.base import Batch, Method, Moment, Views
-from benchmark.negatives import Negative
 from benchmark.perf.measure import Laps, Spread, alternate, ceiling, ratio_text
 from benchmark.plan.config import RunConfig
 from benchmark.running.processes import ALONE
@@ -53,16 +52,9 @@ def build(config: RunConfig, device: torch.device) -> Method:
 class RenderedCopies(Batches):
     """The same batches where a rotated copy is not a rotated view, but a view of the rotated image, rendered too."""
 
-    def _views(
-        self,
-        blocks: dict[str, Block],
-        images: Tensor,
-        rng: torch.Generator,
-        kind: Negative | None = None,
-        behind: Tensor | None = None,
-    ) -> Views:
+    def _views(self, blocks: dict[str, Block], images: Tensor, *rest: Any, **named: Any) -> Views:
         once = {name: replace(block, four_rotations=False) for name, block in blocks.items()}
-        turned = [super(RenderedCopies, self)._views(once, images.rot90(k, (2, 3)), rng, kind) for k in range(4)]
+        turned = [super(RenderedCopies, self)._views(once, images.rot90(k, (2, 3)), *rest, **named) for k in range(4)]
         return {
             name: torch.cat([views[name] for views in turned]) if block.four_rotations else turned[0][name]
             for name, block in blocks.items()
