@@ -36,10 +36,11 @@ def extract(
     run.reporter.phase("features")
     wanted, config = needs(run.config.scores()), run.config
     there: dict[str, Outputs] = {}
-    for key in [config.train_key, config.test_key, *map(config.ood_key, config.ood_sets())] if kept else ():
-        answer = kept.outputs(key, output_names(wanted), len(run.images.positions(key))) if kept else None
-        if answer is not None:
-            there[key] = answer
+    if kept:
+        for key in (config.train_key, config.test_key, *map(config.ood_key, config.ood_sets())):
+            answer = kept.outputs(key, output_names(wanted), len(run.images.positions(key)))
+            if answer is not None:
+                there[key] = answer
     found, occupied = answers(method, run, wanted, run.reporter.alive, run.reporter.say, there)
     if kept and config.test_key in there:
         occupied = kept.record.occupancy

@@ -89,6 +89,8 @@ def _next(waiting: Sequence[Job], running: Sequence[_Child], recipes: dict[str, 
     """The first job whose turn it is: not before the run that it goes on from has left the queue.
 
     recipes: of the jobs, by their folders' names."""
+    if not recipes:  # none goes on from another
+        return waiting[0] if waiting else None
     queued = {recipes.get(job.folder.name) for job in [*waiting, *(child.job for child in running)]} - {None}
     return next((job for job in waiting if job.config.method.starts_from not in queued), None)
 

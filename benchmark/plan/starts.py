@@ -45,10 +45,9 @@ def misfit(config: RunConfig, start: RunConfig) -> str:
             return f"its data.{key} is {getattr(start.data, key)}, not {getattr(config.data, key)}"
     if (start.model.backbone, start.model.args) != (config.model.backbone, config.model.args):
         return f"its network is {_network(start)}, not {_network(config)}"
-    for key in ("classes", "rotation_weight"):
-        if bool(there := getattr(start.method, key)) != bool(here := getattr(config.method, key)) or (
-            key == "classes" and there != here
-        ):
+    for key, alike in (("classes", int), ("rotation_weight", bool)):  # of rotations the head counts, not its weight
+        there, here = getattr(start.method, key), getattr(config.method, key)
+        if alike(there) != alike(here):
             return f"its method.{key} is {there}, not {here}"
     return ""
 

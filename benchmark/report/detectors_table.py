@@ -12,7 +12,6 @@ from dataclasses import replace
 
 from benchmark.data.catalog import info, set_behind
 from benchmark.negatives import IN_DIST
-from benchmark.plan.methods import REFERENCES
 from benchmark.report import published_detectors as published
 from benchmark.report.cells import Cell, Row, Table
 from benchmark.report.groups import Group
@@ -20,7 +19,7 @@ from benchmark.report.intervals import estimate
 from benchmark.report.leagues import meaning
 from benchmark.report.numbers import accuracy
 from benchmark.report.table_notes import about, missing_notes
-from benchmark.report.tables import Column, columns_of, leagues_of
+from benchmark.report.tables import Column, columns_of, leagues_of, mark_best
 from benchmark.store.records import OODMetrics, Record
 
 # key -> title, what of the metrics, whether more is better
@@ -52,7 +51,7 @@ def _table(group: Group, in_dist: str) -> Table:
               for c in made}  # fmt: skip
     if any(values.values()):
         cells = {key: Cell(estimate(list(of.values())) if of else None, seeds=of) for key, of in values.items()}
-        rows.append(Row(in_dist, "accuracy", "accuracy", "measure", _mark(cells, True)))
+        rows.append(Row(in_dist, "accuracy", "accuracy", "measure", mark_best(cells, True)))
     counts = {c.key: str(len(group.records(in_dist, c.label))) for c in made}
     rows.append(Row(in_dist, "n", "n (runs)", "n", texts=counts))
     title = f"Detectors by what they learn from. {info(in_dist).title} (in-distribution) against each OOD set"
@@ -78,7 +77,7 @@ def _block(
             values = {seed: number for seed, record in done if (number := value(record)) is not None}
             ours = estimate(list(values.values())) if values else None
             made[column.key] = Cell(ours, paper(column.label), True, seeds=values)
-        return _mark(made, more)
+        return mark_best(made, more)
 
     def one(record: Record, ood: str) -> float | None:
         return of(record.ood[ood]) if ood in record.ood else None
@@ -96,13 +95,6 @@ def _block(
         found = cells(average, lambda _: None)
         rows.append(Row(in_dist, f"{metric}:average", f"average ({len(oods)})", "average", found, block=metric))
     return rows
-
-
-def _mark(cells: dict[str, Cell], more: bool) -> dict[str, Cell]:
-    """Mark the best mean of the trained columns, as printed."""
-    found = {key: round(cell.ours.mean, 2) for key, cell in cells.items() if cell.ours and key not in REFERENCES}
-    best = (max if more else min)(found.values()) if len(found) > 1 else None
-    return {key: replace(cell, best=best is not None and found.get(key) == best) for key, cell in cells.items()}
 
 
 def _seen_before(group: Group, in_dist: str, columns: list[Column]) -> list[str]:

@@ -117,7 +117,7 @@ def _rows(group: Group, in_dist: str, columns: list[Column]) -> list[Row]:
     for ood in oods:
         made = cells(lambda record, score, ood=ood: auroc(record, ood, score), partial(published.value, in_dist, ood))  # type: ignore[misc]
         mark = "†" if published.is_stand_in(ood) and any(cell.published is not None for cell in made.values()) else ""
-        rows.append(Row(in_dist, ood, info(ood).title + mark, "ood", _mark_best(made)))
+        rows.append(Row(in_dist, ood, info(ood).title + mark, "ood", mark_best(made)))
     if not oods:
         empty = {column.key: Cell(planned=column.key in planned) for column in columns}
         rows.append(Row(in_dist, "none", "AUROC: not measured", "average", empty))
@@ -125,7 +125,7 @@ def _rows(group: Group, in_dist: str, columns: list[Column]) -> list[Row]:
     for name, sets in (("average", oods), ("near average", near), ("far average", [o for o in oods if o not in near])):
         if sets:
             made = {c.key: _average(in_dist, sets, c, records.get(c.key), c.key in planned) for c in columns}
-            rows.append(Row(in_dist, name, f"{name} ({len(sets)})", "average", _mark_best(made)))
+            rows.append(Row(in_dist, name, f"{name} ({len(sets)})", "average", mark_best(made)))
 
     reading = occupancy_reading(group)
     measures: list[tuple[str, Measure, int]] = [
@@ -140,7 +140,7 @@ def _rows(group: Group, in_dist: str, columns: list[Column]) -> list[Row]:
         made = {c: replace(cell, planned=cell.planned and not records.get(c)) for c, cell in made.items()}
         if any(cell.ours for cell in made.values()):
             best = "accuracy" in name  # more is not better of the other two
-            rows.append(Row(in_dist, name, name, "measure", _mark_best(made) if best else made, {}, decimals))
+            rows.append(Row(in_dist, name, name, "measure", mark_best(made) if best else made, {}, decimals))
     counts = {column.key: _n_range(rows, column.key) for column in columns if column.key in planned}
     rows.append(Row(in_dist, "n", "n (runs)", "n", texts=counts))
     return rows
@@ -155,11 +155,11 @@ def _average(in_dist: str, sets: list[str], column: Column, records: dict[int, R
     return Cell(ours, None if incomplete else paper, planned, over=len(shared) if incomplete else 0, seeds=seeds)
 
 
-def _mark_best(cells: dict[str, Cell]) -> dict[str, Cell]:
-    """Mark the highest mean of the trained columns, as printed; a lone one has nothing to be best of."""
+def mark_best(cells: dict[str, Cell], more: bool = True) -> dict[str, Cell]:
+    """Mark the best mean of the trained columns, as printed; a lone one has nothing to be best of. more: is better."""
     rivals = {column: round(cell.ours.mean, 2) for column, cell in cells.items()
               if cell.ours and column not in REFERENCES and not cell.over}  # fmt: skip
-    best = max(rivals.values()) if len(rivals) > 1 else None
+    best = (max if more else min)(rivals.values()) if len(rivals) > 1 else None
     return {
         column: replace(cell, best=best is not None and rivals.get(column) == best) for column, cell in cells.items()
     }
