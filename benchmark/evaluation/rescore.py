@@ -56,7 +56,8 @@ def rescore(folder: RunFolder, config: RunConfig, record: Record, data_root: Pat
         measures: dict[str, Any] = {}
         if data_root is not None:
             keys = (config.train_key, config.test_key)
-            images = RunImages(config, {key: load(data_root, *key.rsplit("/", 1)) for key in keys})
+            sets = {key: load(data_root, *key.rsplit("/", 1)) for key in keys}
+            images = RunImages(config, sets, data_root)
             ood = {name: outputs[config.ood_key(name)] for name in config.ood_sets()}
             extra = method.extra_measures(test, images.labels(config.test_key), ood)
             measures = {"knn_accuracy": accuracies(images, outputs), "extra": extra}

@@ -23,20 +23,25 @@ from benchmark.views.render import evaluation_view, fixed_views
 from benchmark.views.transforms import four_rotations
 
 
-def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
+def nt_xent(first: Tensor, second: Tensor, temperature: float, unlike: Tensor | None = None) -> Tensor:
     """NT-Xent (Chen et al. 2020, Eq. 1): the mean over all 2N views of -ln of the share that a view's partner has in
     the sum of exp(cos / temperature) over all views but itself.
 
     first, second (N, P) of any norm: row i of each is a view of instance i. A scalar in nats; ln(2N - 1) where all
-    views are alike.
+    views are alike. unlike (N, P): row i is one more thing that the first view of instance i, and nobody else, is to be
+    unlike (BG_Swaps of Ryali, Schwab and Morcos 2021).
     """
     rows = F.normalize(torch.cat([first, second]).float(), dim=1)
+    count = len(first)
     with torch.autocast(rows.device.type, enabled=False):
         cosines = rows @ rows.T / temperature
-    count = len(first)
-    itself = torch.eye(2 * count, dtype=torch.bool, device=rows.device)
+        itself = torch.eye(2 * count, dtype=torch.bool, device=rows.device)
+        cosines = cosines.masked_fill(itself, -torch.inf)
+        if unlike is not None:
+            more = (rows[:count] * F.normalize(unlike.float(), dim=1)).sum(1) / temperature
+            cosines = torch.cat([cosines, F.pad(more, (0, count), value=-torch.inf)[:, None]], 1)
     partner = torch.arange(2 * count, device=rows.device).roll(count)
-    return F.cross_entropy(cosines.masked_fill(itself, -torch.inf), partner)
+    return F.cross_entropy(cosines, partner)
 
 
 class Contrastive(OneNetwork):
@@ -63,14 +68,25 @@ class Contrastive(OneNetwork):
         view = ViewRecipe(
             self.size, (low, high), blur_p=0, solarize_p=0, jitter=(0.4, 0.4, 0.4, 0.1), normalisation=AS_IT_IS
         )
-        return BatchRecipe({"images": Block((ViewSpec((view,), 2),), four_rotations=self.settings.rotations)})
+        turned, shown = self.settings.rotations, self.config.views
+        if shown.background == "swaps":
+            specs = (ViewSpec((view,)), ViewSpec((view,), 1, "random", shown.background_p))
+            swapped = Block((ViewSpec((view,), 1, "swap", 1.0),), four_rotations=turned)
+            return BatchRecipe({"images": Block(specs, four_rotations=turned), "swapped": swapped})
+        spec = ViewSpec((view,), 2, shown.background, shown.background_p)
+        return BatchRecipe({"images": Block((spec,), four_rotations=turned)})
 
     def losses(self, batch: Batch, moment: Moment, backward: Callable[[Tensor], None] = ignore) -> dict[str, Tensor]:
         """ "contrastive": NT-Xent over R * B instances; "rotation": cross-entropy of the turns; "loss": their sum."""
-        features = self.network["backbone"](batch.positives["images"])
+        views, swapped = batch.positives["images"], batch.positives.get("swapped")
+        features = self.network["backbone"](views if swapped is None else torch.cat([views, swapped]))
+        projections = self.network["projection"](features)
+        features, projected = features[: len(views)], projections[: len(views)]
         # Rows are turn after turn, in each view after view: the two views of an image turned alike are partners.
-        first, second = self.network["projection"](features).unflatten(0, (self.turns, 2, -1)).unbind(1)
-        losses = {"contrastive": nt_xent(first.flatten(0, 1), second.flatten(0, 1), self.settings.temperature)}
+        first, second = projected.unflatten(0, (self.turns, 2, -1)).unbind(1)
+        unlike = None if swapped is None else projections[len(views) :]
+        temperature = self.settings.temperature
+        losses = {"contrastive": nt_xent(first.flatten(0, 1), second.flatten(0, 1), temperature, unlike)}
         if self.settings.rotations:
             truth = torch.arange(4, device=features.device).repeat_interleave(len(features) // 4)
             losses["rotation"] = F.cross_entropy(self.network["rotation"](features).float(), truth)

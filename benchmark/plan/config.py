@@ -81,6 +81,11 @@ class RunConfig(Strict):
             self._check_negatives()
         elif self.variant != "none":
             raise ValueError(f"variant: {self.method.name!r} has no negatives; leave the variant out")
+        if self.views.background not in self.method.backgrounds:
+            raise ValueError(
+                f"views.background: {self.views.background!r} is not for the method {self.method.name!r}; allowed: "
+                + ", ".join(self.method.backgrounds)
+            )
         self.method.check(self.data.image_size, self.train.batch)
         if self.method.multi_crop and any(
             small > large for small, large in (self.views.local_scale, self.views.global_scale)
@@ -160,8 +165,10 @@ class RunConfig(Strict):
     def label(self) -> str:
         """What tells this run from its neighbours in a table: DINO's variant, or the method's name."""
         if self.method.name == "dino":
-            return self.variant
-        return f"{self.method.label}-{self.variant}" if self.method.negatives else self.method.label
+            label = self.variant
+        else:
+            label = f"{self.method.label}-{self.variant}" if self.method.negatives else self.method.label
+        return label if self.views.background == "keep" else f"{label}-bg-{self.views.background}"
 
     def kinds(self) -> tuple[Negative, ...]:
         """The kinds of negative that training sees; none where they have no weight."""
@@ -172,8 +179,7 @@ class RunConfig(Strict):
     @property
     def masked(self) -> bool:
         """Whether training asks which part of an image is foreground."""
-        views = self.method.multi_crop and self.views.background != "keep"
-        return views or any(kind.masked for kind in self.kinds())
+        return self.views.background != "keep" or any(kind.masked for kind in self.kinds())
 
     def input_sizes(self) -> tuple[int, ...]:
         """Sides in pixels of the images that the backbone sees, the largest first; empty where there is no backbone."""
@@ -299,16 +305,18 @@ class RunConfig(Strict):
     def reference(self, name: str) -> RunConfig:
         """The reference row `name` to this run: it trains nothing, and sees images of the size that the run sees."""
         raw = self.model_dump() | {"method": {"name": name}, "variant": "none", "seed": 0}
+        raw["views"]["background"] = "keep"
         if self.method.trains and not self.method.multi_crop:
             raw["views"]["global_size"] = self.data.image_size
         return RunConfig.model_validate(raw)
 
     def setting(self) -> dict[str, Any]:
-        """The settings that all cells of one table share: all but variant, in-distribution set and seed."""
+        """The settings that all cells of one table share: all but in-distribution set, seed and what `label` tells of
+        the variant and the views' backgrounds."""
         full = self.model_dump(mode="json")
         for key in ("variant", "in_dist", "seed"):
             del full[key]
-        del full["eval"]["ood"], full["eval"]["scores"], full["eval"]["every"]
+        del full["eval"]["ood"], full["eval"]["scores"], full["eval"]["every"], full["views"]["background"]
         return self.method.setting(full)
 
 

@@ -30,6 +30,7 @@ class MethodSettings(Strict):
     needs_negatives: ClassVar[bool] = False  # and is nothing without
     multi_crop: ClassVar[bool] = False  # sees the views of the run's `views`; else a recipe of its own
     labels: ClassVar[bool] = False  # needs the class labels of the training images
+    backgrounds: ClassVar[tuple[str, ...]] = ("keep",)  # what `views.background` may be
     # What a score may read beside features (`plan.scores`): "logits" where `Method.class_logits` has some, "rotations"
     # and "permutations" where `Method.embed` is one pass of the network, so that four images cost four.
     answers: ClassVar[frozenset[Need]] = frozenset({"norm"})
@@ -56,7 +57,8 @@ class MethodSettings(Strict):
             del full["views"]
         if not self.negatives:
             del full["variant"], full["negatives"]
-            full["data"] = {key: full["data"][key] for key in ("image_size", "train_limit", "test_limit")}
+            read = ("image_size", "train_limit", "test_limit", "mask")
+            full["data"] = {key: value for key, value in full["data"].items() if key in read}
         return full
 
     def setting(self, full: dict[str, Any]) -> dict[str, Any]:
@@ -74,6 +76,7 @@ class DinoConfig(MethodSettings):
 
     negatives: ClassVar[bool] = True
     multi_crop: ClassVar[bool] = True
+    backgrounds: ClassVar[tuple[str, ...]] = ("keep", "remove", "random")
     answers: ClassVar[frozenset[Need]] = frozenset({"norm", "logits", "rotations", "permutations"})
 
     name: Literal["dino"] = "dino"
@@ -131,6 +134,7 @@ class ContrastiveSettings(MethodSettings):
     """What SimCLR and CSI share: NT-Xent over two views, and the score of CSI."""
 
     rotations: ClassVar[bool]  # whether the rotated copies of an image are instances of their own
+    backgrounds: ClassVar[tuple[str, ...]] = ("keep", "remove", "random", "swaps")
 
     temperature: Positive = 0.5
     projection: PositiveInt = 128  # width of what NT-Xent compares
@@ -145,6 +149,11 @@ class ContrastiveSettings(MethodSettings):
             raise ValueError(f"train.batch: {batch} image has nothing to be unlike; NT-Xent needs 2 at least")
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise ValueError(f"method.scale: {self.scale} given, a scale is [smallest, largest] share of the area")
+
+    def identity(self, full: dict[str, Any], in_dist: str) -> dict[str, Any]:
+        shown = {key: value for key, value in full["views"].items() if key in ("background", "background_p")}
+        full = super().identity(full, in_dist)
+        return full | {"views": shown} if shown else full
 
 
 class SimclrConfig(ContrastiveSettings):

@@ -41,8 +41,10 @@ class ViewsConfig(Strict):
     global_scale: Range = [0.4, 1.0]
     local_scale: Range = [0.15, 0.4]
     # The background of a positive view is now and then a uniform grey ("remove", BG_RM), or that of another image of
-    # the batch ("random", BG_Random): Ryali, Schwab and Morcos 2021. The probability is ours.
-    background: Literal["keep", "remove", "random"] = "keep"
+    # the batch ("random", BG_Random): Ryali, Schwab and Morcos 2021. With "swaps" (BG_Swaps, contrastive methods) it is
+    # the second view's alone, and another image's foreground before the first view's background is one more negative.
+    # The probability is ours. SimCLR and CSI, whose views are otherwise their own, read these two settings too.
+    background: Literal["keep", "remove", "random", "swaps"] = "keep"
     background_p: Probability = 0.2
 
 

@@ -81,6 +81,7 @@ _METHODS = {
     "simclr": "SimCLR",
     "csi": "CSI",
 }
+_BACKGROUNDS = {"remove": "BG_RM", "random": "BG_Random", "swaps": "BG_Swaps"}
 _WITH_NEGATIVES = {
     "oe-tuned-rotation-": "OE tuned + rotation, ",
     "oe-tuned-": "OE tuned, ",
@@ -95,6 +96,9 @@ def title_of(label: str) -> str:
         return label.replace("-", " ")
     if label in _METHODS:
         return _METHODS[label]
+    plain, mark, background = label.partition("-bg-")
+    if mark:
+        return f"{title_of(plain)}, {_BACKGROUNDS.get(background, background)}"
     for prefix, title in _WITH_NEGATIVES.items():
         if label.startswith(prefix):
             return title + title_of(label.removeprefix(prefix))

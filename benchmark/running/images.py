@@ -23,6 +23,7 @@ class RunImages:
 
     config: RunConfig
     sets: dict[str, ImageSet]
+    root: Path  # where they are kept
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -68,7 +69,7 @@ def load_images(config: RunConfig, data_root: Path) -> RunImages:
     parent, of = split_class(config.in_dist)
     if of is not None:
         config.check_apart(class_names(data_root, parent, "test"))
-    found = RunImages(config, sets)
+    found = RunImages(config, sets, data_root)
     bank = len(found.positions(config.train_key))
     if max(config.eval.knn) > bank:
         raise BenchError(f"eval.knn: {max(config.eval.knn)} neighbours of {bank} training images of {config.in_dist}")

@@ -7,6 +7,9 @@ renders its own share.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,7 +21,7 @@ from benchmark.plan.config import RunConfig
 from benchmark.running.device import to_device
 from benchmark.running.processes import ALONE, Ranks
 from benchmark.seeds import generator
-from benchmark.views.foregrounds import GREY, Foregrounds, compose, fill_in
+from benchmark.views.foregrounds import GREY, Foregrounds, compose
 from benchmark.views.recipes import BatchRecipe, Block, ViewParams, ViewSpec, choose, draw, multi_crop
 from benchmark.views.render import render
 from benchmark.views.transforms import JOINED, NegativeTransform, draw_join, draw_negative, four_rotations
@@ -57,10 +60,12 @@ class Batches:
         ranks: Ranks = ALONE,
         recipe: BatchRecipe | None = None,
         labels: np.ndarray | None = None,
+        foregrounds: Foregrounds | None = None,
     ) -> None:
         """auxiliary: images by source name ("imagenet", "dti"). recipe: the method's; by default DINO's multi-crop.
 
-        labels: of the training images (N,), -1 where unknown; None where nobody asks for them.
+        labels: of the training images (N,), -1 where unknown; None where nobody asks for them. foregrounds: of these
+        images too; by default each mask is found when it is asked for.
         Raises BenchError when there are too few images, or when a batch has no equal share for each rank.
         """
         self.config = config
@@ -80,7 +85,7 @@ class Batches:
                 f"train.batch: {self.batch_size} is more than the {train.count} training images of {config.in_dist}"
             )
         self._orders: dict[tuple[object, ...], Tensor] = {}
-        self.foregrounds = Foregrounds(train.count, config.data.mask)  # of the training images, as far as asked for
+        self.foregrounds = foregrounds or Foregrounds(train.count, config.data.mask)
 
     def batch(self, epoch: int, step: int) -> Batch:
         """This rank's views of step `step` (counted within the epoch) of epoch `epoch`."""
@@ -91,7 +96,7 @@ class Batches:
 
         index = chosen("positive", IN_DIST)
         images = self.images[IN_DIST].take(index)
-        positives = self._views(self.recipe.positives, images, rng, behind=self._other_backgrounds(images, epoch, step))
+        positives = self._views(self.recipe.positives, images, rng, scenes=self._scenes(images, epoch, step))
         negatives = []
         for number, kind in enumerate(self.kinds):
             which = chosen(f"negative {number}", kind.source)
@@ -100,8 +105,10 @@ class Batches:
             if kind.partner:
                 partners = self.images[kind.partner].take(chosen(f"partner {number}", kind.partner))
             if kind.masked:
-                masks = self.foregrounds.take(which, images)
-                images = fill_in(images, masks) if partners is None else compose(images, masks, partners)
+                if partners is None:
+                    images = self.foregrounds.backgrounds(which, images)
+                else:
+                    images = compose(images, self.foregrounds.masks(which, images), partners)
             elif partners is not None:
                 numbers = draw_join(kind.transform, self.batch_size, rng)[self._own(1)]
                 images = JOINED[kind.transform][0](images, partners, numbers)
@@ -110,21 +117,29 @@ class Batches:
             negatives.append(self._views(self.recipe.negatives, images, rng, kind))
         return Batch(positives, tuple(negatives), to_device(self.labels[index], self.images[IN_DIST].device))
 
-    def _other_backgrounds(self, images: Tensor, epoch: int, step: int) -> Tensor | None:
-        """This rank's images before a grey or another image's background; None where views keep their own."""
-        wanted = self.config.views.background
-        if wanted == "keep" or not self.config.method.multi_crop:
-            return None
+    def _scenes(self, images: Tensor, epoch: int, step: int) -> dict[str, Tensor]:
+        """What views may show in place of this rank's images, by what the recipe calls it (`ViewSpec`)."""
+        wanted = {spec.background for block in self.recipe.positives.values() for spec in block.specs} - {"keep"}
+        if not wanted:
+            return {}
         everyone = self._indices("positive", IN_DIST, epoch, step)
-        masks = self.foregrounds.take(everyone[self._own(1)], images)
-        if wanted == "remove":
-            return compose(images, masks, torch.full_like(images, GREY))
-        # Somebody else of the whole batch, so that the number of processes changes nothing.
-        rng = generator(self.config.seed, "backgrounds", epoch, step)
-        shift = int(torch.randint(1, max(2, self.batch_size), (1,), generator=rng))
-        other = everyone.roll(shift)[self._own(1)]
-        others = self.images[IN_DIST].take(other)
-        return compose(images, masks, fill_in(others, self.foregrounds.take(other, others)))
+        own = everyone[self._own(1)]
+        masks = self.foregrounds.masks(own, images)
+        scenes = {}
+        if "remove" in wanted:
+            scenes["remove"] = compose(images, masks, torch.full_like(images, GREY))
+        if wanted & {"random", "swap"}:
+            # Somebody else of the whole batch, so that the number of processes changes nothing.
+            rng = generator(self.config.seed, "backgrounds", epoch, step)
+            shift = int(torch.randint(1, max(2, self.batch_size), (1,), generator=rng))
+            other = everyone.roll(shift)[self._own(1)]
+            others = self.images[IN_DIST].take(other)
+            if "random" in wanted:
+                scenes["random"] = compose(images, masks, self.foregrounds.backgrounds(other, others))
+            if "swap" in wanted:
+                behind = self.foregrounds.backgrounds(own, images)
+                scenes["swap"] = compose(others, self.foregrounds.masks(other, others), behind)
+        return scenes
 
     def _own(self, views: int) -> Tensor:
         return self.ranks.own_rows(views, self.batch_size)
@@ -151,11 +166,11 @@ class Batches:
         images: Tensor,
         rng: torch.Generator,
         kind: Negative | None = None,
-        behind: Tensor | None = None,
+        scenes: Mapping[str, Tensor] = MappingProxyType({}),
     ) -> Views:
         """The views of this rank's images, as positives or as a kind of negative. All numbers are drawn for all ranks.
 
-        behind: the images with other backgrounds, which a view shows now and then (`views.background_p`).
+        scenes: what a view shows in place of its image, now and then, by the name that its recipe has for it.
 
         The order of drawing is part of a run: the image's transform, what the views need, the views' transforms.
         """
@@ -177,10 +192,10 @@ class Batches:
                     hooks = {"after_crop" if transform.rotates else "after_normalise": transform}
                 recipe = spec.recipes[0]
                 repeated = images if spec.count == 1 else images.repeat(spec.count, 1, 1, 1)
-                if behind is not None:
-                    shows = torch.rand(spec.count * self.batch_size, generator=rng) < self.config.views.background_p
+                if spec.background != "keep":
+                    shows = torch.rand(spec.count * self.batch_size, generator=rng) < spec.background_p
                     shows = to_device(shows[self._own(spec.count)], images.device)[:, None, None, None]
-                    repeated = torch.where(shows, behind.repeat(spec.count, 1, 1, 1), repeated)
+                    repeated = torch.where(shows, scenes[spec.background].repeat(spec.count, 1, 1, 1), repeated)
                 views.append(render(repeated, params, recipe.size, by=recipe.normalisation, **hooks))
             finished = views[0] if len(views) == 1 else torch.cat(views)
             result[name] = four_rotations(finished) if block.four_rotations else finished

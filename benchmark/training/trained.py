@@ -17,8 +17,10 @@ from benchmark.running.device import peak_memory
 from benchmark.store.folders import RunFolder
 from benchmark.training.batches import Batches, DeviceImages
 from benchmark.training.compiling import compiled
+from benchmark.training.foregrounds import foregrounds
 from benchmark.training.loop import Outside, Trainer
 from benchmark.training.tuning import begin_from
+from benchmark.views.foregrounds import Foregrounds
 
 
 def trained(method: Method, run: Context, look: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
@@ -44,20 +46,21 @@ def trained(method: Method, run: Context, look: Callable[[int], dict[str, Any]])
         look_every=run.config.eval.every,
     )
     config = run.config
+    found = foregrounds(run)
     with run.stop.put_off():  # a signal ends the run after its step, with a checkpoint
-        batches = _batches(method, run)
+        batches = _batches(method, run, found)
         trainer = Trainer(method, batches, config.train, config.seed, run.folder.path, run.run_id, outside)
         with compiled(method, run.runtime.compile):
             summary = trainer.train()
-        if whole := batches.foregrounds.whole:
-            run.reporter.say(f"no foreground found in {whole} of {batches.foregrounds.seen} images; the whole is taken")
+        if found.whole:
+            run.reporter.say(f"no foreground found in {found.whole} of {found.seen} images; the whole is taken")
     training = {**vars(summary), "peak_memory_bytes": peak_memory(run.device)}
     if run.ranks.is_main:
         _keep_weights(method, run, training)
     return training
 
 
-def _batches(method: Method, run: Context) -> Batches:
+def _batches(method: Method, run: Context, found: Foregrounds) -> Batches:
     images, config = run.images, run.config
 
     def resident(key: str) -> DeviceImages:
@@ -69,7 +72,7 @@ def _batches(method: Method, run: Context) -> Batches:
         if (name, "aux") in config.training_sets()
     }
     labels = images.labels(config.train_key).numpy()
-    return Batches(config, resident(config.train_key), auxiliary, run.ranks, method.batch_recipe(), labels)
+    return Batches(config, resident(config.train_key), auxiliary, run.ranks, method.batch_recipe(), labels, found)
 
 
 def _keep_weights(method: Method, run: Context, training: dict[str, Any]) -> None:

@@ -11,39 +11,77 @@ from torch import Tensor
 from benchmark.running.device import to_device
 from benchmark.views.saliency import blur, foreground
 
+BACKGROUND_BYTES = 1 << 30
 GREY = 128  # of a background that is taken away (BG_RM), or of which nothing is known
 
 
 class Foregrounds:
-    """The masks of a set's images, each found when it is first asked for and kept: a bit a pixel and image."""
+    """The masks of a set's N images of H x W pixels, and their backgrounds alone; each is found when it is first asked
+    for and kept. Masks take a bit a pixel; backgrounds are kept where all of them fit into BACKGROUND_BYTES.
 
-    def __init__(self, count: int, method: str) -> None:
+    packed: masks that are known already, uint8 [N, ceil(H * W / 8)] as `pack` makes them.
+    """
+
+    def __init__(self, count: int, method: str, packed: Tensor | None = None) -> None:
         self.method = method
-        self._known = torch.zeros(count, dtype=torch.bool)
+        self._masks = packed
+        self._known = torch.full((count,), packed is not None)
         self._whole = torch.zeros(count, dtype=torch.bool)
-        self._masks: Tensor | None = None
+        self._backgrounds: Tensor | None = None
+        self._filled = torch.zeros(count, dtype=torch.bool)
 
-    def take(self, index: Tensor, images: Tensor) -> Tensor:
-        """The masks of `images`, which are those at `index` (B,), a CPU tensor."""
+    def masks(self, index: Tensor, images: Tensor) -> Tensor:
+        """bool [B, H, W] of `images`, which are those at `index` (B,), a CPU tensor."""
         if self._masks is None:
-            self._masks = torch.zeros(len(self._known), *images.shape[2:], dtype=torch.bool, device=images.device)
+            self._masks = torch.zeros(len(self._known), -(-images[0, 0].numel() // 8), dtype=torch.uint8)
+        self._masks = self._masks.to(images.device)
         new = ~self._known[index]
         if bool(new.any()):
             found = foreground(images[to_device(new, images.device)], self.method)
-            self._masks[to_device(index[new], images.device)] = found
+            self._masks[to_device(index[new], images.device)] = pack(found)
             self._known[index[new]] = True
             self._whole[index[new]] = found.flatten(1).all(1).cpu()
-        return self._masks[to_device(index, images.device)]
+        return unpack(self._masks[to_device(index, images.device)], images.shape[2], images.shape[3])
+
+    def backgrounds(self, index: Tensor, images: Tensor) -> Tensor:
+        """`fill_in` of `images`, which are those at `index` (B,): uint8 [B, 3, H, W]."""
+        if len(self._known) * images[0].numel() > BACKGROUND_BYTES:
+            return fill_in(images, self.masks(index, images))
+        if self._backgrounds is None:
+            self._backgrounds = images.new_empty(len(self._known), *images.shape[1:])
+        new = ~self._filled[index]
+        if bool(new.any()):
+            some = images[to_device(new, images.device)]
+            self._backgrounds[to_device(index[new], images.device)] = fill_in(some, self.masks(index[new], some))
+            self._filled[index[new]] = True
+        return self._backgrounds[to_device(index, images.device)]
 
     @property
     def seen(self) -> int:
-        """Of how many images the mask has been found."""
+        """Of how many images the mask has been found here."""
         return int(self._known.sum())
 
     @property
     def whole(self) -> int:
         """In how many of those no foreground was told from a background: the whole image counts as foreground."""
         return int(self._whole.sum())
+
+
+def pack(masks: Tensor) -> Tensor:
+    """Masks bool [B, H, W] as bits, the first pixel the lowest bit of the first byte: uint8 [B, ceil(H * W / 8)]."""
+    flat = masks.flatten(1)
+    bits = torch.nn.functional.pad(flat, (0, -flat.shape[1] % 8)).view(len(flat), -1, 8)
+    return (bits.to(torch.uint8) << _eight(masks)).sum(2, dtype=torch.uint8)
+
+
+def unpack(packed: Tensor, height: int, width: int) -> Tensor:
+    """What `pack` was given: bool [B, H, W]."""
+    bits = (packed[:, :, None] >> _eight(packed)) & 1
+    return bits.flatten(1)[:, : height * width].view(-1, height, width).bool()
+
+
+def _eight(like: Tensor) -> Tensor:
+    return torch.arange(8, dtype=torch.uint8, device=like.device)
 
 
 def fill_in(images: Tensor, masks: Tensor) -> Tensor:

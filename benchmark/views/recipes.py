@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -59,10 +60,17 @@ class ViewRecipe:
 
 @dataclass(frozen=True)
 class ViewSpec:
-    """`count` views of an image, each drawn anew. Of two recipes, each image takes either with equal chances."""
+    """`count` views of an image, each drawn anew. Of two recipes, each image takes either with equal chances.
+
+    With the probability `background_p` a view shows in place of its image what `background` says: its foreground before
+    a grey ("remove") or before another image's background ("random"), or that background's foreground before its own
+    background ("swap").
+    """
 
     recipes: tuple[ViewRecipe, ...]  # one or two, of one size and normalisation
     count: int = 1
+    background: Literal["keep", "remove", "random", "swap"] = "keep"
+    background_p: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -97,10 +105,17 @@ class BatchRecipe:
 def multi_crop(sizes: ViewsConfig) -> BatchRecipe:
     """DINO's views: two global and some local ones of an ID image; one global, in either recipe, of a negative."""
     first, second, local = view_recipes(sizes)
-    locals_ = Block((ViewSpec((local,), sizes.local_views),))
+    assert sizes.background != "swaps", "is of contrastive methods"
+
+    def shown(recipe: ViewRecipe, count: int = 1) -> ViewSpec:
+        return ViewSpec((recipe,), count, sizes.background, sizes.background_p)  # type: ignore[arg-type]
+
     return BatchRecipe(
-        {"globals": Block((ViewSpec((first,)), ViewSpec((second,)))), "locals": locals_},
-        {"globals": Block((ViewSpec((first, second)),)), "locals": locals_},
+        {"globals": Block((shown(first), shown(second))), "locals": Block((shown(local, sizes.local_views),))},
+        {
+            "globals": Block((ViewSpec((first, second)),)),
+            "locals": Block((ViewSpec((local,), sizes.local_views),)),
+        },
     )
 
 

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from benchmark.errors import BenchError, unknown
 
+VERSION = 1  # of how masks are found: kept masks of another one are found anew
 LARGEST = 64  # side of the images in which foregrounds are looked for; larger ones are made smaller first
 BINS = 64  # of the histogram that Otsu's threshold is found in
 FEWEST, MOST = 0.02, 0.98  # shares of an image that a foreground may have; beyond them none has been found

@@ -47,7 +47,7 @@ def build(name: str, **settings: Any) -> Contrastive:
     return made
 
 
-def plain_nt_xent(first: Tensor, second: Tensor, temperature: float) -> float:
+def plain_nt_xent(first: Tensor, second: Tensor, temperature: float, unlike: Tensor | None = None) -> float:
     views = [*first.double().tolist(), *second.double().tolist()]
 
     def similarity(one: list[float], two: list[float]) -> float:
@@ -58,6 +58,8 @@ def plain_nt_xent(first: Tensor, second: Tensor, temperature: float) -> float:
     for anchor, view in enumerate(views):
         partner = anchor + count if anchor < count else anchor - count
         rest = math.fsum(similarity(view, other) for number, other in enumerate(views) if number != anchor)
+        if unlike is not None and anchor < count:
+            rest += similarity(view, unlike[anchor].double().tolist())
         total -= math.log(similarity(view, views[partner]) / rest)
     return total / (2 * count)
 
@@ -70,6 +72,17 @@ def test_nt_xent_is_the_double_loop(temperature: float) -> None:
     assert made.item() == pytest.approx(plain_nt_xent(first, second, temperature), rel=1e-5)
     alike = torch.ones(4, 7)
     assert nt_xent(alike, alike, temperature).item() == pytest.approx(math.log(7), rel=1e-5)
+
+
+def test_nt_xent_with_one_more_negative_for_each_first_view() -> None:
+    generator = torch.Generator().manual_seed(2)
+    first, second, unlike = (torch.randn(5, 7, generator=generator) * 3 for _ in range(3))
+    made = nt_xent(first, second, 0.3, unlike)
+    assert made.item() == pytest.approx(plain_nt_xent(first, second, 0.3, unlike), rel=1e-5)
+    assert made.item() > nt_xent(first, second, 0.3).item() + 0.01
+    alike = torch.ones(4, 7)  # of 8 views 4 have 8 others, 4 have 7
+    expected = (math.log(8) + math.log(7)) / 2
+    assert nt_xent(alike, alike, 0.5, alike).item() == pytest.approx(expected, rel=1e-5)
 
 
 def views_of(method: Contrastive, count: int) -> tuple[Tensor, Tensor]:
@@ -114,6 +127,69 @@ def test_the_loss_of_csi_has_rotated_copies_as_others_and_tells_the_turns() -> N
     )
     assert losses["rotation"].item() == pytest.approx(math.fsum(entropies) / 24, rel=1e-4)
     assert losses["loss"].item() == pytest.approx(contrastive + math.fsum(entropies) / 24, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["simclr", "csi"])
+def test_the_loss_with_swapped_backgrounds(name: str) -> None:
+    method = build(name, temperature=0.002)
+    (first, second), rows = views_of(method, 3)
+    swapped = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(9))
+    turned = torch.cat([torch.rot90(swapped, turn, (2, 3)) for turn in range(method.turns)])
+    batch = Batch({"images": rows, "swapped": turned}, (), torch.zeros(3))
+    losses = method.losses(batch, Moment(0, 1, 0, 1))
+    plain = method.losses(Batch({"images": rows}, (), torch.zeros(3)), Moment(0, 1, 0, 1))
+
+    def projected(images: Tensor) -> Tensor:
+        found = [torch.rot90(image, turn, (1, 2)) for turn in range(method.turns) for image in images]
+        with torch.no_grad():
+            return torch.cat([method.network["projection"](method.network["backbone"](one[None])) for one in found])
+
+    expected = plain_nt_xent(projected(first), projected(second), 0.002, projected(swapped))
+    assert losses["contrastive"].item() == pytest.approx(expected, rel=1e-3)
+    assert losses["contrastive"].item() > plain["contrastive"].item()
+    if name == "csi":  # the head learns turns from the views alone
+        torch.testing.assert_close(losses["rotation"], plain["rotation"])
+
+
+@pytest.mark.parametrize("name", ["simclr", "csi"])
+def test_views_with_other_backgrounds(name: str) -> None:
+    def views(background: str) -> dict[str, list[tuple[int, str, float]]]:
+        made = methods.build(config(name, views={"background": background, "background_p": 0.3}), CPU)
+        return {key: [(spec.count, spec.background, spec.background_p) for spec in block.specs]
+                for key, block in made.batch_recipe().positives.items()}  # fmt: skip
+
+    assert views("remove") == {"images": [(2, "remove", 0.3)]} and views("random") == {"images": [(2, "random", 0.3)]}
+    swaps = {"images": [(1, "keep", 0.0), (1, "random", 0.3)], "swapped": [(1, "swap", 1.0)]}
+    assert views("swaps") == swaps
+    kept = config(name).identity()
+    assert "views" not in kept and "mask" not in kept["data"]
+    assert config(name, views={"background_p": 0.7, "local_views": 3}).recipe_id() == config(name).recipe_id()
+    changed = {config(name, views={"background": background, "background_p": share}).recipe_id()
+               for background in ("remove", "random", "swaps") for share in (0.2, 0.3)}  # fmt: skip
+    assert len(changed) == 6
+    masked = {"background": "swaps", "local_views": 3}
+    assert config(name, views=masked).identity()["views"] == {"background": "swaps", "background_p": 0.2}
+    assert config(name, views=masked).identity()["data"]["mask"] == "minimum-barrier"
+    assert config(name, views=masked).label == f"{name}-bg-swaps"
+    assert config(name, views=masked).setting() == config(name, views={"local_views": 3}).setting()
+
+
+@pytest.mark.parametrize(
+    ("method", "background", "allowed"),
+    [("dino", "swaps", "keep, remove, random"), ("rotation", "remove", "keep"), ("classifier", "random", "keep")],
+)
+def test_backgrounds_that_a_method_does_not_know(method: str, background: str, allowed: str) -> None:
+    with pytest.raises(BenchError) as raised:
+        config(
+            "simclr",
+            method={"name": method},
+            variant="dino" if method == "dino" else "none",
+            views={"background": background},
+        )
+    line = f"views.background: {background!r} is not for the method {method!r}; allowed: {allowed}"
+    assert line in str(raised.value)
+    reference = config("simclr", views={"background": "swaps"}).reference("untrained")
+    assert reference.recipe_id() == config("simclr").reference("untrained").recipe_id()
 
 
 @pytest.mark.parametrize(("name", "turns", "scale"), [("simclr", 1, (0.2, 1.0)), ("csi", 4, (0.08, 1.0))])

@@ -152,8 +152,12 @@ def test_views_show_another_background_now_and_then(background: str) -> None:
     pictures = np.broadcast_to(levels[:, None, None, None], (40, 32, 32, 3)).copy()
     pictures[:, 10:20, 8:22] = 250
     crop = ViewRecipe(32, (1, 1), blur_p=0, solarize_p=0, jitter_p=0, grayscale_p=0, flip_p=0, padding=0)
-    recipe = BatchRecipe({"a": Block((ViewSpec((crop,), 3),))}, {"a": Block((ViewSpec((crop,)),))})
     config = tiny(variant="dino", views={"background": background, "background_p": 0.5})
+    asked = multi_crop(config.views)
+    specs = [spec for block in asked.positives.values() for spec in block.specs]
+    assert len(specs) == 3 and {(spec.background, spec.background_p) for spec in specs} == {(background, 0.5)}
+    assert {spec.background for block in asked.negatives.values() for spec in block.specs} == {"keep"}
+    recipe = BatchRecipe({"a": Block((replace(specs[0], recipes=(crop,), count=3),))})
     made = Batches(config, DeviceImages(pictures, CPU), {}, recipe=recipe)
     changed = 0
     for step in range(5):
@@ -170,6 +174,30 @@ def test_views_show_another_background_now_and_then(background: str) -> None:
                 assert np.abs(allowed - behind[view, image]).min() < 2
     assert 40 < changed < 80  # of 120 views
     assert config.recipe_id() != tiny(variant="dino").recipe_id()
+
+
+def test_a_view_may_be_another_images_foreground_before_its_own_background() -> None:
+    """Squares, each of a level of its own, on backgrounds of another: a view of the recipe's "swap" has the square of
+    the image whose background the recipe's "random" shows, before the background of its own."""
+    levels = np.arange(40, dtype=np.uint8) * 2 + 20
+    pictures = np.broadcast_to(levels[:, None, None, None], (40, 32, 32, 3)).copy()
+    pictures[:, 10:20, 8:22] = 250 - levels[:, None, None, None]
+    crop = ViewRecipe(32, (1, 1), blur_p=0, solarize_p=0, jitter_p=0, grayscale_p=0, flip_p=0, padding=0)
+    recipe = BatchRecipe({"own": Block((ViewSpec((crop,)),)), "random": Block((ViewSpec((crop,), 1, "random", 1.0),)),
+                          "swap": Block((ViewSpec((crop,), 1, "swap", 1.0),))})  # fmt: skip
+    made = Batches(tiny(variant="dino"), DeviceImages(pictures, CPU), {}, recipe=recipe)
+    for step in range(5):
+        own = levels[made._indices("positive", "in-dist", 0, step).numpy()].astype(float)
+        views = made.batch(0, step).positives
+        grey = {name: (255 * (view[:, 0] * IMAGENET.std[0] + IMAGENET.mean[0])).numpy() for name, view in views.items()}
+        inside, outside = ({name: view[:, y, x] for name, view in grey.items()} for y, x in ((14, 14), (2, 2)))
+        others = outside["random"]
+        assert np.abs(others - own).min() > 1 and sorted(others.round()) == sorted(own)  # everybody's, nobody's own
+        np.testing.assert_allclose(inside["random"], 250 - own, atol=1)
+        np.testing.assert_allclose(outside["swap"], own, atol=1)
+        np.testing.assert_allclose(inside["swap"], 250 - others, atol=1)
+        np.testing.assert_allclose(inside["own"], 250 - own, atol=1)
+        np.testing.assert_allclose(outside["own"], own, atol=1)
 
 
 def test_the_masks_method_is_part_of_the_identity_only_where_it_is_used() -> None:

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from benchmark.data import synthetic
 from benchmark.errors import BenchError
+from benchmark.views import foregrounds as kept_foregrounds
 from benchmark.views import saliency
-from benchmark.views.foregrounds import GREY, Foregrounds, compose, fill_in
+from benchmark.views.foregrounds import GREY, Foregrounds, compose, fill_in, pack, unpack
 
 
 def images(count: int, side: int = 12, seed: int = 0) -> Tensor:
@@ -220,12 +221,48 @@ def test_masks_are_found_once_and_counted(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr("benchmark.views.foregrounds.foreground", counted)
     kept = Foregrounds(3, "minimum-barrier")
-    first = kept.take(torch.tensor([2, 1]), every[[2, 1]])
+    first = kept.masks(torch.tensor([2, 1]), every[[2, 1]])
     assert (kept.seen, kept.whole) == (2, 1) and first[1].all() and not first[0].all()
-    again = kept.take(torch.tensor([0, 1, 2]), every)
+    again = kept.masks(torch.tensor([0, 1, 2]), every)
     assert asked == [2, 1] and (kept.seen, kept.whole) == (3, 1)
     assert torch.equal(again[2], first[0]) and torch.equal(again[0].flip(1), again[2])
     assert iou(again[:1], mask) > 0.9
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (3, 5), (1, 8)])
+def test_masks_are_packed_as_numpy_packs_bits(height: int, width: int) -> None:
+    masks = torch.rand(7, height, width, generator=torch.Generator().manual_seed(3)) < 0.4
+    packed = pack(masks)
+    expected = np.packbits(masks.numpy().reshape(7, -1), axis=1, bitorder="little")
+    assert packed.dtype == torch.uint8 and np.array_equal(packed.numpy(), expected)
+    assert torch.equal(unpack(packed, height, width), masks)
+
+
+def test_masks_that_are_known_are_not_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmark.views.foregrounds.foreground", None)
+    masks = torch.rand(4, 12, 12, generator=torch.Generator().manual_seed(0)) < 0.5
+    kept = Foregrounds(4, "minimum-barrier", pack(masks))
+    index = torch.tensor([3, 0, 3])
+    assert torch.equal(kept.masks(index, images(4)[index]), masks[index]) and (kept.seen, kept.whole) == (4, 0)
+
+
+def test_backgrounds_are_filled_in_once_and_only_kept_where_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    every = torch.cat([square()[0], square()[0].flip(3), images(1, 16)])
+    expected = fill_in(every, saliency.foreground(every))
+    asked: list[int] = []
+
+    def counted(some: Tensor, masks: Tensor) -> Tensor:
+        asked.append(len(some))
+        return fill_in(some, masks)
+
+    monkeypatch.setattr("benchmark.views.foregrounds.fill_in", counted)
+    for room, calls in ((1 << 20, [2, 1]), (3 * 3 * 16 * 16, [2, 1]), (3 * 3 * 16 * 16 - 1, [2, 3])):
+        monkeypatch.setattr(kept_foregrounds, "BACKGROUND_BYTES", room)
+        asked.clear()
+        kept = Foregrounds(3, "minimum-barrier")
+        index = torch.tensor([2, 0])
+        assert torch.equal(kept.backgrounds(index, every[index]), expected[index])
+        assert torch.equal(kept.backgrounds(torch.arange(3), every), expected) and asked == calls
 
 
 # --- put together anew --------------------------------------------------------------------------------------------
