@@ -102,6 +102,29 @@ def data_import(
     import_dir(folder, resolve_data(data_root), replace)
 
 
+def data_backgrounds(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A set with test images that is here.")],
+    mask: Annotated[
+        str, typer.Option("--mask", metavar="METHOD", help="How foregrounds are found: data.mask of a run.")
+    ] = "minimum-barrier",
+    replace: Annotated[bool, typer.Option("--replace", help="Replace such a set that holds other images.")] = False,
+    data_root: Data = None,
+) -> None:
+    """Store NAME-other-backgrounds: the test images before one another's backgrounds.
+
+    In eval.ood it shows how far a detector goes by backgrounds; it counts in no mean.
+
+    \b
+    Examples:
+      bench data backgrounds cifar10
+    """
+    from benchmark.data.images import data_root as resolve_data
+    from benchmark.views.controls import write_other_backgrounds
+
+    made = write_other_backgrounds(resolve_data(data_root), name, mask, replace)
+    say(f"{made.name}/{made.split}: {made.count} images, sha256 {made.fingerprint[:12]}")
+
+
 def data_verify(data_root: Data = None) -> None:
     """Recompute every stored set's hash and hold it against its manifest. Exit code 1 if one differs.
 

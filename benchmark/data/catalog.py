@@ -164,6 +164,8 @@ _SETS = (
              "synthetic-aux without the in-distribution classes: labels were used, so not label-free"),
 )  # fmt: skip
 
+OTHER_BACKGROUNDS = "-other-backgrounds"  # after a set's name: its test images before one another's (views/controls.py)
+
 CATALOG: dict[str, SetInfo] = {info.name: info for info in _SETS}
 
 _FAR = ("svhn", "imagenet30", "tinyimagenet", "lsun", "stl10", "places365", "texture")
@@ -246,6 +248,10 @@ def info(name: str) -> SetInfo:
     base, size = split_size(name)
     if base not in CATALOG:
         unknown: dict[str, int | None] = {}
+        source = base.removesuffix(OTHER_BACKGROUNDS)
+        if source and source != base:
+            title, how = f"{info(source).title} before other backgrounds", f"bench data backgrounds {source}"
+            return SetInfo(name, title, ("ood",), unknown, source="made of the set", how_to_get=how)
         return SetInfo(name, name, ("id", "aux", "ood"), unknown, source="imported", how_to_get=_import(name, "SPLIT"))
     found = CATALOG[base]
     if size == 32:
@@ -276,6 +282,12 @@ def _of_class(name: str, count: int | None, others: bool) -> int | None:
         return None
     alone = count // len(titles)
     return count - alone if others else alone
+
+
+def is_control(in_dist: str, ood: str) -> bool:
+    """True where `ood` is the in-distribution test images themselves before other backgrounds: how far a detector goes
+    by these is no measure of detection, so it has no part in a mean."""
+    return set_behind(ood) == set_behind(in_dist) + OTHER_BACKGROUNDS
 
 
 def is_near(in_dist: str, ood: str) -> bool:

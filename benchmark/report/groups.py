@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from benchmark.data.catalog import is_control
 from benchmark.errors import BenchError
 from benchmark.negatives import VARIANTS, variant
 from benchmark.plan.config import RunConfig
@@ -54,6 +55,13 @@ class Group:
 
     def ood_sets(self, in_dist: str) -> list[str]:
         """The OOD sets that the sweep asks for, in its order."""
+        return [ood for ood in self._asked(in_dist) if not is_control(in_dist, ood)]
+
+    def controls(self, in_dist: str) -> list[str]:
+        """The sets that it asks for of which no detector should think that they are OOD."""
+        return [ood for ood in self._asked(in_dist) if is_control(in_dist, ood)]
+
+    def _asked(self, in_dist: str) -> list[str]:
         runs = [run for run in self.runs if run.config.in_dist == in_dist]
         return list(dict.fromkeys(ood for run in runs for ood in run.config.ood_sets()))
 

@@ -27,6 +27,12 @@ NOTES = [
 ]
 
 
+CONTROL = (
+    "control: the in-distribution test images before one another's backgrounds, against themselves as they are. 50 is "
+    "whoever does not look at backgrounds, or not at the seams and mistakes of the masks either; in no mean."
+)
+
+
 def scores(group: Group | OneClass) -> list[Table]:
     """One table for each in-distribution set; of classes, one of their means."""
     if isinstance(group, OneClass):
@@ -40,7 +46,8 @@ def _of_set(group: Group, in_dist: str) -> Table:
     oods = group.ood_sets(in_dist)
     near = [ood for ood in oods if is_near(in_dist, ood)]
     rows = []
-    for part, sets in (("near", near), ("far", [ood for ood in oods if ood not in near]), ("all", oods)):
+    far = [ood for ood in oods if ood not in near]
+    for part, sets in (("near", near), ("far", far), ("all", oods), ("control", group.controls(in_dist))):
         named = ", ".join(info(ood).title for ood in sets) if len(sets) < 3 else f"{len(sets)} sets"
 
         def cell(label: str, score: str | None, sets: list[str] = sets) -> Cell:
@@ -53,7 +60,8 @@ def _of_set(group: Group, in_dist: str) -> Table:
             rows += _block(f"{part} ({named})", part, in_dist, scores_of(group.runs_of(in_dist)), labels, cell)
     title = f"Scores. Mean AUROC in % of {info(in_dist).title} (in-distribution) by the score that detects"
     columns = {label: title_of(label) for label in labels}
-    return Table("scores", title, group.heading, "score", columns, rows, NOTES + about(group, [in_dist]))
+    notes = NOTES + ([CONTROL] if group.controls(in_dist) else []) + about(group, [in_dist])
+    return Table("scores", title, group.heading, "score", columns, rows, notes)
 
 
 def _of_classes(group: OneClass) -> list[Table]:
@@ -99,7 +107,7 @@ def _block(
     made = {key: {column: cell(column, score) for column in columns} for key, score in keys.items()}
     for column in columns:
         found = {key: round(ours.mean, 1) for key in keys if (ours := made[key][column].ours)}
-        for key in keys if len(found) > 1 else ():
+        for key in keys if len(found) > 1 and part != "control" else ():
             made[key][column] = replace(made[key][column], best=found.get(key) == max(found.values()))
     rows = [Row(in_dist, part, title, "league", texts=dict.fromkeys(columns, " "), block=part)]
     for key, score in keys.items():

@@ -69,6 +69,27 @@ def test_whole_sets_near_far_and_all() -> None:
     assert rows["far:eq6-rotations"].title == "eq6-rotations, 4 passes" and rows["far:knn-5"].title == "knn-5"
 
 
+def test_test_images_before_other_backgrounds_are_a_control_and_in_no_mean() -> None:
+    def asked(label: str, oods: list[str]) -> RunConfig:
+        return config(variant=label, eval={"ood": oods, "scores": ASKED})
+
+    control = "cifar10-other-backgrounds"
+    [plain], [table] = (
+        scores(group_runs(some, [scored(one) for one in some])[0])
+        for some in ([asked(label, oods) for label in ("dino", "rot-in-dist")] for oods in (OODS, [control, *OODS]))
+    )
+    rows = {row.key: row for row in table.rows}
+    values = {row.key: [cell.ours for cell in row.cells.values()] for row in plain.rows}
+    assert {key: [cell.ours for cell in rows[key].cells.values()] for key in values} == values
+    for key, score in (("own", ""), ("knn-5", "knn-5"), ("eq6-rotations", "eq6-rotations")):
+        cell = rows[f"control:{key}"].cells["dino"]
+        assert cell.ours is not None and not cell.best
+        assert cell.ours.mean == pytest.approx(invented(asked("dino", OODS), score, control))
+    assert rows["control"].title == "control (CIFAR10 before other backgrounds)"
+    assert any(note.startswith("control: ") for note in table.notes)
+    assert not any(note.startswith("control: ") for note in plain.notes)
+
+
 def test_classes_are_averaged_seed_by_seed_and_what_is_not_scored_is_starred() -> None:
     classes = ("bird", "horse")
     configs = runs(["rot-in-dist", "dino"], classes, seeds=(0, 1))

@@ -1,0 +1,81 @@
+"""A set before other backgrounds, and what is not one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command import Said, run_bench
+
+from benchmark.data.catalog import info, is_control, is_near
+from benchmark.data.images import load, write_set
+from benchmark.errors import BenchError
+from benchmark.views.controls import write_other_backgrounds
+
+COUNT = 300  # more than are looked at together
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Squares of a level of their own on backgrounds of another, which tells the image."""
+    levels = (np.arange(COUNT) % 100 + 20).astype(np.uint8)
+    pictures = np.broadcast_to(levels[:, None, None, None], (COUNT, 32, 32, 3)).copy()
+    pictures[:, 10:20, 8:22] = 250 - levels[:, None, None, None]
+    pictures[:, :, :, 2] = np.arange(COUNT)[:, None, None] // 100 * 60  # blue: which hundred
+    write_set(tmp_path, "squares", "test", pictures, np.arange(COUNT) % 3, "test", ["a", "b", "c"])
+    return tmp_path
+
+
+def test_every_image_has_its_foreground_before_the_background_of_another(data: Path) -> None:
+    own = load(data, "squares", "test")
+    made = write_other_backgrounds(data, "squares", "minimum-barrier")
+    assert (made.name, made.count, made.manifest["classes"]) == ("squares-other-backgrounds", COUNT, ["a", "b", "c"])
+    assert np.array_equal(made.labels, own.labels) and own.fingerprint[:12] in made.manifest["recipe"]
+    np.testing.assert_allclose(made.images[:, 14, 14].astype(int), own.images[:, 14, 14].astype(int), atol=1)
+
+    def of(corner: np.ndarray) -> np.ndarray:
+        return np.rint(corner[:, 0] - 20.0).astype(int) + 100 * np.rint(corner[:, 2] / 60.0).astype(int)
+
+    behind = of(made.images[:, 2, 2])
+    assert sorted(behind) == list(range(COUNT)) and (behind != np.arange(COUNT)).all()
+    assert np.array_equal(of(own.images[:, 2, 2]), np.arange(COUNT))
+    assert load(data, "squares-other-backgrounds:a", "test").count == COUNT // 3  # a class of it, as of its set
+    again = write_other_backgrounds(data, "squares", "minimum-barrier")
+    assert again.fingerprint == made.fingerprint
+
+
+def test_the_command_and_what_it_refuses(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def bench(*arguments: object) -> Said:
+        return run_bench(monkeypatch, capsys, *arguments)
+
+    done = bench("data", "backgrounds", "squares", "--data", data)
+    assert done.code == 0 and f"squares-other-backgrounds/test: {COUNT} images, sha256 " in done.out
+    for name, line in (
+        ("nowhere", "image set nowhere/test is not in "),
+        ("squares:a", "squares:a: backgrounds are changed of a whole set, as in cifar10; its classes follow"),
+        ("squares-other-backgrounds", "squares-other-backgrounds: backgrounds are changed of a whole set"),
+    ):
+        refused = bench("data", "backgrounds", name, "--data", data)
+        assert refused.code == 2 and line in refused.err and "Traceback" not in refused.err
+    refused = bench("data", "backgrounds", "squares", "--mask", "unet", "--data", data)
+    assert refused.code == 2 and "unknown mask 'unet'" in refused.err
+    pictures = load(data, "squares", "test").images
+    write_set(data, "squares", "test", pictures[:40], np.arange(40) % 3, "test", ["a", "b", "c"], replace=True)
+    with pytest.raises(BenchError, match="holds other images"):
+        write_other_backgrounds(data, "squares", "minimum-barrier")
+    assert write_other_backgrounds(data, "squares", "minimum-barrier", replace=True).count == 40
+    write_set(data, "one", "test", pictures[:1], np.zeros(1, np.int64), "test")
+    with pytest.raises(BenchError, match="one/test: has one image alone"):
+        write_other_backgrounds(data, "one", "minimum-barrier")
+
+
+def test_which_sets_are_controls() -> None:
+    assert is_control("cifar10", "cifar10-other-backgrounds")
+    assert is_control("cifar10:bird", "cifar10-other-backgrounds:bird")
+    assert not is_control("cifar100", "cifar10-other-backgrounds") and not is_control("cifar10", "cifar100")
+    assert not is_near("cifar10", "cifar10-other-backgrounds")
+    assert info("cifar10-other-backgrounds").title == "CIFAR10 before other backgrounds"
+    assert info("cifar10-other-backgrounds").how_to_get == "bench data backgrounds cifar10"
