@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmark.commands.cancel import cancel
-from benchmark.commands.data import data_backgrounds, data_import, data_list, data_prepare, data_verify
+from benchmark.commands.data import data_backgrounds, data_import, data_list, data_masks, data_prepare, data_verify
 from benchmark.commands.doctor import doctor
 from benchmark.commands.export import export
 from benchmark.commands.init import init
@@ -90,6 +90,7 @@ for function in (sweep, run, status, logs, cancel, report, recommend, verify, in
 data.command("list", short_help="Every image set, whether it is here, how to get it.")(data_list)
 data.command("prepare", short_help="Fetch sets, or read the official files you have.")(data_prepare)
 data.command("import", short_help="Take in your own sets.")(data_import)
+data.command("masks", short_help="Draw what is foreground in a set's images.")(data_masks)
 data.command("backgrounds", short_help="A set before other backgrounds.")(data_backgrounds)
 data.command("verify", short_help="Hold every stored set against its manifest.")(data_verify)
 app.add_typer(data, name="data")

@@ -15,7 +15,7 @@ from benchmark.report import cells, charts, detectors_table, scores_table, table
 from benchmark.report import claims as paper_claims
 from benchmark.report.claims_text import Claim
 from benchmark.report.groups import Group, title_of
-from benchmark.report.markup import Html, embed, join, summary_cards, tag, write_document
+from benchmark.report.markup import Html, embed, join, png, summary_cards, tag, write_document
 from benchmark.report.one_class import OneClass
 from benchmark.report.one_class_page import one_class_parts
 from benchmark.report.page_figures import figures_section, looks_section, training_section
@@ -94,12 +94,22 @@ def _group(group: Group | OneClass, number: int, results: Path, thumbnails: Thum
         summary, parts = _parts(group, results, thumbnails)
     beside = detectors_table.detectors(group) if isinstance(group, Group) else []
     parts["table-scores"] = tables_section([*beside, *scores_table.scores(group)], {})
+    parts["scores"] = join([parts["scores"], _foregrounds(group)])
     sections = [
         tag("section", tag("h2", name), parts[key], id=f"{key}-{number}", class_=key)
         for key, name in _names(group).items()
     ]
     heading = _heading(group)
     return tag("div", tag("h2", heading, class_="heading") if heading else None, summary, sections, class_="group")
+
+
+def _foregrounds(group: Group | OneClass) -> Html | None:
+    """What foregrounds and backgrounds are, on the built-in images, where runs tell them apart."""
+    if not any(run.config.masked for run in group.runs):
+        return None
+    caption = "Foregrounds in built-in images, and what runs make of them (* by the method that is the default)."
+    picture = Path(__file__).with_name("masks.png").read_bytes()
+    return tag("figure", tag("img", src=png(picture), alt=caption, loading="lazy"), tag("figcaption", caption))
 
 
 def _parts(group: Group, results: Path, thumbnails: Thumbnails) -> tuple[Html, dict[str, Html]]:

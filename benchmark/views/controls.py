@@ -28,7 +28,7 @@ def write_other_backgrounds(root: Path, name: str, method: str, replace: bool = 
         raise BenchError(f"{name}: backgrounds are changed of a whole set, as in cifar10; its classes follow")
     images = load(root, name, "test")
     if images.count < 2:
-        raise BenchError(f"{name}/test: has one image alone, and nobody whose background it could take")
+        raise BenchError(f"{name}/test: has one image alone, and none whose background it could take")
     order = torch.randperm(images.count, generator=generator("other backgrounds", name))
     other = torch.empty_like(order)
     other[order] = order.roll(1)  # one circle through all of them: nobody keeps its own

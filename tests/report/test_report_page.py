@@ -205,6 +205,15 @@ def test_images_that_are_not_the_runs_own_are_not_shown(tmp_path):
     assert any("of CIFAR100" in (g.get("data-tip") or "") for g, _ in Reader(text).all("img"))
 
 
+def test_foregrounds_are_shown_where_runs_tell_them(tmp_path):
+    shown = {}
+    for variant in ("rot-in-dist", "background-in-dist"):
+        sweep = write_everything(tmp_path / variant, ["dino", variant], [0])
+        shown[variant] = write_page(tmp_path / variant, sweep).read_text()
+    assert "Foregrounds in built-in images" not in shown["rot-in-dist"]
+    assert "Foregrounds in built-in images" in shown["background-in-dist"]
+
+
 def test_broken_scores_name_the_file(tmp_path):
     sweep = write_everything(tmp_path, ["dino"], [0])
     broken = next((tmp_path / "results").glob("cifar10-dino-*")) / "scores.npz"

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command import Said, run_bench
+from PIL import Image
 
 from benchmark.data.catalog import info, is_control, is_near
 from benchmark.data.images import load, write_set
 from benchmark.errors import BenchError
 from benchmark.views.controls import write_other_backgrounds
+from benchmark.views.pictures import CELL, GAP, HEAD
 
 COUNT = 300  # more than are looked at together
 
@@ -79,3 +81,41 @@ def test_which_sets_are_controls() -> None:
     assert not is_near("cifar10", "cifar10-other-backgrounds")
     assert info("cifar10-other-backgrounds").title == "CIFAR10 before other backgrounds"
     assert info("cifar10-other-backgrounds").how_to_get == "bench data backgrounds cifar10"
+
+
+def test_a_picture_of_masks_and_what_is_made_of_them(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "masks.png"
+    said = run_bench(
+        monkeypatch, capsys, "data", "masks", "squares", out, "--split", "test", "--count", 3, "--data", data
+    )
+    assert said.code == 0 and said.out == f"written: {out}\n"
+    sheet = np.asarray(Image.open(out).convert("RGB")).astype(int)
+    step = CELL + GAP
+    assert sheet.shape == (HEAD + 3 * step, 9 * step + GAP, 3)  # the image, four methods, four compositions
+
+    def at(row: int, column: int, y: int, x: int) -> np.ndarray:
+        """A pixel of the 32 x 32 picture in this place."""
+        return sheet[HEAD + row * step + y * 3 + 1, GAP + column * step + x * 3 + 1]
+
+    inside, outside = (14, 14), (2, 2)
+    for row, following in ((0, 1), (1, 2), (2, 0)):
+        own, ground = at(row, 0, *inside), at(row, 0, *outside)
+        for method in range(1, 5):  # foreground as it is, the rest shaded
+            assert (at(row, method, *inside) == own).all() or method < 3
+            assert (at(row, method, *outside) == ground // 3 + np.array([170, 0, 133])).all() or method < 3
+        grey, random, alone, swapped = 5, 6, 7, 8
+        assert abs(at(row, grey, *inside) - own).max() <= 1 and (at(row, grey, *outside) == 128).all()
+        assert abs(at(row, random, *inside) - own).max() <= 1
+        assert abs(at(row, random, *outside) - at(following, 0, *outside)).max() <= 1
+        assert abs(at(row, alone, *inside) - ground).max() <= 3 and (at(row, alone, *outside) == ground).all()
+        assert abs(at(row, swapped, *inside) - at(following, 0, *inside)).max() <= 1
+        assert abs(at(row, swapped, *outside) - ground).max() <= 1
+    for arguments, line in (
+        (("squares", "masks.jpg"), "masks.jpg: pictures are written as PNG"),
+        (("squares:a", out, "--split", "train"), "image set squares/train is not in"),
+        (("squares", out, "--split", "test", "--mask", "unet"), "unknown mask 'unet'"),
+    ):
+        refused = run_bench(monkeypatch, capsys, "data", "masks", *arguments, "--data", data)
+        assert refused.code == 2 and line in refused.err

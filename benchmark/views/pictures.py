@@ -1,0 +1,58 @@
+"""What masks find in images, and what is made of it, to look at."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from benchmark.data.images import ImageSet
+from benchmark.errors import BenchError
+from benchmark.seeds import generator
+from benchmark.views.foregrounds import GREY, compose, fill_in
+from benchmark.views.saliency import METHODS, foreground
+
+CELL, GAP, HEAD = 96, 4, 34  # pixels
+_SHADE = torch.tensor([255, 0, 200])[:, None, None]  # over what is taken for background
+
+
+def foregrounds_picture(images: ImageSet, count: int, method: str) -> Image.Image:
+    """A row an image, `count` random ones of the set: the image; the foreground by each method of `saliency.METHODS`,
+    the rest shaded; and by `method` what runs see: the image before a grey and before the next row's background, the
+    background alone, and the next row's foreground before it.
+
+    Raises BenchError for an unknown method, and for a set of fewer images than two.
+    """
+    if images.count < 2:
+        raise BenchError(f"{images.name}/{images.split}: has one image alone, and none whose background it could take")
+    chosen = torch.randperm(images.count, generator=generator("pictures", images.name))[: max(2, count)]
+    pixels = torch.from_numpy(np.ascontiguousarray(images.images[chosen.numpy()])).permute(0, 3, 1, 2).contiguous()
+    masks = foreground(pixels, method)
+    alone = fill_in(pixels, masks)
+    columns = {"image": pixels}
+    for name in METHODS:
+        columns[name.replace("-", "\n") + (" *" if name == method else "")] = _shaded(pixels, foreground(pixels, name))
+    columns["BG_RM\n*"] = compose(pixels, masks, torch.full_like(pixels, GREY))
+    columns["BG_Random\n*"] = compose(pixels, masks, alone.roll(-1, 0))
+    columns["background\nalone *"] = alone
+    columns["BG_Swaps'\nnegative *"] = compose(pixels.roll(-1, 0), masks.roll(-1, 0), alone)
+    return _grid(columns)
+
+
+def _shaded(pixels: Tensor, masks: Tensor) -> Tensor:
+    return torch.where(masks[:, None], pixels, pixels // 3 + (_SHADE * 2 // 3).to(torch.uint8))
+
+
+def _grid(columns: dict[str, Tensor]) -> Image.Image:
+    count = len(next(iter(columns.values())))
+    step = CELL + GAP
+    sheet = Image.new("RGB", (len(columns) * step + GAP, HEAD + count * step), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=12)
+    for column, (title, pictures) in enumerate(columns.items()):
+        left = GAP + column * step
+        draw.multiline_text((left, 3), title, fill="black", font=font, spacing=2)
+        for row, picture in enumerate(pictures.permute(0, 2, 3, 1).numpy()):
+            shown = Image.fromarray(picture).resize((CELL, CELL), Image.Resampling.NEAREST)
+            sheet.paste(shown, (left, HEAD + row * step))
+    return sheet
