@@ -385,15 +385,16 @@ def test_ways_to_find_foregrounds_are_compared(
     one, other = torch.zeros(2, 4, 4, dtype=torch.bool), torch.zeros(2, 4, 4, dtype=torch.bool)
     one[:, :2], other[0, :, :2] = True, True  # a quarter in common of three; nothing in common
     assert masks.overlap(one, other) == pytest.approx(100 * (1 / 3 + 0) / 2)
-    out = tmp_path / "masks.json"
+    out, sweep = tmp_path / "masks.json", tmp_path / "views.yaml"
     assert call(monkeypatch, "--masks", "--rounds", "1", "--device", "cpu", "--json", str(out)) == 0
     found = json.loads(out.read_text())
     assert set(found["iou"]) == {*METHODS, masks.DISC} and max(found["iou"], key=found["iou"].get) == "minimum-barrier"
     assert set(found["milliseconds"]) == set(METHODS) and "minimum-barrier: IoU" in capsys.readouterr().out
     monkeypatch.setattr(step, "IMAGES", 64)
-    sweep = tmp_path / "views.yaml"
-    sweep.write_text(yaml.safe_dump({"base": {**TINY, "variant": "background-in-dist"}, "references": []}))
-    assert call(monkeypatch, str(sweep), "--views", "--rounds", "1") == 0
-    assert "a batch without / with masks" in capsys.readouterr().out
+    swaps = {"method": {"name": "simclr"}, "variant": "none", "views": {"background": "swaps"}}
+    for changes in ({"variant": "background-in-dist"}, swaps):
+        sweep.write_text(yaml.safe_dump({"base": {**TINY, **changes}, "references": []}))
+        assert call(monkeypatch, str(sweep), "--views", "--rounds", "1") == 0
+        assert "a batch without / with masks" in capsys.readouterr().out
     assert call(monkeypatch, "--masks", "--scoring") == 2
     assert "bench perf: name a sweep file, or else --scoring or --masks" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from benchmark.negatives import variant
+from benchmark import methods
 from benchmark.perf.measure import Spread, alternate, ratio_text, seconds
 from benchmark.perf.reference import pipeline
 from benchmark.perf.step import Tell, noise_images
@@ -66,16 +66,17 @@ def perf_views(config: RunConfig, *, images: int = 32, rounds: int = 5, tell: Te
 def perf_masked(config: RunConfig, *, rounds: int = 5, tell: Tell = print) -> dict[str, Any]:
     """Images a second of the batches of a run that asks for foregrounds, and of the same run with its backgrounds kept
     and rotated training images in place of negatives that are made of masks; the masks are found before."""
-    kinds = variant(config.variant).negatives
     plain = config.model_copy(
         update={
-            "variant": "rot-in-dist" if any(kind.masked for kind in kinds) else config.variant,
+            "variant": "rot-in-dist" if any(kind.masked for kind in config.kinds()) else config.variant,
             "views": config.views.model_copy(update={"background": "keep"}),
         }
     )
     noise = DeviceImages(noise_images(config), CPU)
-    batches = {name: Batches(one, noise, dict.fromkeys(one.data.sources, noise))
-               for name, one in (("with masks", config), ("without masks", plain))}  # fmt: skip
+    batches = {}
+    for name, one in (("with masks", config), ("without masks", plain)):
+        recipe = methods.build(one, CPU).batch_recipe()
+        batches[name] = Batches(one, noise, dict.fromkeys(one.data.sources, noise), recipe=recipe)
     steps = min(8, batches["with masks"].steps_per_epoch)
 
     def epoch(name: str) -> Callable[[], float]:
