@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from benchmark.data.catalog import CATALOG, set_behind, split_class
+from benchmark.data.catalog import CATALOG, OTHER_BACKGROUNDS, set_behind, split_class
 from benchmark.data.images import class_names, fingerprint, read_manifest
 from benchmark.errors import BenchError, unknown
 from benchmark.plan.config import RunConfig
@@ -67,7 +67,7 @@ def _check_set_names(config: RunConfig, path: Path, there: _Disk) -> None:
     wanted += [("eval.ood", name, "test") for name in config.ood_sets()]
     for key, name, split in wanted:
         parent, of = split_class(name)
-        if set_behind(name) not in CATALOG and there.fingerprint(parent, split) is None:
+        if set_behind(name).removesuffix(OTHER_BACKGROUNDS) not in CATALOG and there.fingerprint(parent, split) is None:
             raise BenchError(
                 f"{path}: {key}: {unknown('image set', parent, CATALOG)}; or import it: bench data import DIR"
             )

@@ -119,3 +119,16 @@ def test_a_picture_of_masks_and_what_is_made_of_them(
     ):
         refused = run_bench(monkeypatch, capsys, "data", "masks", *arguments, "--data", data)
         assert refused.code == 2 and line in refused.err
+
+
+def test_a_sweep_that_lacks_it_is_told_how_to_make_it(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = tmp_path / "mine.yaml"
+    for name, code, line in (
+        ("cifar10", 1, "cifar10-other-backgrounds/test: bench data backgrounds cifar10"),
+        ("cifar11", 2, "mine.yaml: eval.ood: unknown image set 'cifar11-other-backgrounds'"),
+    ):
+        sweep.write_text(f"base: {{in_dist: synthetic, variant: dino, eval: {{ood: [{name}-other-backgrounds]}}}}\n")
+        said = run_bench(monkeypatch, capsys, "data", "prepare", "--for", sweep, "--data", data)
+        assert said.code == code and line in " ".join((said.out + said.err).split())
