@@ -180,10 +180,10 @@ def test_training_sees_the_images_of_its_limits_alone(
     seen: dict[str, np.ndarray] = {}
     honest = Batches.__init__
 
-    def noted(self: Batches, config: RunConfig, train: DeviceImages, auxiliary: dict, *rest: Any) -> None:
+    def noted(self: Batches, config: RunConfig, train: DeviceImages, auxiliary: dict, *rest: Any, **named: Any) -> None:
         seen.update({"mini/train": train._disk, **{f"mini-aux/{name}": one._disk for name, one in auxiliary.items()}})
         seen["labels"] = rest[-1]
-        honest(self, config, train, auxiliary, *rest)
+        honest(self, config, train, auxiliary, *rest, **named)
 
     monkeypatch.setattr(Batches, "__init__", noted)
     record = run(config, tmp_path, mini_data, RUNTIME)

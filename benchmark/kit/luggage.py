@@ -125,7 +125,8 @@ def check_sizes(found: dict[str, int], limit_mib: float) -> None:
         largest = max(found, key=lambda name: found[name])
         raise BenchError(
             f"{total:.1f} MiB to carry, of which {largest} {found[largest] / MIB:.1f}; at most {limit_mib:g} "
-            "(--carry): bring smaller sets of images"
+            "(--carry): bring smaller sets of images, or leave the reference records at home while it travels: "
+            "git sparse-checkout set --no-cone '/*' '!/results/reference/'"
         )
 
 

@@ -72,7 +72,9 @@ def _batches(method: Method, run: Context, found: Foregrounds) -> Batches:
         if (name, "aux") in config.training_sets()
     }
     labels = images.labels(config.train_key).numpy()
-    return Batches(config, resident(config.train_key), auxiliary, run.ranks, method.batch_recipe(), labels, found)
+    return Batches(
+        config, resident(config.train_key), auxiliary, run.ranks, method.batch_recipe(), labels, foregrounds=found
+    )
 
 
 def _keep_weights(method: Method, run: Context, training: dict[str, Any]) -> None:
