@@ -23,7 +23,7 @@ from benchmark.plan import resources, sweep, yamlfile
 
 # The reader's own files and folders, in examples: none of these are ours.
 OWN = {"pets", "pets.yaml", "my-detector", "photos/", "scores.csv", "worst.html"}
-FOREIGN_OPTIONS = {"--nproc-per-node", "--maxschedchunk"}  # torchrun's, pytest's
+FOREIGN_OPTIONS = {"--nproc-per-node", "--maxschedchunk", "--no-cone"}  # torchrun's, pytest's, git's
 OTHER_PROGRAMS = {"pytest", "ruff", "mypy", "python", "python3", "pip", "uv", "."}
 # Files that a run or a cluster makes, as the pages name them.
 MADE = {"config.yaml", "record.json", "status.json", "lease.json", "job.json", "results/.submitit"}
