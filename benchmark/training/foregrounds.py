@@ -8,9 +8,9 @@ from benchmark.data import masks
 from benchmark.data.catalog import split_class
 from benchmark.data.images import ImageSet, load
 from benchmark.running.context import Context
-from benchmark.running.device import to_device
-from benchmark.views.foregrounds import Foregrounds, pack
-from benchmark.views.saliency import VERSION, foreground
+from benchmark.training.batches import DeviceImages
+from benchmark.views.foregrounds import Foregrounds
+from benchmark.views.saliency import VERSION
 
 CHUNK = 256  # images that are looked at together
 
@@ -42,14 +42,11 @@ def _keep(run: Context, images: ImageSet) -> None:
     if masks.read(root, images, method, VERSION) is not None:
         return
     say(f"finding the foregrounds of {images.count} images, once for all runs on {images.name}")
-    parts, missed = [], 0
-    for start in range(0, images.count, CHUNK):
-        pixels = torch.from_numpy(images.images[start : start + CHUNK].transpose(0, 3, 1, 2).copy())
-        found = foreground(to_device(pixels, run.device), method)
-        parts.append(pack(found).cpu())
-        missed += int(found.flatten(1).all(1).sum())
-    say(f"no foreground found in {missed} of {images.count} images; the whole is taken")
+    found, pixels = Foregrounds(images.count, method), DeviceImages(images.images, run.device, resident_bytes=0)
+    for some in torch.arange(images.count).split(CHUNK):
+        found.masks(some, pixels.take(some))
+    say(f"no foreground found in {found.whole} of {found.seen} images; the whole is taken")
     try:
-        masks.write(root, images, method, VERSION, torch.cat(parts).numpy(), missed)
+        masks.write(root, images, method, VERSION, found.packed().numpy(), found.whole)
     except OSError as error:  # a shared folder of others: every run finds its own
         say(f"the masks cannot be kept beside the images ({error.strerror or error}); each run finds them again")

@@ -56,6 +56,11 @@ class Foregrounds:
             self._filled[index[new]] = True
         return self._backgrounds[to_device(index, images.device)]
 
+    def packed(self) -> Tensor:
+        """All masks found or given, as `pack` makes them, on the CPU; 0 bits of images that nobody has asked for."""
+        assert self._masks is not None, "no mask has been asked for"
+        return self._masks.cpu()
+
     @property
     def seen(self) -> int:
         """Of how many images the mask has been found here."""

@@ -55,7 +55,6 @@ def test_the_first_run_finds_the_masks_of_a_set_and_others_take_them(
     assert np.array_equal(packed, np.packbits(expected.flatten(1).numpy(), axis=1, bitorder="little"))
     assert said["whole"] == int(expected.flatten(1).all(1).sum())
 
-    monkeypatch.setattr(foregrounds, "foreground", None)
     monkeypatch.setattr("benchmark.views.foregrounds.foreground", None)  # nobody looks again
     for changes in ({"seed": 1}, {"in_dist": "mini:1", "eval": {"ood": ["mini-ood"]}}, {"data": {"train_limit": 20}}):
         assert "finding the foregrounds" not in trained(**changes)
