@@ -52,8 +52,9 @@ def test_table2_has_the_papers_ten_columns_and_two_references() -> None:
 @pytest.mark.parametrize(("one", "other", "shared"), [
     ("table1", "rivals", {"simclr", "csi"}), ("table1", "oe", {"classifier-rotation"}),
     ("table1-cpu", "cpu", {"rot-imgn", "combined"}), ("table1-cpu", "oe-cpu", {"classifier-rotation"}),
+    ("background-one-class", "one-class", {"dino", "rot-in-dist"}),
 ])  # fmt: skip
-def test_table_1_shares_its_rivals_with_their_own_sweeps(one: str, other: str, shared: set[str]) -> None:
+def test_sweeps_share_what_they_have_in_common(one: str, other: str, shared: set[str]) -> None:
     first, second = ({run.recipe: run.config.label for run in sweeps.load(Path(name)).runs} for name in (one, other))
     assert {first[recipe] for recipe in first.keys() & second.keys()} - {"untrained", "image-statistics"} == shared
 
@@ -176,8 +177,8 @@ def test_a_path_wins_over_a_built_in_sweep(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("given", "line"),
     [
-        ("table9", "unknown sweep 'table9' (did you mean 'table2'?); allowed: background-cpu, cpu, half-hour, oe, "
-         "oe-cpu, one-class, one-class-paper, rivals, rivals-cpu, small, smoke, table1, "
+        ("table9", "unknown sweep 'table9' (did you mean 'table2'?); allowed: background-cpu, background-one-class, "
+         "cpu, half-hour, oe, oe-cpu, one-class, one-class-paper, rivals, rivals-cpu, small, smoke, table1, "
          "table1-cpu, table2; "
          "a sweep file of your own is meant by its path, as in table9.yaml"),
         ("mine.yaml", "mine.yaml: no such file"),
