@@ -39,8 +39,9 @@ def write_other_backgrounds(root: Path, name: str, method: str, replace: bool = 
     parts = []
     for some in torch.arange(images.count).split(CHUNK):
         mine, theirs = taken(some), taken(other[some])
-        behind = fill_in(theirs, foreground(theirs, method))
-        parts.append(compose(mine, foreground(mine, method), behind).permute(0, 2, 3, 1).numpy())
+        behind = fill_in(theirs, foreground(theirs, method), torch.float64)
+        changed = compose(mine, foreground(mine, method), behind, torch.float64)
+        parts.append(changed.permute(0, 2, 3, 1).numpy())
     recipe = (
         f"the images of {name}/test (sha256 {images.fingerprint[:12]}) before one another's backgrounds, "
         f"foregrounds by {method} (version {VERSION})"

@@ -89,10 +89,11 @@ def _eight(like: Tensor) -> Tensor:
     return torch.arange(8, dtype=torch.uint8, device=like.device)
 
 
-def fill_in(images: Tensor, masks: Tensor) -> Tensor:
+def fill_in(images: Tensor, masks: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """The backgrounds alone, uint8: where the foreground was (and a pixel around it) the colours of its surroundings,
-    blurred the further the deeper inside; grey where an image has no background."""
-    hidden = torch.nn.functional.max_pool2d(masks[:, None].float(), 3, stride=1, padding=1)
+    blurred the further the deeper inside; grey where an image has no background. Computed in `dtype`: images that are
+    stored and known by their hash want float64, which rounds alike on every machine."""
+    hidden = torch.nn.functional.max_pool2d(masks[:, None].to(dtype), 3, stride=1, padding=1)
     known = 1 - hidden
     seen = torch.cat([images * known, known], 1)  # colours and how much of them is known, blurred together
     filled, sure = seen[:, :3], known
@@ -102,10 +103,16 @@ def fill_in(images: Tensor, masks: Tensor) -> Tensor:
         fresh = (1 - sure) * (around[:, 3:] > 0.02)
         filled, sure = filled + fresh * around[:, :3] / around[:, 3:].clamp_min(1e-6), sure + fresh
         sigma *= 2
-    return (filled + (1 - sure) * GREY).round().clamp(0, 255).to(torch.uint8)
+    return _stored(filled + (1 - sure) * GREY)
 
 
-def compose(images: Tensor, masks: Tensor, backgrounds: Tensor) -> Tensor:
-    """The foregrounds before other backgrounds, uint8 [B, 3, H, W] or one value; the seam is a pixel wide."""
-    share = blur(masks[:, None].float(), 0.6 * images.shape[-1] / 32)
-    return (share * images + (1 - share) * backgrounds).round().clamp(0, 255).to(torch.uint8)
+def compose(images: Tensor, masks: Tensor, backgrounds: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """The foregrounds before other backgrounds, uint8 [B, 3, H, W] or one value; the seam is a pixel wide. `dtype` as
+    in `fill_in`."""
+    share = blur(masks[:, None].to(dtype), 0.6 * images.shape[-1] / 32)
+    return _stored(share * images + (1 - share) * backgrounds)
+
+
+def _stored(values: Tensor) -> Tensor:
+    # Exact halves, as between two equal neighbours, all go up: by last bits they would go up on some machines alone.
+    return (values + 1e-4).round().clamp(0, 255).to(torch.uint8)

@@ -1,8 +1,9 @@
 """What of an image is foreground, without weights: classical saliency, for a whole batch, and a mask of it.
 
-Shapes: B images, H x W pixels. Images are uint8 [B, 3, H, W]; saliency is float32 [B, H, W], larger = more salient, of
+Shapes: B images, H x W pixels. Images are uint8 [B, 3, H, W]; saliency is float64 [B, H, W], larger = more salient, of
 a scale of its own in each method; masks are bool [B, H, W]. Every map is a function of its image alone, so that the
-mask of a stored image is the same in each run, epoch and process.
+mask of a stored image is the same in each run, epoch and process. On each machine too: hence float64, for the last bits
+of a matrix product are the machine's own, and in float32 they move a pixel of one mask in 500.
 """
 
 from __future__ import annotations
@@ -17,21 +18,20 @@ from torch.nn import functional as F
 
 from benchmark.errors import BenchError, unknown
 
-VERSION = 1  # of how masks are found: kept masks of another one are found anew
+VERSION = 2  # of how masks are found: kept masks of another one are found anew
 LARGEST = 64  # side of the images in which foregrounds are looked for; larger ones are made smaller first
 BINS = 64  # of the histogram that Otsu's threshold is found in
 FEWEST, MOST = 0.02, 0.98  # shares of an image that a foreground may have; beyond them none has been found
 
 
 def lab(images: Tensor) -> Tensor:
-    """CIELAB (D65) of sRGB images uint8 [B, 3, H, W]: float32 [B, 3, H, W], L from 0 to 100."""
-    values = images.float() / 255
+    """CIELAB (D65) of sRGB images uint8 [B, 3, H, W]: float64 [B, 3, H, W], L from 0 to 100."""
+    values = images.double() / 255
     linear = torch.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
     to_xyz = torch.tensor(
         [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]],
-        device=images.device,
-    )
-    white = torch.tensor([0.95047, 1.0, 1.08883], device=images.device)[:, None, None]
+    ).to(values)
+    white = torch.tensor([0.95047, 1.0, 1.08883]).to(values)[:, None, None]
     xyz = torch.einsum("ij,bjhw->bihw", to_xyz, linear) / white
     small = (6 / 29) ** 3
     f = torch.where(xyz > small, xyz.clamp_min(small) ** (1 / 3), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
@@ -43,15 +43,15 @@ def lab(images: Tensor) -> Tensor:
 def _gaussian(side: int, sigma: float) -> Tensor:
     """The matrix [side, side] that blurs a line, its ends repeated; 3 sigma on each side."""
     reach = min(max(1, math.ceil(3 * sigma)), side - 1)
-    offset = torch.arange(-reach, reach + 1)
+    offset = torch.arange(-reach, reach + 1, dtype=torch.float64)
     kernel = torch.exp(-((offset / sigma) ** 2) / 2)
-    from_ = (torch.arange(side)[:, None] + offset).clamp(0, side - 1)
-    return torch.zeros(side, side).scatter_add_(1, from_, (kernel / kernel.sum()).expand(side, -1))
+    from_ = (torch.arange(side)[:, None] + offset).clamp(0, side - 1).long()
+    return torch.zeros(side, side, dtype=torch.float64).scatter_add_(1, from_, (kernel / kernel.sum()).expand(side, -1))
 
 
 def blur(maps: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of float32 [B, C, H, W], borders repeated: a small matrix product a side."""
-    down, across = (_gaussian(side, sigma).to(maps.device) for side in maps.shape[2:])
+    """Gaussian blur of [B, C, H, W], borders repeated: a small matrix product a side, in the maps' own precision."""
+    down, across = (_gaussian(side, sigma).to(maps) for side in maps.shape[2:])
     return down @ maps @ across.T
 
 
@@ -64,7 +64,7 @@ def frequency_tuned(images: Tensor) -> Tensor:
 
 def spectral_residual(images: Tensor) -> Tensor:
     """What of the grey image's log spectrum its own average does not foretell (Hou and Zhang 2007, CVPR, section 3)."""
-    grey = images.float().mean(1)
+    grey = images.double().mean(1)
     spectrum = torch.fft.fft2(grey)
     log_amplitude = spectrum.abs().clamp_min(1e-6).log()[:, None]
     around = F.avg_pool2d(F.pad(log_amplitude, (1, 1, 1, 1), mode="circular"), 3, stride=1)
@@ -125,11 +125,11 @@ def otsu(saliency: Tensor) -> Tensor:
     low, high = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
     span = high - low
     place = ((flat - low) / span.clamp_min(1e-12) * BINS).long().clamp(0, BINS - 1)
-    counts = torch.zeros(len(flat), BINS, device=flat.device).scatter_add_(1, place, torch.ones_like(flat))
-    share = counts / flat.shape[1]
-    middle = torch.arange(BINS, device=flat.device) + 0.5
-    below, moment = share.cumsum(1), (share * middle).cumsum(1)
-    between = (moment[:, -1:] * below - moment) ** 2 / (below * (1 - below)).clamp_min(1e-12)
+    # In whole numbers, so that thresholds that are equally good are equal in every order of summation.
+    counts = torch.zeros(len(flat), BINS).to(flat).scatter_add_(1, place, torch.ones_like(flat))
+    below, moment = counts.cumsum(1), (counts * torch.arange(BINS).to(flat)).cumsum(1)
+    apart = moment[:, -1:] * below - flat.shape[1] * moment
+    between = apart**2 / (below * (flat.shape[1] - below)).clamp_min(1)
     best = between[:, :-1].argmax(1) + 1
     return (low + span * best[:, None] / BINS)[:, 0]
 
@@ -144,7 +144,7 @@ def foreground(images: Tensor, method: str = "minimum-barrier") -> Tensor:
     side = images.shape[-1]
     with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
         if side > LARGEST:
-            small = F.interpolate(images.float(), (LARGEST, LARGEST), mode="area").round().to(torch.uint8)
+            small = F.interpolate(images.double(), (LARGEST, LARGEST), mode="area").round().to(torch.uint8)
             mask = foreground(small, method)[:, None].float()
             return F.interpolate(mask, (side, side), mode="nearest-exact")[:, 0] > 0.5
         found = METHODS[method](images) * _middle(images)
@@ -156,6 +156,5 @@ def foreground(images: Tensor, method: str = "minimum-barrier") -> Tensor:
 def _middle(images: Tensor) -> Tensor:
     """A weight a pixel [H, W], 1 in the middle and about a half in the corners."""
     height, width = images.shape[2:]
-    rows = (torch.arange(height, device=images.device) + 0.5) / height - 0.5
-    columns = (torch.arange(width, device=images.device) + 0.5) / width - 0.5
-    return torch.exp(-(rows[:, None] ** 2 + columns**2) / (2 * 0.6**2))
+    rows, columns = ((torch.arange(n, dtype=torch.float64) + 0.5) / n - 0.5 for n in (height, width))
+    return torch.exp(-(rows[:, None] ** 2 + columns**2) / (2 * 0.6**2)).to(images.device)

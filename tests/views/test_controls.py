@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from command import Said, run_bench
 from PIL import Image
 
 from benchmark.data.catalog import info, is_control, is_near
 from benchmark.data.images import load, write_set
 from benchmark.errors import BenchError
+from benchmark.views import foregrounds, saliency
 from benchmark.views.controls import write_other_backgrounds
+from benchmark.views.foregrounds import fill_in
 from benchmark.views.pictures import CELL, GAP, HEAD
 
 COUNT = 300  # more than are looked at together
@@ -45,6 +50,33 @@ def test_every_image_has_its_foreground_before_the_background_of_another(data: P
     assert load(data, "squares-other-backgrounds:a", "test").count == COUNT // 3  # a class of it, as of its set
     again = write_other_backgrounds(data, "squares", "minimum-barrier")
     assert again.fingerprint == made.fingerprint
+
+
+def test_the_last_bits_of_a_machine_move_no_pixel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = torch.Generator().manual_seed(5)
+    coarse = torch.randint(0, 256, (COUNT, 3, 8, 8), generator=draw).float()
+    smooth = torch.nn.functional.interpolate(coarse, (33, 33), mode="bilinear").round().byte().permute(0, 2, 3, 1)
+    write_set(tmp_path, "smooth", "test", smooth.numpy(), np.zeros(COUNT, np.int64), "test")
+    halves = torch.full((1, 3, 33, 33), 100, dtype=torch.uint8)
+    halves[..., 16:] = 101
+    line = torch.zeros(1, 33, 33, dtype=torch.bool)
+    line[..., 16] = True  # as far from either colour: exactly 100.5 behind it
+    made = write_other_backgrounds(tmp_path, "smooth", "minimum-barrier")
+
+    def elsewhere(compute: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        def noisy(*arguments: Any) -> torch.Tensor:
+            exact = compute(*arguments)
+            noise = torch.randn(exact.shape, generator=draw, dtype=exact.dtype)
+            return exact * (1 + 4 * torch.finfo(exact.dtype).eps * noise)
+
+        return noisy
+
+    assert bool((fill_in(halves, line, torch.float64)[..., 16] == 101).all())
+    for module, name in ((saliency, "lab"), (saliency, "_middle"), (foregrounds, "blur")):
+        monkeypatch.setattr(module, name, elsewhere(getattr(module, name)))
+    again = write_other_backgrounds(tmp_path, "smooth", "minimum-barrier")
+    assert again.fingerprint == made.fingerprint
+    assert bool((fill_in(halves, line, torch.float64)[..., 16] == 101).all())
 
 
 def test_the_command_and_what_it_refuses(
