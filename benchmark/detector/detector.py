@@ -31,7 +31,7 @@ from benchmark.files import read_names
 from benchmark.models.backbones import build_backbone
 from benchmark.models.heads import HEADS
 from benchmark.plan import scores as plan
-from benchmark.running.device import Runtime, find_device
+from benchmark.running.device import Runtime, find_device, image_tensor
 from benchmark.scoring.answers import COPIES, further_outputs, output_names
 from benchmark.scoring.base import LOGITS, Outputs, Score
 from benchmark.scoring.named import Sum, named
@@ -148,7 +148,7 @@ class Detector:
     def _outputs(self, images: Images, batch: int, needs: frozenset[plan.Need]) -> Outputs:
         parts: list[Outputs] = []
         for squares in _batches(images, batch, self.settings.image_size):
-            pixels = torch.from_numpy(squares).permute(0, 3, 1, 2).contiguous().to(self.device)
+            pixels = image_tensor(squares).to(self.device)
             with full_float32():
                 raw = self._embed(pixels)
                 further = further_outputs(pixels, raw, needs, self._embed, _unit, self._class_logits)

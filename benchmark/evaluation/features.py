@@ -16,6 +16,7 @@ from benchmark.files import atomic_write
 from benchmark.methods.base import Method, Outputs, ignore
 from benchmark.plan.scores import Need, needs
 from benchmark.running.context import Context
+from benchmark.running.device import image_tensor
 from benchmark.scoring.answers import further_outputs, output_names
 
 if TYPE_CHECKING:
@@ -77,9 +78,8 @@ def answers(
         images, rows = run.images.sets[key].images, run.images.positions(key)
         parts: list[Outputs] = []
         for start in range(0, len(rows), EMBED_BATCH):
-            block = np.ascontiguousarray(images[rows[start : start + EMBED_BATCH]])
             with full_float32():
-                pixels = torch.from_numpy(block).permute(0, 3, 1, 2).contiguous().to(method.device)
+                pixels = image_tensor(images[rows[start : start + EMBED_BATCH]]).to(method.device)
                 outputs = method.embed(pixels)
                 further = further_outputs(pixels, outputs, wanted, method.embed, unit, method.class_logits)
             parts.append({**method.stored(outputs), **{name: rows.cpu() for name, rows in further.items()}})

@@ -20,7 +20,7 @@ from benchmark.methods.dino import negative_loss
 from benchmark.models.backbones import build_backbone
 from benchmark.plan.config import RunConfig
 from benchmark.plan.methods import ClassifierSettings
-from benchmark.views.recipes import BatchRecipe, Block, Normalisation, ViewRecipe, ViewSpec
+from benchmark.views.recipes import BatchRecipe, Block, Normalisation, ViewSpec, padded_crop
 from benchmark.views.render import evaluation_view
 from benchmark.views.transforms import four_rotations
 
@@ -47,14 +47,9 @@ class Classifier(OneNetwork):
         self.network = nn.ModuleDict(parts).to(device)
 
     def batch_recipe(self) -> BatchRecipe:
-        """Crops of the image padded by 4 pixels, flipped half the time; under all rotations where they are told."""
-        crop = ViewRecipe(
-            self.size, (1, 1), blur_p=0, solarize_p=0, jitter_p=0, grayscale_p=0, padding=4, normalisation=CIFAR
-        )
-        turned = bool(self.settings.rotation_weight)
-        return BatchRecipe(
-            {"images": Block((ViewSpec((crop,)),), four_rotations=turned)}, {"images": Block((ViewSpec((crop,)),))}
-        )
+        """Crops of the padded image; under all rotations where they are told."""
+        crops, turned = (ViewSpec((padded_crop(self.size, CIFAR),)),), bool(self.settings.rotation_weight)
+        return BatchRecipe({"images": Block(crops, four_rotations=turned)}, {"images": Block(crops)})
 
     def losses(self, batch: Batch, moment: Moment, backward: Callable[[Tensor], None] = ignore) -> dict[str, Tensor]:
         """ "classes": cross-entropy of the upright images' labels, in nats; "rotation": of all copies' turns;

@@ -7,7 +7,6 @@ Shapes: B images, D features, T transforms of an image: its 4 rotations, each un
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from benchmark.methods.base import Batch, Moment, OneNetwork, Outputs, ignore
 from benchmark.models.backbones import build_backbone
 from benchmark.plan.config import RunConfig
 from benchmark.plan.methods import RotationConfig
-from benchmark.views.recipes import PLUS_MINUS_ONE, BatchRecipe, Block, ViewRecipe, ViewSpec
+from benchmark.views.recipes import PLUS_MINUS_ONE, BatchRecipe, Block, ViewSpec, padded_crop
 from benchmark.views.render import evaluation_view
 from benchmark.views.transforms import four_rotations, shift_reflected
 
@@ -41,9 +40,8 @@ class Rotation(OneNetwork):
         self.network = nn.ModuleDict({"backbone": backbone, "head": nn.Linear(width, sum(self.heads))}).to(device)
 
     def batch_recipe(self) -> BatchRecipe:
-        """Crops of the image padded by 4 pixels, flipped half the time; each goes in under all four rotations."""
-        whole = ViewRecipe(self.size, (1, 1), blur_p=0, solarize_p=0, jitter_p=0, grayscale_p=0)
-        crop = replace(whole, padding=4, normalisation=PLUS_MINUS_ONE)
+        """Crops of the padded image; each goes in under all four rotations."""
+        crop = padded_crop(self.size, PLUS_MINUS_ONE)
         return BatchRecipe({"images": Block((ViewSpec((crop,)),), four_rotations=True)})
 
     def losses(self, batch: Batch, moment: Moment, backward: Callable[[Tensor], None] = ignore) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from benchmark.data import synthetic
 from benchmark.perf.measure import Spread, alternate, figures, seconds
 from benchmark.perf.step import Tell
+from benchmark.running.device import image_tensor
 from benchmark.views.saliency import METHODS, foreground
 
 SET, SPLIT, BATCH = "synthetic", "test", 64
@@ -26,7 +27,7 @@ def overlap(found: Tensor, truth: Tensor) -> float:
 
 def perf_masks(device: torch.device, *, rounds: int = 5, tell: Tell = print) -> dict[str, Any]:
     """IoU in % with the true masks of the built-in test images, and milliseconds an image of 32 pixels."""
-    pictures = torch.from_numpy(synthetic.generate(SET, SPLIT)[0]).permute(0, 3, 1, 2).contiguous().to(device)
+    pictures = image_tensor(synthetic.generate(SET, SPLIT)[0]).to(device)
     truth = torch.from_numpy(synthetic.masks(SET, SPLIT)).to(device)
 
     def found(method: str) -> Tensor:

@@ -124,7 +124,8 @@ def load(
 ) -> Sweep:
     """Read and expand the sweep file `path`, or the built-in sweep of that name.
 
-    sets: "dotted.field=value" overrides of every run, as from `--set`. only: a glob on `SweepRun.short_name`.
+    sets: "dotted.field=value" overrides of every run, as from `--set`. only: a glob on `SweepRun.short_name`,
+    a class of a set as cifar10.cat or cifar10:cat.
     site: what the cluster wants of resources; None reads the user's own site file where there is one. data: the folder
     of the image sets, by default the usual one: `SET:*` reads there which classes SET has, unless the catalogue knows.
     Raises BenchError, one line that names the file and the key.
@@ -152,7 +153,7 @@ def load(
         trained.setdefault((run.config.method.multi_crop, settings), run)
     for run in [_reference(run, name) for run in trained.values() for name in sweep.references]:
         _add(runs, run)
-    chosen = [run for run in runs.values() if only is None or fnmatch.fnmatch(run.short_name, only)]
+    chosen = [run for run in runs.values() if only is None or fnmatch.fnmatch(run.short_name, only.replace(":", "."))]
     if not chosen:
         names = some_of(run.short_name for run in runs.values())
         raise BenchError(f"--only {only}: matches no run of {path}, whose names go without the id: {names}")

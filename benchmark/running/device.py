@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -76,6 +77,12 @@ def peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def image_tensor(images: np.ndarray) -> Tensor:
+    """Stored images, uint8 [B, H, W, 3], as views and networks take them: [B, 3, H, W] on the CPU, contiguous."""
+    writable = np.require(images, requirements=["C", "W"])  # a copy of a memory map, which torch does not take
+    return torch.from_numpy(writable).permute(0, 3, 1, 2).contiguous()
 
 
 def to_device(numbers: Tensor, device: torch.device) -> Tensor:

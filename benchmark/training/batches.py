@@ -18,7 +18,7 @@ from benchmark.errors import BenchError
 from benchmark.methods.base import Batch, Views
 from benchmark.negatives import IN_DIST, WHOLE_IMAGE, Negative
 from benchmark.plan.config import RunConfig
-from benchmark.running.device import to_device
+from benchmark.running.device import image_tensor, to_device
 from benchmark.running.processes import ALONE, Ranks
 from benchmark.seeds import generator
 from benchmark.views.foregrounds import GREY, Foregrounds, compose
@@ -38,15 +38,13 @@ class DeviceImages:
         self._disk = images
         self._resident = None
         if images.nbytes <= resident_bytes:
-            # np.array: a copy in memory, because the memory map is read-only.
-            self._resident = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).contiguous().to(device)
+            self._resident = image_tensor(images).to(device)
 
     def take(self, index: Tensor) -> Tensor:
         """Images (B, 3, H, W) at `index` (B,), a CPU tensor."""
         if self._resident is not None:
             return self._resident[to_device(index, self.device)]
-        rows = torch.from_numpy(np.ascontiguousarray(self._disk[index.numpy()])).permute(0, 3, 1, 2)
-        return to_device(rows.contiguous(), self.device)
+        return to_device(image_tensor(self._disk[index.numpy()]), self.device)
 
 
 class Batches:

@@ -10,6 +10,7 @@ import torch
 from benchmark.data.catalog import OTHER_BACKGROUNDS
 from benchmark.data.images import ImageSet, load, write_set
 from benchmark.errors import BenchError
+from benchmark.running.device import image_tensor
 from benchmark.seeds import generator
 from benchmark.views.foregrounds import compose, fill_in
 from benchmark.views.saliency import VERSION, foreground
@@ -33,12 +34,9 @@ def write_other_backgrounds(root: Path, name: str, method: str, replace: bool = 
     other = torch.empty_like(order)
     other[order] = order.roll(1)  # one circle through all of them: nobody keeps its own
 
-    def taken(index: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(images.images[index.numpy()])).permute(0, 3, 1, 2)
-
     parts = []
     for some in torch.arange(images.count).split(CHUNK):
-        mine, theirs = taken(some), taken(other[some])
+        mine, theirs = (image_tensor(images.images[index.numpy()]) for index in (some, other[some]))
         behind = fill_in(theirs, foreground(theirs, method), torch.float64)
         changed = compose(mine, foreground(mine, method), behind, torch.float64)
         parts.append(changed.permute(0, 2, 3, 1).numpy())

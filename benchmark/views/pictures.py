@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from benchmark.data.images import ImageSet
 from benchmark.errors import BenchError
+from benchmark.running.device import image_tensor
 from benchmark.seeds import generator
 from benchmark.views.foregrounds import GREY, compose, fill_in
 from benchmark.views.saliency import METHODS, foreground
@@ -27,7 +27,7 @@ def foregrounds_picture(images: ImageSet, count: int, method: str) -> Image.Imag
     if images.count < 2:
         raise BenchError(f"{images.name}/{images.split}: has one image alone, and none whose background it could take")
     chosen = torch.randperm(images.count, generator=generator("pictures", images.name))[: max(2, count)]
-    pixels = torch.from_numpy(np.ascontiguousarray(images.images[chosen.numpy()])).permute(0, 3, 1, 2).contiguous()
+    pixels = image_tensor(images.images[chosen.numpy()])
     masks = foreground(pixels, method)
     alone = fill_in(pixels, masks)
     columns = {"image": pixels}

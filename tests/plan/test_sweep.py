@@ -153,6 +153,8 @@ def test_circular_extends_and_bad_set(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"--only nothing\*: .*, \.\.\. \(\d+ in all\)$") as caught:
         sweeps.load(Path("one-class"), only="nothing*")
     assert len(str(caught.value)) < 400
+    as_a_set, as_a_run = (sweeps.load(Path("rivals-cpu"), only=f"cifar10{mark}cat-csi-*").runs for mark in ":.")
+    assert [run.config.in_dist for run in as_a_set] == ["cifar10:cat"] and as_a_set == as_a_run
 
 
 def test_built_in_sweeps_go_by_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
