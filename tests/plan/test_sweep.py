@@ -53,6 +53,7 @@ def test_table2_has_the_papers_ten_columns_and_two_references() -> None:
     ("table1", "rivals", {"simclr", "csi"}), ("table1", "oe", {"classifier-rotation"}),
     ("table1-cpu", "cpu", {"rot-imgn", "combined"}), ("table1-cpu", "oe-cpu", {"classifier-rotation"}),
     ("background-one-class", "one-class", {"dino", "rot-in-dist"}),
+    ("rivals-cpu", "one-class", {"rotation", "dino", "rot-in-dist"}),
 ])  # fmt: skip
 def test_sweeps_share_what_they_have_in_common(one: str, other: str, shared: set[str]) -> None:
     first, second = ({run.recipe: run.config.label for run in sweeps.load(Path(name)).runs} for name in (one, other))
