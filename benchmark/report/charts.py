@@ -161,7 +161,7 @@ def interval(value: Estimate, decimals: int = 2) -> str:
 
 def bars(heights: Mapping[str, Estimate], count: int | None, title: str, axis: str) -> Html:
     """A horizontal bar a column, its value at the end; a dotted line at DINO's, a dashed one at `count` where near."""
-    step, left = 21, 108
+    step, left = 21, max([108, *(12 + 6.5 * len(title_of(label)) for label in heights)])  # some 6.5 units a letter
     bottom = 8 + step * max(1, len(heights))
     longest = max((e.mean + (e.half or 0) for e in heights.values()), default=1.0) or 1.0
     whole = count if count and max((e.mean for e in heights.values()), default=0) > count / 4 else None

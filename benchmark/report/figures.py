@@ -27,6 +27,7 @@ Draw = Callable[[Any, str], "Figure | None"]  # of a group and an in-distributio
 # Okabe and Ito's colours, told apart by colour-blind people: the colour says where negatives come from, the shape what
 # was done to them. One table for all figures.
 _BLACK, _BLUE, _SKY, _VERMILION, _GREEN, _PURPLE = "#000000", "#0072B2", "#56B4E9", "#D55E00", "#009E73", "#CC79A7"
+_ORANGE = "#E69F00"  # methods without negatives of their own
 STYLES: dict[str, tuple[str, str]] = {
     "dino": (_BLACK, "o"),
     "imgn": (_BLUE, "o"),
@@ -39,12 +40,24 @@ STYLES: dict[str, tuple[str, str]] = {
     "pixperm-imgn": (_SKY, "X"),
     "rot-in-dist": (_GREEN, "^"),
     "combined": (_PURPLE, "*"),
-    "rotation": ("#E69F00", "o"),
-    "rotation-translation": ("#E69F00", "D"),
+    "patch-rot-in-dist": (_GREEN, "D"),
+    "background-in-dist": (_GREEN, "s"),
+    "blend-imgn": (_PURPLE, "D"),
+    "foreground-imgn": (_PURPLE, "s"),
+    "frequencies-imgn": (_PURPLE, "X"),
+    "dino-bg-remove": (_BLACK, "s"),
+    "dino-bg-random": (_BLACK, "D"),
+    "rotation": (_ORANGE, "o"),
+    "rotation-translation": (_ORANGE, "D"),
+    "simclr": (_ORANGE, "v"),
+    "simclr-bg-remove": (_ORANGE, "s"),
+    "simclr-bg-random": (_ORANGE, "X"),
+    "simclr-bg-swaps": (_ORANGE, "^"),
+    "csi": (_ORANGE, "*"),
     "untrained": ("#666666", "o"),
     "image-statistics": ("#666666", "s"),
 }
-_OTHER = ("#E69F00", "P")  # perm-N of one's own and other methods
+_OTHER = (_ORANGE, "P")  # perm-N of one's own and other methods
 
 
 def near_and_far(group: Group, in_dist: str) -> dict[str, str]:

@@ -54,7 +54,11 @@ def _plain(table: cells.Table) -> Html:
     parts: dict[tuple[str, str], list[Html]] = {}
     for row in table.rows:
         cells = _cells(table, row)
-        line = tag("tr", tag("th", _row_title(table, row), scope="row"), (cells[column] for column in table.columns))
+        line = tag(
+            "tr",
+            tag("th", row.title if row.block else _row_title(table, row), scope="row"),
+            (cells[column] for column in table.columns),
+        )
         parts.setdefault(row.place, []).append(line)
     bodies = [tag("tbody", lines, class_=section, data_sorts="" if section == "ood" else None)
               for (section, _), lines in parts.items()]  # fmt: skip
@@ -63,8 +67,9 @@ def _plain(table: cells.Table) -> Html:
 
 def _turned(table: cells.Table) -> Html:
     """Variants down, OOD sets, averages and measures across; references and others' systems stay below."""
-    head = [_heading("variant", "text"), *(_heading(_row_title(table, row), "number") for row in table.rows)]
-    cells = [_cells(table, row) for row in table.rows]
+    rows = [row for row in table.rows if row.cells or not row.block]  # without the headings of blocks
+    head = [_heading("variant", "text"), *(_heading(_row_title(table, row), "number") for row in rows)]
+    cells = [_cells(table, row) for row in rows]
     parts: dict[str, list[Html]] = {"trained": [], "references": [], "rivals": []}
     for column, name in table.columns.items():
         of = table.label(column)
@@ -83,8 +88,10 @@ def _heading(text: str, kind: str, column: str | None = None) -> Html:
 
 
 def _row_title(table: cells.Table, row: cells.Row) -> str:
-    several = len({one.block or one.in_dist for one in table.rows}) > 1
-    return f"{info(row.in_dist).title} → {row.title}" if several else row.title
+    """A row's title where no heading above it says of what it is."""
+    if row.block and len({one.block for one in table.rows}) > 1:
+        return f"{row.title}, {row.block}"
+    return f"{info(row.in_dist).title} → {row.title}" if table.several_in_dists else row.title
 
 
 def _cells(table: cells.Table, row: cells.Row) -> dict[str, Html]:

@@ -8,7 +8,7 @@ import pytest
 from report_fakes import VARIANTS10, config, paper_auroc, record_of
 from scipy import stats
 
-from benchmark.negatives import VARIANTS
+from benchmark.negatives import OURS, VARIANTS
 from benchmark.report import figures
 from benchmark.report.groups import Group, group_runs
 
@@ -37,7 +37,9 @@ def drawn(axes) -> set[tuple[float, float]]:
 
 
 def test_styles_are_distinct_and_cover_every_column():
-    assert set(figures.STYLES) == {*VARIANTS, "rotation", "rotation-translation", "untrained", "image-statistics"}
+    others = {"rotation", "rotation-translation", "simclr", "csi", "untrained", "image-statistics"}
+    others |= {"dino-bg-remove", "dino-bg-random", *(f"simclr-bg-{kind}" for kind in ("remove", "random", "swaps"))}
+    assert set(figures.STYLES) == {*VARIANTS, *OURS, *others}
     assert len(set(figures.STYLES.values())) == len(figures.STYLES)
 
 

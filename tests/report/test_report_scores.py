@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import io
+import re
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -14,7 +16,7 @@ from rich.console import Console
 
 from benchmark.errors import BenchError
 from benchmark.plan.config import RunConfig
-from benchmark.report import build
+from benchmark.report import build, page_tables
 from benchmark.report.groups import group_runs
 from benchmark.report.one_class import one_class_groups
 from benchmark.report.scores_table import scores
@@ -47,6 +49,19 @@ OODS = ["cifar100", "svhn", "texture"]
 
 def of_sets(label: str, seed: int) -> RunConfig:
     return config(variant=label, seed=seed, eval={"ood": OODS, "scores": ASKED})
+
+
+def test_on_the_page_a_block_is_named_once_and_a_turned_column_by_its_own() -> None:
+    configs = [of_sets(label, 0) for label in ("dino", "rot-in-dist")]
+    [table] = scores(group_runs(configs, [scored(one) for one in configs])[0])
+    plain, turned = re.findall(r"<table.*?</table>", str(page_tables.tables_section([table], {})), re.DOTALL)
+    names = ["own", "knn-5", "eq6-rotations, 4 passes"]
+    blocks = ["near (CIFAR100)", "far (SVHN, Texture)", "all (3 sets)"]
+    assert re.findall(r'<th scope="row">(.*?)</th>', plain) == [title for block in blocks for title in (block, *names)]
+    headings = [html.unescape(text) for text in re.findall(r"<button[^>]*>(.*?)</button>", turned)]
+    assert [text.replace("\N{NON-BREAKING HYPHEN}", "-") for text in headings] == [
+        "variant", *(f"{name}, {part}" for part in ("near", "far", "all") for name in names)
+    ]  # fmt: skip
 
 
 def test_whole_sets_near_far_and_all() -> None:
