@@ -204,11 +204,11 @@ def _side_by_side(groups: list[tuple[dict[str, Any], list[Run]]]) -> list[tuple[
 
 
 def _consistent(records: list[Record]) -> list[dict[str, Record]]:
-    """Greedy groups, recipe -> record, in each of which every "set/split" has one fingerprint."""
+    """Greedy groups, recipe -> record, in each of which every "set/split" that is compared has one fingerprint."""
     groups: list[tuple[dict[str, str], dict[str, Record]]] = []
 
     def join(record: Record, prints: dict[str, str], members: dict[str, Record]) -> bool:
-        seen = {key: image_set.fingerprint for key, image_set in record.data.items()}
+        seen = _compared(record)
         if any(prints.get(key, value) != value for key, value in seen.items()):
             return False
         prints.update(seen)
@@ -223,12 +223,19 @@ def _consistent(records: list[Record]) -> list[dict[str, Record]]:
     return [members for _, members in groups]
 
 
+def _compared(record: Record) -> dict[str, str]:
+    """ "set/split" -> the hash of the images that a record read, of all but controls, which are in no comparison."""
+    in_dist = record.config["in_dist"]
+    named = ((key, key.rsplit("/", 1)[0], seen.fingerprint) for key, seen in record.data.items())
+    return {key: fingerprint for key, name, fingerprint in named if not is_control(in_dist, name)}
+
+
 def _conflicting_sets(parts: list[dict[str, Record]]) -> list[str]:
     prints: dict[str, set[str]] = {}
     for part in parts:
         for record in part.values():
-            for key, seen in record.data.items():
-                prints.setdefault(key, set()).add(seen.fingerprint)
+            for key, fingerprint in _compared(record).items():
+                prints.setdefault(key, set()).add(fingerprint)
     return sorted(key for key, values in prints.items() if len(values) > 1)
 
 

@@ -60,8 +60,23 @@ def _of_set(group: Group, in_dist: str) -> Table:
             rows += _block(f"{part} ({named})", part, in_dist, scores_of(group.runs_of(in_dist)), labels, cell)
     title = f"Scores. Mean AUROC in % of {info(in_dist).title} (in-distribution) by the score that detects"
     columns = {label: title_of(label) for label in labels}
-    notes = NOTES + ([CONTROL] if group.controls(in_dist) else []) + about(group, [in_dist])
+    notes = NOTES + _about_controls(group, in_dist, labels) + about(group, [in_dist])
     return Table("scores", title, group.heading, "score", columns, rows, notes)
+
+
+def _about_controls(group: Group, in_dist: str, labels: list[str]) -> list[str]:
+    """What a control is, and which columns had the images of which, where not all had the same."""
+    notes = [CONTROL] if group.controls(in_dist) else []
+    for name in group.controls(in_dist):
+        readers: dict[str, list[str]] = {}
+        for label in labels:
+            read = (record.data.get(f"{name}/test") for record in group.records(in_dist, label).values())
+            for fingerprint in sorted({seen.fingerprint for seen in read if seen}):
+                readers.setdefault(fingerprint, []).append(title_of(label))
+        if len(readers) > 1:
+            of = "; ".join(f"sha256 {fingerprint[:8]}: {', '.join(titles)}" for fingerprint, titles in readers.items())
+            notes.append(f"{info(name).title}: not the same images in every column ({of}).")
+    return notes
 
 
 def _of_classes(group: OneClass) -> list[Table]:
