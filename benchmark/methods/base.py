@@ -18,6 +18,8 @@ from benchmark.plan.config import RunConfig
 from benchmark.running.processes import ALONE
 from benchmark.views.recipes import BatchRecipe, multi_crop
 
+PASS = 256  # views that go through a network together in evaluation
+
 # Normalised views of B images by the name of their block, each [V*B, 3, S, S] with the rows of `views.recipes.Block`.
 Views = dict[str, Tensor]
 
@@ -164,7 +166,13 @@ class Method:
 class OneNetwork(Method):
     """A method whose state is one network, all of which is trained and all of which scoring needs."""
 
-    network: nn.ModuleDict
+    network: nn.ModuleDict  # with a "backbone"
+
+    def answer(self, views: Tensor) -> Tensor:
+        """Features (N, D) of N views, PASS at a time: ten crops of each image under four rotations are forty times as
+        many views as images, which would leave a CPU's caches and could fill a GPU. For evaluation alone: where
+        statistics are of a batch, parts of it are not the whole."""
+        return torch.cat([self.network["backbone"](part) for part in views.split(PASS)])
 
     def modules(self) -> nn.ModuleDict:
         return self.network

@@ -80,7 +80,7 @@ class Classifier(OneNetwork):
         self.network.eval()
         upright = evaluation_view(images, self.size, CIFAR)
         turned = bool(self.settings.rotation_weight)
-        features = self.network["backbone"](four_rotations(upright) if turned else upright)
+        features = self.answer(four_rotations(upright) if turned else upright)
         found = {"features": features[: len(images)].float()}
         found["logits"] = self.network["classes"](features[: len(images)]).float()
         if turned:

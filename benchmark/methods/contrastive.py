@@ -105,13 +105,13 @@ class Contrastive(OneNetwork):
             self.size, (share, share), blur_p=0, solarize_p=0, jitter_p=0, grayscale_p=0, normalisation=AS_IT_IS
         )
         views = fixed_views(images, crop, crops, seed=0)
-        features = self.network["backbone"](four_rotations(views) if self.settings.rotations else views)
+        features = self.answer(four_rotations(views) if self.settings.rotations else views)
         means = self.network["projection"](features).float().unflatten(0, (self.turns, crops, -1)).mean(1)
         found = {"projections": means.transpose(0, 1)}
         if self.settings.rotations:
             logits = self.network["rotation"](features).float().unflatten(0, (4, crops, -1)).mean(1)  # (R, B, 4)
             found["turns"] = torch.stack([logits[turn, :, turn] for turn in range(4)], 1)
-        whole = self.network["backbone"](evaluation_view(images, self.size, AS_IT_IS)).float()
+        whole = self.answer(evaluation_view(images, self.size, AS_IT_IS)).float()
         return {"features": whole, **found}
 
     def fit(self, train: Outputs) -> None:

@@ -52,7 +52,7 @@ class Rotation(OneNetwork):
         if self.shift:
             truth += torch.randint(3, (2, len(images)), device=images.device).unbind()
             images = self._shifted(images, *truth[1:])
-        _, logits = self._logits(images)
+        logits = self.network["head"](self.network["backbone"](images)).float()
         losses = [F.cross_entropy(head, true) for head, true in zip(logits.split(self.heads, 1), truth, strict=True)]
         loss = torch.stack(losses).mean()
         self.lap("forward")
@@ -63,11 +63,6 @@ class Rotation(OneNetwork):
         """Images moved by the classes x and y (each [B]) of their shifts: 0 stays, 1 is forth and 2 is back."""
         right, down = (self.shift * ((classes + 1) % 3 - 1) for classes in (x, y))
         return shift_reflected(images, right, down)
-
-    def _logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, D), and logits (B, 4) of the rotation or (B, 10) of the rotation, of x and of y."""
-        features = self.network["backbone"](images)
-        return features, self.network["head"](features).float()
 
     def transforms(self) -> Tensor:
         """The classes (T, 3) of rotation, x and y of each transform of a test image; the first is none."""
@@ -81,7 +76,8 @@ class Rotation(OneNetwork):
         answers: list[tuple[Tensor, Tensor]] = []
         for x, y in self.transforms().unflatten(0, (4, -1))[0, :, 1:].to(images.device):  # the first is no shift
             moved = self._shifted(turned, x.expand(len(turned)), y.expand(len(turned)))
-            answers.append(self._logits(moved))
+            features = self.answer(moved)
+            answers.append((features, self.network["head"](features).float()))
         logits = torch.stack([logits.unflatten(0, (4, -1)) for _, logits in answers], 1)  # rotation, shift, image
         return {"features": answers[0][0][: len(images)].float(), "logits": logits.flatten(0, 1).transpose(0, 1)}
 
