@@ -74,8 +74,11 @@ def _about_controls(group: Group, in_dist: str, labels: list[str]) -> list[str]:
             for fingerprint in sorted({seen.fingerprint for seen in read if seen}):
                 readers.setdefault(fingerprint, []).append(title_of(label))
         if len(readers) > 1:
-            of = "; ".join(f"sha256 {fingerprint[:8]}: {', '.join(titles)}" for fingerprint, titles in readers.items())
-            notes.append(f"{info(name).title}: not the same images in every column ({of}).")
+            most = max(readers, key=lambda fingerprint: len(readers[fingerprint]))
+            of = [f"sha256 {print_[:8]} in {'; '.join(titles)}" for print_, titles in readers.items() if print_ != most]
+            notes.append(
+                f"{info(name).title}: not the same images in every column: {', '.join(of)}; {most[:8]} elsewhere."
+            )
     return notes
 
 
