@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import pytest
@@ -9,8 +10,9 @@ from report_fakes import VARIANTS10, config, paper_auroc, record_of
 from scipy import stats
 
 from benchmark.negatives import OURS, VARIANTS
-from benchmark.report import figures
-from benchmark.report.groups import Group, group_runs
+from benchmark.report import charts, figures
+from benchmark.report.groups import Group, group_runs, title_of
+from benchmark.report.intervals import Estimate
 
 
 def group_of(configs, make=record_of) -> Group:
@@ -87,6 +89,15 @@ def test_figure2_bars_are_the_occupied_classes():
     assert [label.get_text() for label in bars.get_yticklabels()][:3] == ["DINO", "ImgN", "Rot. ImgN"]
     assert len(drawn(scatter)) == 11 - 1  # DTI and Rot. DTI have one published CIFAR100 between them
     assert "r = -1.00" in scatter.get_title(loc="left")
+
+
+def test_the_pages_bars_leave_room_for_the_longest_name():
+    value = Estimate(30.0, None, 1)
+    for labels in (["dino"], ["dino", "frequencies-imgn", "simclr-bg-random"]):
+        picture = str(charts.bars(dict.fromkeys(labels, value), 256, "", ""))
+        for label in labels:
+            [(at, name)] = re.findall(rf'<text x="([\d.]+)"[^>]*>({re.escape(title_of(label))})<', picture)
+            assert float(at) - 6 * len(name) > 0  # the name ends there
 
 
 def test_the_authors_protocol_counts_their_reading_of_occupancy():

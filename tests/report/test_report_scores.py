@@ -105,12 +105,12 @@ def test_test_images_before_other_backgrounds_are_a_control_and_in_no_mean() -> 
     assert not any(note.startswith("control: ") for note in plain.notes)
     assert not any("not the same images" in note for note in table.notes)
 
-    both = [asked(label, [control, *OODS]) for label in ("dino", "rot-in-dist")]
+    both = [asked(label, [control, *OODS]) for label in ("dino", "rot-in-dist", "imgn")]
     records = [scored(one) for one in both]
     for key, groups in ((f"{control}/test", 1), ("cifar100/test", 2)):
         anew = records[1].data[key].model_copy(update={"fingerprint": "abcdef0123"})
         other = records[1].model_copy(update={"data": records[1].data | {key: anew}})
-        found = group_runs(both, [records[0], other])
+        found = group_runs(both, [records[0], other, records[2]])
         assert len(found) == groups
         mine = records[0].data[key].fingerprint[:8]
         said = "CIFAR10 before other backgrounds: not the same images in every column: sha256 "

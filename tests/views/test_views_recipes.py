@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -15,7 +17,7 @@ from benchmark.training.batches import Batches, DeviceImages
 from benchmark.views import fused, recipes, render, transforms
 from benchmark.views.recipes import PLUS_MINUS_ONE, ViewRecipe
 
-CROP = ViewRecipe(32, (1, 1), blur_p=0, solarize_p=0, jitter_p=0, grayscale_p=0, flip_p=0, padding=4)
+CROP = replace(recipes.padded_crop(32, PLUS_MINUS_ONE), flip_p=0)
 
 
 def test_padded_crops_are_cut_from_a_black_margin_and_lie_anywhere() -> None:
@@ -26,6 +28,8 @@ def test_padded_crops_are_cut_from_a_black_margin_and_lie_anywhere() -> None:
     for image, view, top, left in zip(images.numpy(), views.numpy(), params.top, params.left, strict=True):
         padded = np.pad(image.astype(float) / 127.5 - 1, ((0, 0), (4, 4), (4, 4)), constant_values=-1)
         np.testing.assert_allclose(view, padded[:, top + 4 : top + 36, left + 4 : left + 36], atol=1e-5)
+    assert not any(flags.any() for flags in (params.jitter, params.grayscale, params.blur, params.solarize))
+    assert recipes.padded_crop(32, PLUS_MINUS_ONE).flip_p == 0.5
     many = recipes.draw(CROP, 16_200, 32, 32, generator(1))
     counts = torch.bincount((many.top + 4) * 9 + many.left + 4, minlength=81)
     assert len(counts) == 81 and scipy.stats.chisquare(counts.numpy()).pvalue > 1e-3
