@@ -46,6 +46,7 @@ def check(group: OneClass) -> list[Claim]:
     claims += [_translation(group, column, rotation, adds, gain) for column in translation] or [
         _none(adds, f"{gain:+.2f}", "rotation-translation")
     ]
+    claims += _contrastive(group)
     for column in group.columns:
         if column.config.kinds():
             claims.append(_negative(group, column, plain))
@@ -149,6 +150,23 @@ def _negative(group: OneClass, column: Column, plain: list[Column]) -> Claim:
     return _paired(group, text, OURS, column, matching[0], f"league: {league(column.config)}")
 
 
+def _contrastive(group: OneClass) -> list[Claim]:
+    """CSI against SimCLR, and SSD, which is SimCLR's features by Mahalanobis distance, against their largest cosine."""
+    simclr, csi = (_labelled(group, label) for label in ("simclr", "csi"))
+    gain = published.MEANS_ALONE["CSI"] - published.MEANS_ALONE["SimCLR"]
+    paper = f"{gain:+.2f}" + ("" if published.is_known(group.parent) else " (CIFAR10)")
+    claims = [
+        _paired(group, _named("CSI beats SimCLR, mean over the classes", one), paper, one, other, _told(one, other))
+        for one in csi
+        for other in simclr
+    ]
+    for column in simclr:
+        if {"mahalanobis", "cosine"} <= set(column.config.scores()):
+            text = _named("SSD (SimCLR by mahalanobis) beats SimCLR by cosine, mean over the classes", column)
+            claims.append(_paired(group, text, "> 0", column, column, "", "mahalanobis", "cosine"))
+    return claims
+
+
 def _differing(one: Column, other: Column) -> list[str]:
     """The settings in which two columns differ, but for the method's name and its negatives."""
     return differences([settings_of(column.config) for column in (one, other)])
@@ -162,12 +180,19 @@ def _told(one: Column, other: Column) -> str:
 
 
 def _paired(
-    group: OneClass, text: str, paper: str, one: Column, other: Column, note: str, score: str | None = None
+    group: OneClass,
+    text: str,
+    paper: str,
+    one: Column,
+    other: Column,
+    note: str,
+    score: str | None = None,
+    against: str | None = None,
 ) -> Claim:
     """The mean over classes of `one` less that of `other`, over the seeds that have all classes of both. score: that
-    of `one`; each method's own by default, and of `other` always."""
-    classes = group.classes
-    sides = [{name: group.values(column, name, of) for name in classes} for column, of in ((one, score), (other, None))]
+    of `one`; against: that of `other`; by default each method's own."""
+    classes, both = group.classes, ((one, score), (other, against))
+    sides = [{name: group.values(column, name, of) for name in classes} for column, of in both]
     seeds = sorted(set.intersection(*(set(values) for side in sides for values in side.values())))
     if not seeds:
         short = [f"{column.title} {sum(bool(v) for v in side.values())} of {len(classes)}"

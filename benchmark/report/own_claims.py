@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmark.data.catalog import info
-from benchmark.negatives import variant
+from benchmark.negatives import perm_count, variant
 from benchmark.plan.config import RunConfig
 from benchmark.plan.scores import passes
 from benchmark.report.claims_text import Checked, Claim, judged
@@ -13,6 +13,7 @@ from benchmark.report.table_notes import about
 
 OURS = "none: ours"  # in place of a published value
 TESTED = "eq6-rotations+energy-gap"  # the score that uses the negatives at test time, fixed before it was measured
+PERMUTED = "eq6-permutations+energy-gap-permutations"  # the same of shuffled negatives, fixed with it
 RESPONSE = "msp"  # seen to stand out once the first seed was measured: for other seeds to confirm
 CONFIDENT = "eq6-confident"  # fixed after one run had been scored so, before any other
 RULES = (
@@ -26,9 +27,14 @@ TITLE = "What this project claims of scores, checked against these runs"
 
 def scores_claimed(config: RunConfig) -> list[str]:
     """The scores that are claimed to detect better than the method's own, of those that the run is asked for: by
-    negatives that are rotated, or any."""
+    negatives that are rotated, shuffled, or any."""
     kinds = config.kinds()
-    sensible = {TESTED: any(kind.transform == "rot" for kind in kinds), RESPONSE: bool(kinds), CONFIDENT: bool(kinds)}
+    sensible = {
+        TESTED: any(kind.transform == "rot" for kind in kinds),
+        PERMUTED: any(perm_count(kind.transform) for kind in kinds),
+        RESPONSE: bool(kinds),
+        CONFIDENT: bool(kinds),
+    }
     return [name for name, fits in sensible.items() if fits and name in config.scores()]
 
 
