@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 import torch
@@ -61,8 +61,9 @@ class ViewRecipe:
 def padded_crop(size: int, normalisation: Normalisation) -> ViewRecipe:
     """Crops of an image with a black margin of 4 pixels around it, flipped half the time: what classifiers of CIFAR10
     train on."""
-    whole = ViewRecipe(size, (1, 1), blur_p=0, solarize_p=0, jitter_p=0, grayscale_p=0)
-    return replace(whole, padding=4, normalisation=normalisation)
+    return ViewRecipe(
+        size, (1, 1), blur_p=0, solarize_p=0, jitter_p=0, grayscale_p=0, padding=4, normalisation=normalisation
+    )
 
 
 @dataclass(frozen=True)
