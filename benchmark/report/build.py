@@ -222,7 +222,10 @@ def _claims(groups: Groups, folder: Path, console: Console) -> list[Path]:
         if isinstance(group, OneClass):
             checked.append(one_class_claims.checked(group))
         else:
-            checked += [paper_claims.checked(group), *([ours] if (ours := own_claims.checked(group)) else [])]
+            papers, ours = paper_claims.checked(group), own_claims.checked(group)
+            if not ours or any(claim.n for claim in papers.claims):  # a sweep of our own questions asks none of theirs
+                checked.append(papers)
+            checked += [ours] if ours else []
     for one in checked:
         for part in claims_text.terminal(one):
             console.print(part)

@@ -104,9 +104,9 @@ def title_of(label: str) -> str:
         return label.replace("-", " ")
     if label in _METHODS:
         return _METHODS[label]
-    plain, mark, background = label.partition("-bg-")
-    if mark:
-        return f"{title_of(plain)}, {_BACKGROUNDS.get(background, background)}"
+    plain, background = background_of(label)
+    if background:
+        return f"{title_of(plain)} + {background}"
     for prefix, title in _WITH_NEGATIVES.items():
         if label.startswith(prefix):
             return title + title_of(label.removeprefix(prefix))
@@ -114,6 +114,12 @@ def title_of(label: str) -> str:
         return variant(label).label
     except BenchError:  # the label of another method is no variant
         return label
+
+
+def background_of(label: str) -> tuple[str, str]:
+    """A label without what it tells of its views' backgrounds, and what that is called; "" where they are kept."""
+    plain, _, background = label.partition("-bg-")
+    return plain, _BACKGROUNDS.get(background, background)
 
 
 def group_runs(configs: Iterable[RunConfig], records: Sequence[Record], beside: bool = False) -> list[Group]:

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from benchmark.report.groups import Group
 from benchmark.report.intervals import Estimate, estimate
 from benchmark.store.records import OODMetrics, Record
-
-if TYPE_CHECKING:
-    pass
 
 
 def measured(record: Record, score: str | None = None) -> dict[str, OODMetrics]:

@@ -24,7 +24,9 @@ from benchmark.report.intervals import Estimate, estimate
 from benchmark.report.numbers import auroc
 from benchmark.store.records import Record, SetInRecord
 
-_OF_NEGATIVES = ("sources", "aux_limit", "aux_order")  # settings of the images that negatives are made of
+# Settings of the images and masks that negatives or other backgrounds are made of.
+_OF_NEGATIVES = ("sources", "aux_limit", "aux_order", "mask")
+_OF_BACKGROUNDS = ("background", "background_p")
 _ORDER = {name: rank for rank, name in enumerate(["rotation", "rotation-translation", *VARIANTS])}
 
 
@@ -210,13 +212,15 @@ def _shared(config: RunConfig) -> dict[str, Any]:
 
 
 def settings_of(config: RunConfig) -> dict[str, Any]:
-    """What two methods, or DINO with and without negatives, should share to be compared: network, training, images.
+    """What two methods, or DINO with and without negatives or other backgrounds in its views, should share to be
+    compared: network, training, images.
 
-    Not what makes them two: the method's name, and whether rotation prediction has shifts.
+    Not what makes them two: the method's name, what the label tells, and whether rotation prediction has shifts.
     """
     shared = _shared(config)
     shared["method"] = {key: value for key, value in shared["method"].items() if key not in ("name", "shift")}
     shared["data"] = {key: value for key, value in shared["data"].items() if key not in _OF_NEGATIVES}
+    shared["views"] = {key: value for key, value in shared["views"].items() if key not in _OF_BACKGROUNDS}
     return {key: value for key, value in shared.items() if key not in ("variant", "negatives")}
 
 

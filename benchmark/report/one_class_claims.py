@@ -9,12 +9,12 @@ from benchmark.negatives import variant
 from benchmark.plan.methods import REFERENCES
 from benchmark.report import published_one_class as published
 from benchmark.report.claims_text import Checked, Claim, join, judged
-from benchmark.report.groups import at, differences
+from benchmark.report.groups import at, background_of, differences, title_of
 from benchmark.report.intervals import estimate
 from benchmark.report.leagues import league
 from benchmark.report.one_class import Column, OneClass, settings_of
 from benchmark.report.one_class_notes import about
-from benchmark.report.own_claims import OURS, claim_text, cost, scores_claimed
+from benchmark.report.own_claims import OURS, claim_text, cost, is_ours, scores_claimed, so_by
 from benchmark.report.own_claims import RULES as OF_SCORES
 
 WITHIN = 2.0  # points of mean AUROC
@@ -24,9 +24,9 @@ RULES = (
     "highest of the references, and its interval that of the n seeds on that class.",
     f"Within {WITHIN:g} points: the mean over the ten classes is not further than that from the published one, "
     "above or below.",
-    "Adds to, raises, detects better: the difference of the means over the classes is above 0. It is paired, class by "
-    "class and seed by seed; the interval is the 95% Student-t interval over n seeds. The note has that over the "
-    "classes, of the differences averaged over seeds: how much it depends on the class.",
+    "Adds to, raises, beats in the mean, detects better: the difference of the means over the classes is above 0. It "
+    "is paired, class by class and seed by seed; the interval is the 95% Student-t interval over n seeds. The note has "
+    "that over the classes, of the differences averaged over seeds: how much it depends on the class.",
     *OF_SCORES,
     "Not measured: runs are missing, or their settings differ where they must not.",
 )
@@ -50,6 +50,13 @@ def check(group: OneClass) -> list[Claim]:
     for column in group.columns:
         if column.config.kinds():
             claims.append(_negative(group, column, plain))
+        if is_ours(column.config):
+            text = f"{column.title} negatives beat Rot. In-Dist., mean over the classes"
+            claims.append(_alike(group, column, "rot-in-dist", text))
+        unchanged, background = background_of(column.label)
+        if background:
+            text = f"{background} in its views raises {title_of(unchanged)}'s mean over the classes"
+            claims.append(_alike(group, column, unchanged, text))
     for column in group.columns:
         for score in scores_claimed(column.config):
             text = claim_text(column.config, score)
@@ -148,6 +155,17 @@ def _negative(group: OneClass, column: Column, plain: list[Column]) -> Claim:
         told = _told(column, plain[0]) if len(plain) == 1 else ""
         return Claim(text, OURS, note=told or f"no DINO of its settings ({len(plain)} in this sweep)")
     return _paired(group, text, OURS, column, matching[0], f"league: {league(column.config)}")
+
+
+def _alike(group: OneClass, column: Column, label: str, text: str) -> Claim:
+    """A column against the one called `label` whose settings it shares, and of how many further scores it is true."""
+    text = _named(text, column)
+    matching = [other for other in _labelled(group, label) if not _differing(column, other)]
+    if not matching:
+        return Claim(text, OURS, note=f"no {title_of(label)} of its settings in this sweep")
+    further = [_paired(group, text, OURS, column, matching[0], "", score, score) for score in column.config.scores()]
+    agree = so_by([claim.verdict == "holds" for claim in further if claim.verdict != "not measured"])
+    return _paired(group, text, OURS, column, matching[0], agree)
 
 
 def _contrastive(group: OneClass) -> list[Claim]:

@@ -1,13 +1,18 @@
-"""What this project claims of scores, of runs whose networks have seen negatives; nobody has published it."""
+"""What this project claims of scores, of runs whose networks have seen negatives, and asks of backgrounds; nobody has
+published it."""
 
 from __future__ import annotations
 
-from benchmark.data.catalog import info
+import math
+from collections.abc import Callable, Sequence
+
+from benchmark.data.catalog import info, is_near
+from benchmark.negatives import OURS as OUR_NEGATIVES
 from benchmark.negatives import perm_count, variant
 from benchmark.plan.config import RunConfig
 from benchmark.plan.scores import passes
 from benchmark.report.claims_text import Checked, Claim, judged
-from benchmark.report.groups import Group
+from benchmark.report.groups import Group, background_of, title_of
 from benchmark.report.numbers import mean_auroc, measured
 from benchmark.report.table_notes import about
 
@@ -20,9 +25,10 @@ RULES = (
     f"{RESPONSE} was seen to stand out after the first seed had been measured; of that seed it is no test.",
     f"{CONFIDENT} was fixed after one set of one run had been scored so (CIFAR10, Rot. ImgN, seed 0, TinyImageNet), "
     "and before any other was.",
+    "So by some further scores: the same is true where both sides are scored by one of these.",
     f'"{OURS}": nobody has published it, this project asks it.',
 )
-TITLE = "What this project claims of scores, checked against these runs"
+TITLE = "What this project claims of scores and asks of backgrounds, checked against these runs"
 
 
 def scores_claimed(config: RunConfig) -> list[str]:
@@ -48,17 +54,35 @@ def cost(score: str) -> str:
     return f"{count} pass{'es' if count > 1 else ''} an image at test time"
 
 
+def is_ours(config: RunConfig) -> bool:
+    """Whether its negatives are of this project: they are held against Rot. In-Dist., the paper's that need no more."""
+    return config.variant in OUR_NEGATIVES
+
+
+def so_by(further: Sequence[bool]) -> str:
+    """In words, of how many of the further scores the same is true as of the method's own."""
+    return f"so by {sum(further)} of {len(further)} further scores" if further else ""
+
+
 def checked(group: Group) -> Checked | None:
-    """The claims about a group's runs on whole sets, None where none of them is asked for such a score."""
+    """The claims about a group's runs on whole sets, None where there are none."""
     claims = []
     for in_dist in group.in_dists:
         dino = {run.config.label: run.config for run in group.runs_of(in_dist) if run.config.method.name == "dino"}
         for label in (label for label in group.labels(in_dist) if label in dino):
             for score in scores_claimed(dino[label]):
                 claims.append(_claim(group, in_dist, dino[label], score))
+        for label in group.labels(in_dist):
+            claims += _of_backgrounds(group, in_dist, label)
+        for label in (label for label in group.labels(in_dist) if label in dino and is_ours(dino[label])):
+            oods = group.ood_sets(in_dist)
+            text = f"{title_of(label)} negatives beat Rot. In-Dist. on average"
+            claims.append(_against(group, in_dist, text, (label, "rot-in-dist"), oods))
     rules = (
-        "Detects better: the difference of the averages over the OOD sets is above 0, seed by seed; the interval is "
-        "the 95% Student-t interval over n seeds.",
+        "Detects better, beats: the difference of the averages over the OOD sets (the near ones, where it says so) is "
+        "above 0, seed by seed; the interval is the 95% Student-t interval over n seeds.",
+        "The control: the AUROC against the test images themselves before other backgrounds, which a detector that "
+        "looks at objects alone leaves at 50.",
         *RULES,
     )
     return Checked(TITLE, group.heading, claims, [*rules, *about(group, group.in_dists)]) if claims else None
@@ -80,3 +104,49 @@ def _claim(group: Group, in_dist: str, config: RunConfig, score: str) -> Claim:
     least = min(above)
     note = f"above on {least}{f' to {max(above)}' if max(above) > least else ''} of {len(oods)} sets; {cost(score)}"
     return judged(text, OURS, gains, lambda value: value > 0, note)
+
+
+def _of_backgrounds(group: Group, in_dist: str, label: str) -> list[Claim]:
+    """Of a run whose views get other backgrounds, against the same with its own: near OOD, and the control."""
+    plain, background = background_of(label)
+    if not background:
+        return []
+    both, title = (label, plain), title_of(plain)
+    near = [ood for ood in group.ood_sets(in_dist) if is_near(in_dist, ood)]
+    text = f"{background} in {title}'s views detects near OOD better"
+    claims = [_against(group, in_dist, text, both, near)]
+    for control in group.controls(in_dist):
+        text = f"{background} in {title}'s views lowers the control, {info(control).title}"
+        claims.append(_against(group, in_dist, text, both, [control], lambda value: value < 0))
+    return claims
+
+
+def _against(
+    group: Group,
+    in_dist: str,
+    text: str,
+    labels: tuple[str, str],
+    oods: Sequence[str],
+    rule: Callable[[float], bool] = lambda value: value > 0,
+) -> Claim:
+    """The average over `oods` of the first label less that of the second, each by its own score, seed by seed."""
+    if len(group.in_dists) > 1:
+        text += f" on {info(in_dist).title}"
+    ours, theirs = (group.records(in_dist, label) for label in labels)
+    seeds = [seed for seed in sorted(ours.keys() & theirs.keys()) if oods and
+             all(ood in measured(side[seed]) for side in (ours, theirs) for ood in oods)]  # fmt: skip
+    if not seeds:
+        return Claim(text, OURS, note=f"no seed has {' and '.join(map(title_of, labels))} on all of its sets")
+
+    def gains(score: str | None) -> list[float]:
+        sides = [[mean_auroc(side[seed], oods, score) for seed in seeds] for side in (ours, theirs)]
+        return [one - other for one, other in zip(*sides, strict=True)]
+
+    records = [side[seed] for side in (ours, theirs) for seed in seeds]
+    further = [
+        gains(score)
+        for score in records[0].scores
+        if all(ood in measured(one, score) for one in records for ood in oods)
+    ]
+    agree = [rule(math.fsum(of_seeds) / len(of_seeds)) for of_seeds in further]
+    return judged(text, OURS, gains(None), rule, so_by(agree))
