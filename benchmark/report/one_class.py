@@ -24,9 +24,12 @@ from benchmark.report.intervals import Estimate, estimate
 from benchmark.report.numbers import auroc
 from benchmark.store.records import Record, SetInRecord
 
-# Settings of the images and masks that negatives or other backgrounds are made of.
-_OF_NEGATIVES = ("sources", "aux_limit", "aux_order", "mask")
-_OF_BACKGROUNDS = ("background", "background_p")
+# Section -> what in it makes two methods, variants or backgrounds two, and is no difference between their settings.
+_TELLING = {
+    "method": ("name", "shift"),
+    "data": ("sources", "aux_limit", "aux_order", "mask"),
+    "views": ("background", "background_p"),
+}
 _ORDER = {name: rank for rank, name in enumerate(["rotation", "rotation-translation", *VARIANTS])}
 
 
@@ -217,11 +220,10 @@ def settings_of(config: RunConfig) -> dict[str, Any]:
 
     Not what makes them two: the method's name, what the label tells, and whether rotation prediction has shifts.
     """
-    shared = _shared(config)
-    shared["method"] = {key: value for key, value in shared["method"].items() if key not in ("name", "shift")}
-    shared["data"] = {key: value for key, value in shared["data"].items() if key not in _OF_NEGATIVES}
-    shared["views"] = {key: value for key, value in shared["views"].items() if key not in _OF_BACKGROUNDS}
-    return {key: value for key, value in shared.items() if key not in ("variant", "negatives")}
+    shared = {key: value for key, value in _shared(config).items() if key not in ("variant", "negatives")}
+    for section in _TELLING.keys() & shared.keys():
+        shared[section] = {key: value for key, value in shared[section].items() if key not in _TELLING[section]}
+    return shared
 
 
 def recipe_of(config: RunConfig) -> str:
