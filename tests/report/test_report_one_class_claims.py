@@ -259,3 +259,55 @@ def test_a_score_is_held_against_eq_6_of_the_same_runs(name: str, titles: tuple[
         mean = np.mean([len(of) / 10 for of in CIFAR10[:3]])
         assert (claim.verdict, claim.ours, claim.n) == (verdict, pytest.approx(base + mean + 0.5), 2)
         assert f"{passes} an image at test time" in claim.note
+
+
+def test_backgrounds_are_held_against_the_same_without_and_our_negatives_against_rotated_ones():
+    """Whatever masks they were made by, by the own score and by how many further ones; class by class, seed by seed."""
+    asked = {"eval": {"ood": None, "scores": ["knn-5", "msp", "energy"]}}
+    views = {"background": "remove", "background_p": 0.4}
+    some, seeds = CIFAR10[:3], [0, 1]
+    configs = runs(["dino", "rot-in-dist"], some, seeds, **asked)
+    configs += runs(["dino"], some, seeds, views=views, **asked)
+    configs += runs(["background-in-dist"], some, seeds, data={"mask": "frequency-tuned"}, **asked)
+    own = {"dino": 60.0, "rot-in-dist": 66.0, "dino-bg-remove": 63.0, "background-in-dist": 61.0}
+    # further scores: the one with its background away is above by two of three, the background by one of three
+    more = {"dino-bg-remove": {"knn-5": 1.0, "msp": -8.0, "energy": 0.5}, "background-in-dist": {"knn-5": 7.0}}
+
+    def record(c):
+        step = (len(name_of(c)) / 10 + c.seed) if c.label not in ("dino", "rot-in-dist") else 0.0
+        made = one_record(c, lambda c: own[c.label] + step)
+        scores = {}
+        for score in c.scores():
+            value = 60.0 + more.get(c.label, {}).get(score, 0.0) + (5.0 if c.label == "rot-in-dist" else 0.0)
+            ood = {of: one.model_copy(update={"auroc": value}) for of, one in made.ood.items()}
+            scores[score] = ScoreInRecord(ood=ood, sensitivity=50, passes=1)
+        return made.model_copy(update={"scores": scores})
+
+    claims = check(group_of(configs, record))
+    step = np.mean([len(name) / 10 for name in some]) + 0.5
+    removed = find(claims, "BG_RM in its views raises DINO's mean over the classes")
+    assert (removed.verdict, removed.ours, removed.n) == ("holds", pytest.approx(3 + step), 2)
+    assert "above on 3 of 3 classes" in removed.note and removed.note.endswith("so by 2 of 3 further scores")
+    ours = find(claims, "Backgr. In-Dist. (ours) negatives beat Rot. In-Dist., mean over the classes")
+    assert (ours.verdict, ours.ours, ours.n) == ("fails", pytest.approx(-5 + step), 2)
+    assert ours.note.endswith("so by 1 of 3 further scores")
+    raised = find(claims, "Backgr. In-Dist. (ours) negatives raise DINO's")
+    assert (raised.verdict, raised.ours) == ("holds", pytest.approx(1 + step))
+    assert not any("Rot. In-Dist. negatives beat" in claim.text for claim in claims)
+
+    alone = [c for c in configs if c.label in ("dino-bg-remove", "background-in-dist")]
+    claims = check(group_of(alone, record))
+    assert find(claims, "BG_RM in its views").note == "no DINO of its settings in this sweep"
+    assert find(claims, "negatives beat Rot.").note == "no Rot. In-Dist. of its settings in this sweep"
+
+
+@pytest.mark.parametrize(
+    "other", [{"train": {"epochs": 70}}, {"views": {"local_views": 4}}, {"data": {"image_size": 64}}]
+)
+def test_other_backgrounds_are_not_held_against_dino_of_other_settings(other):
+    configs = [
+        *runs(["dino"], CIFAR10[:2]),
+        *runs(["dino"], CIFAR10[:2], **(other | {"views": other.get("views", {}) | {"background": "random"}})),
+    ]
+    claim = find(claims_of(configs), "BG_Random in its views")
+    assert claim.note == "no DINO of its settings in this sweep" and claim.verdict == "not measured"
