@@ -38,7 +38,7 @@ def extract(
     wanted, config = needs(run.config.scores()), run.config
     there: dict[str, Outputs] = {}
     if kept:
-        for key in (config.train_key, config.test_key, *map(config.ood_key, config.ood_sets())):
+        for key in config.scored_keys():
             answer = kept.outputs(key, output_names(wanted), len(run.images.positions(key)))
             if answer is not None:
                 there[key] = answer
@@ -70,7 +70,7 @@ def answers(
     def unit(outputs: Outputs) -> Tensor:
         return method.stored(outputs)["features"]
 
-    for key in [config.train_key, config.test_key, *map(config.ood_key, config.ood_sets())]:
+    for key in config.scored_keys():
         if key in there:
             found[key] = there[key]
             continue

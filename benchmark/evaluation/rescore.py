@@ -70,7 +70,7 @@ def _outputs(folder: RunFolder, config: RunConfig, record: Record) -> dict[str, 
     """What `evaluation.features.extract` kept: the features of a set by its key, a further output as KEY:NAME."""
     arrays = read_npz(folder.features)
     outputs: dict[str, Outputs] = {}
-    for key in [config.train_key, config.test_key, *map(config.ood_key, config.ood_sets())]:
+    for key in config.scored_keys():
         further = {name.removeprefix(f"{key}:"): rows for name, rows in arrays.items() if name.startswith(f"{key}:")}
         parts = further | ({"features": arrays[key]} if key in arrays else {})
         count = record.data[key].count if key in record.data else 0

@@ -125,7 +125,7 @@ def _examine(folder: RunFolder, data_root: Path, fingerprint: Fingerprint, featu
     try:
         record = folder.read_record()
         config = record.run_config if record else None
-        oods = config.ood_sets() if config else []
+        expected = config.scored_keys() if config else []
     except BenchError as error:
         found.unreadable(error)
         return found
@@ -133,7 +133,6 @@ def _examine(folder: RunFolder, data_root: Path, fingerprint: Fingerprint, featu
         found.state = "unfinished"
         return found
     _identity(found, folder, record, config)
-    expected = [config.train_key, config.test_key, *map(config.ood_key, oods)]
     _images(found, record, config, expected, fingerprint)
     whole = record.model_dump(mode="json")
     scores = _scores(found, folder, record, expected, list(whole.get("scores") or {}))

@@ -236,6 +236,10 @@ class RunConfig(Strict):
         """ "set/split" of the images that stand behind the OOD set `ood`."""
         return f"{self.stored_name(ood)}/test"
 
+    def scored_keys(self) -> list[str]:
+        """ "set/split" of all images that are scored: in-distribution training and test images, then the OOD sets."""
+        return [self.train_key, self.test_key, *map(self.ood_key, self.ood_sets())]
+
     def auxiliary_sources(self) -> list[str]:
         """The sources ("imagenet", "dti") that the variant's negatives come from, less the training images."""
         if not self.method.negatives:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import cached_property
 
-from benchmark.report.intervals import Estimate
-
-if TYPE_CHECKING:
-    pass
+from benchmark.report.intervals import Estimate, estimate
 
 MISSING = "—"
 
@@ -17,16 +14,20 @@ MISSING = "—"
 class Cell:
     """What stands at a row and a column.
 
-    planned: a run of the sweep should fill it, so that empty means missing. over: the number of sets that an average
-    is over where some are missing, 0 where it is complete. seeds: the value of each run that `ours` is the mean of.
+    seeds: the value of each run that fills it. planned: a run of the sweep should, so that empty means missing. over:
+    the number of sets that an average is over where some are missing, 0 where it is complete.
     """
 
-    ours: Estimate | None = None
+    seeds: dict[int, float] = field(default_factory=dict)
     published: float | None = None
     planned: bool = False
     best: bool = False
     over: int = 0
-    seeds: dict[int, float] = field(default_factory=dict)
+
+    @cached_property
+    def ours(self) -> Estimate | None:
+        """The mean over seeds, None where no run has filled it."""
+        return estimate(list(self.seeds.values())) if self.seeds else None
 
     @property
     def difference(self) -> float | None:

@@ -15,7 +15,6 @@ from benchmark.negatives import IN_DIST
 from benchmark.report import published_detectors as published
 from benchmark.report.cells import Cell, Row, Table
 from benchmark.report.groups import Group
-from benchmark.report.intervals import estimate
 from benchmark.report.leagues import meaning
 from benchmark.report.numbers import accuracy
 from benchmark.report.table_notes import about, missing_notes
@@ -50,7 +49,7 @@ def _table(group: Group, in_dist: str) -> Table:
     values = {c.key: {s: v for s, r in group.records(in_dist, c.label).items() if (v := accuracy(r)) is not None}
               for c in made}  # fmt: skip
     if any(values.values()):
-        cells = {key: Cell(estimate(list(of.values())) if of else None, seeds=of) for key, of in values.items()}
+        cells = {key: Cell(of) for key, of in values.items()}
         rows.append(Row(in_dist, "accuracy", "accuracy", "measure", mark_best(cells, True)))
     counts = {c.key: str(len(group.records(in_dist, c.label))) for c in made}
     rows.append(Row(in_dist, "n", "n (runs)", "n", texts=counts))
@@ -75,8 +74,7 @@ def _block(
         for column in columns:
             done = group.records(in_dist, column.label).items()
             values = {seed: number for seed, record in done if (number := value(record)) is not None}
-            ours = estimate(list(values.values())) if values else None
-            made[column.key] = Cell(ours, paper(column.label), True, seeds=values)
+            made[column.key] = Cell(values, paper(column.label), True)
         return mark_best(made, more)
 
     def one(record: Record, ood: str) -> float | None:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from benchmark.data.catalog import info
 from benchmark.report import published_one_class as published
 from benchmark.report.cells import Cell, Row, Table
-from benchmark.report.intervals import estimate
 from benchmark.report.leagues import SCRATCH, league
 from benchmark.report.one_class import Column, OneClass
 from benchmark.report.one_class_notes import notes
@@ -57,9 +56,8 @@ def _class_row(group: OneClass, name: str, rivals: list[str]) -> Row:
     cells = {}
     for column in group.columns:
         values = group.values(column, name)
-        ours = estimate(list(values.values())) if values else None
         planned = bool(group.planned(column, name))
-        cells[column.key] = Cell(ours, published.value(group.parent, name, column.label), planned, seeds=values)
+        cells[column.key] = Cell(values, published.value(group.parent, name, column.label), planned)
     for title in rivals:
         label = published.BY_CLASS.get(title, "")
         cells[title] = Cell(published=published.value(group.parent, name, label))
@@ -77,7 +75,7 @@ def _mean_row(group: OneClass, rivals: list[str]) -> Row:
         over = len(mean.classes) if mean.ours and len(mean.classes) < len(group.classes) else 0
         paper = published.mean(group.parent, column.label) if whole and not over else None
         planned = any(group.planned(column, name) for name in group.classes)
-        cells[column.key] = Cell(mean.ours, paper, planned, over=over, seeds=mean.by_seed)
+        cells[column.key] = Cell(mean.by_seed, paper, planned, over=over)
     for title in rivals:
         label = published.BY_CLASS.get(title, "")
         paper = published.MEANS_ALONE.get(title, published.mean(group.parent, label))

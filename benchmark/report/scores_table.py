@@ -10,7 +10,6 @@ from benchmark.plan.methods import REFERENCES
 from benchmark.plan.scores import passes
 from benchmark.report.cells import Cell, Row, Table
 from benchmark.report.groups import Group, title_of
-from benchmark.report.intervals import estimate
 from benchmark.report.numbers import auroc
 from benchmark.report.one_class import OneClass
 from benchmark.report.one_class_notes import about as about_classes
@@ -51,10 +50,8 @@ def _of_set(group: Group, in_dist: str) -> Table:
         named = ", ".join(info(ood).title for ood in sets) if len(sets) < 3 else f"{len(sets)} sets"
 
         def cell(label: str, score: str | None, sets: list[str] = sets) -> Cell:
-            values = {
-                s: v for s, r in group.records(in_dist, label).items() if (v := _mean(r, sets, score)) is not None
-            }
-            return Cell(estimate(list(values.values())) if values else None, seeds=values)
+            records = group.records(in_dist, label).items()
+            return Cell({seed: v for seed, record in records if (v := _mean(record, sets, score)) is not None})
 
         if sets and not (part == "all" and not near):
             rows += _block(f"{part} ({named})", part, in_dist, scores_of(group.runs_of(in_dist)), labels, cell)
@@ -92,7 +89,7 @@ def _of_classes(group: OneClass) -> list[Table]:
     def cell(key: str, score: str | None) -> Cell:
         mean = group.mean(by_key[key], score)
         over = len(mean.classes) if mean.ours and len(mean.classes) < len(group.classes) else 0
-        return Cell(mean.ours, over=over, seeds=mean.by_seed)
+        return Cell(mean.by_seed, over=over)
 
     rows = _block(f"mean of {len(group.classes)} classes", "near", group.parent, asked, ordered, cell)
     partly = any(cell.over for row in rows for cell in row.cells.values())

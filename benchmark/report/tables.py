@@ -11,7 +11,6 @@ from benchmark.plan.methods import REFERENCES
 from benchmark.report import published
 from benchmark.report.cells import Cell, Row, Table
 from benchmark.report.groups import Group, title_of
-from benchmark.report.intervals import estimate
 from benchmark.report.leagues import LABELS, SCRATCH, league, meaning
 from benchmark.report.numbers import (
     accuracy,
@@ -109,8 +108,7 @@ def _rows(group: Group, in_dist: str, columns: list[Column]) -> list[Row]:
         for column in columns:
             done = records.get(column.key, {}).items()
             values = {seed: number for seed, record in done if (number := value(record, column.score)) is not None}
-            ours = estimate(list(values.values())) if values else None
-            made[column.key] = Cell(ours, paper(column.key), column.key in planned, seeds=values)
+            made[column.key] = Cell(values, paper(column.key), column.key in planned)
         return made
 
     rows = []
@@ -147,12 +145,12 @@ def _rows(group: Group, in_dist: str, columns: list[Column]) -> list[Row]:
 
 
 def _average(in_dist: str, sets: list[str], column: Column, records: dict[int, Record] | None, planned: bool) -> Cell:
-    ours, shared = average_over(sets, records, column.score)
-    incomplete = ours is not None and len(shared) < len(sets)
+    _, shared = average_over(sets, records, column.score)
+    incomplete = 0 < len(shared) < len(sets)
     paper = published.average(in_dist, sets, column.key)
     done = (records or {}).items()
     seeds = {seed: mean_auroc(record, shared, column.score) for seed, record in done} if shared else {}
-    return Cell(ours, None if incomplete else paper, planned, over=len(shared) if incomplete else 0, seeds=seeds)
+    return Cell(seeds, None if incomplete else paper, planned, over=len(shared) if incomplete else 0)
 
 
 def mark_best(cells: dict[str, Cell], more: bool = True) -> dict[str, Cell]:
