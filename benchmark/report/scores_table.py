@@ -13,7 +13,7 @@ from benchmark.report.groups import Group, title_of
 from benchmark.report.numbers import auroc
 from benchmark.report.one_class import OneClass
 from benchmark.report.one_class_notes import about as about_classes
-from benchmark.report.table_notes import about
+from benchmark.report.table_notes import about, about_controls
 from benchmark.store.records import Record
 
 OWN = "own"  # the key of the method's own score
@@ -24,12 +24,6 @@ NOTES = [
     "eq6-rotations and energy-gap ask the network about the image's rotated copies, their namesakes of permutations "
     "about shuffled ones, as served as negatives: no published method does. The formulas were fixed before measuring.",
 ]
-
-
-CONTROL = (
-    "control: the in-distribution test images before one another's backgrounds, against themselves as they are. 50 is "
-    "whoever does not look at backgrounds, or not at the seams and mistakes of the masks either; in no mean."
-)
 
 
 def scores(group: Group | OneClass) -> list[Table]:
@@ -57,26 +51,8 @@ def _of_set(group: Group, in_dist: str) -> Table:
             rows += _block(f"{part} ({named})", part, in_dist, scores_of(group.runs_of(in_dist)), labels, cell)
     title = f"Scores. Mean AUROC in % of {info(in_dist).title} (in-distribution) by the score that detects"
     columns = {label: title_of(label) for label in labels}
-    notes = NOTES + _about_controls(group, in_dist, labels) + about(group, [in_dist])
+    notes = NOTES + about_controls(group, in_dist) + about(group, [in_dist])
     return Table("scores", title, group.heading, "score", columns, rows, notes)
-
-
-def _about_controls(group: Group, in_dist: str, labels: list[str]) -> list[str]:
-    """What a control is, and which columns had the images of which, where not all had the same."""
-    notes = [CONTROL] if group.controls(in_dist) else []
-    for name in group.controls(in_dist):
-        readers: dict[str, list[str]] = {}
-        for label in labels:
-            read = (record.data.get(f"{name}/test") for record in group.records(in_dist, label).values())
-            for fingerprint in sorted({seen.fingerprint for seen in read if seen}):
-                readers.setdefault(fingerprint, []).append(title_of(label))
-        if len(readers) > 1:
-            most = max(readers, key=lambda fingerprint: len(readers[fingerprint]))
-            of = [f"sha256 {print_[:8]} in {'; '.join(titles)}" for print_, titles in readers.items() if print_ != most]
-            notes.append(
-                f"{info(name).title}: not the same images in every column: {', '.join(of)}; {most[:8]} elsewhere."
-            )
-    return notes
 
 
 def _of_classes(group: OneClass) -> list[Table]:

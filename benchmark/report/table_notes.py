@@ -14,6 +14,11 @@ from benchmark.report.cells import Row
 from benchmark.report.groups import Group, title_of
 from benchmark.store.records import SetInRecord
 
+CONTROL = (
+    "control: the in-distribution test images before one another's backgrounds, against themselves as they are. 50 is "
+    "whoever does not look at backgrounds, or not at the seams and mistakes of the masks either; in no mean."
+)
+
 # --- notes below a table ------------------------------------------------------------------------------------------
 
 
@@ -149,6 +154,24 @@ def about(group: Group, in_dists: Sequence[str]) -> list[str]:
                for source, name in (group.trained[0].data.sources if group.trained else {}).items()
                if name != source and f"{name}/aux" in seen]  # fmt: skip
     return notes + ([f"{'; '.join(swapped)}."] if swapped else [])
+
+
+def about_controls(group: Group, in_dist: str) -> list[str]:
+    """What a control is, and which columns had the images of which, where not all had the same; [] without one."""
+    notes = [CONTROL] if group.controls(in_dist) else []
+    for name in group.controls(in_dist):
+        readers: dict[str, list[str]] = {}
+        for label in group.labels(in_dist):
+            read = (record.data.get(f"{name}/test") for record in group.records(in_dist, label).values())
+            for fingerprint in sorted({seen.fingerprint for seen in read if seen}):
+                readers.setdefault(fingerprint, []).append(title_of(label))
+        if len(readers) > 1:
+            most = max(readers, key=lambda fingerprint: len(readers[fingerprint]))
+            of = [f"sha256 {print_[:8]} in {'; '.join(titles)}" for print_, titles in readers.items() if print_ != most]
+            notes.append(
+                f"{info(name).title}: not the same images in every column: {', '.join(of)}; {most[:8]} elsewhere."
+            )
+    return notes
 
 
 def _settings(group: Group) -> list[str]:

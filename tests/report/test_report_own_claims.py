@@ -123,6 +123,7 @@ def test_backgrounds_in_views_are_held_against_the_same_views_without() -> None:
             -2.0, 1, "holds", "so by 2 of 2 further scores"),
     }  # fmt: skip
     assert claims.keys() == expected.keys()
+    assert all(any(note.startswith("control: ") for note in one.notes) for one in found if one)
     for text, (ours, n, verdict, note) in expected.items():
         claim = claims[text]
         assert (claim.ours, claim.n, claim.verdict, claim.note) == (pytest.approx(ours), n, verdict, note)
