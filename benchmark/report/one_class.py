@@ -24,12 +24,8 @@ from benchmark.report.intervals import Estimate, estimate
 from benchmark.report.numbers import auroc
 from benchmark.store.records import Record, SetInRecord
 
-# Section -> what in it makes two methods, variants or backgrounds two, and is no difference between their settings.
-_TELLING = {
-    "method": ("name", "shift"),
-    "data": ("sources", "aux_limit", "aux_order", "mask"),
-    "views": ("background", "background_p"),
-}
+# Section -> what in it makes two methods or variants two, and is no difference between their settings.
+_TELLING = {"method": ("name", "shift"), "data": ("sources", "aux_limit", "aux_order", "mask")}
 _ORDER = {name: rank for rank, name in enumerate(["rotation", "rotation-translation", *VARIANTS])}
 
 
@@ -215,10 +211,9 @@ def _shared(config: RunConfig) -> dict[str, Any]:
 
 
 def settings_of(config: RunConfig) -> dict[str, Any]:
-    """What two methods, or DINO with and without negatives or other backgrounds in its views, should share to be
-    compared: network, training, images.
+    """What two methods, or DINO with and without negatives, should share to be compared: network, training, images.
 
-    Not what makes them two: the method's name, what the label tells, and whether rotation prediction has shifts.
+    Not what makes them two: the method's name, the negatives, and whether rotation prediction has shifts.
     """
     shared = {key: value for key, value in _shared(config).items() if key not in ("variant", "negatives")}
     for section in _TELLING.keys() & shared.keys():

@@ -54,11 +54,6 @@ def cost(score: str) -> str:
     return f"{count} pass{'es' if count > 1 else ''} an image at test time"
 
 
-def is_ours(config: RunConfig) -> bool:
-    """Whether its negatives are of this project: they are held against Rot. In-Dist., the paper's that need no more."""
-    return config.variant in OUR_NEGATIVES
-
-
 def so_by(further: Sequence[bool]) -> str:
     """In words, of how many of the further scores the same is true as of the method's own."""
     return f"so by {sum(further)} of {len(further)} further scores" if further else ""
@@ -74,7 +69,7 @@ def checked(group: Group) -> Checked | None:
                 claims.append(_claim(group, in_dist, dino[label], score))
         for label in group.labels(in_dist):
             claims += _of_backgrounds(group, in_dist, label)
-        for label in (label for label in group.labels(in_dist) if label in dino and is_ours(dino[label])):
+        for label in (label for label in group.labels(in_dist) if label in OUR_NEGATIVES):
             oods = group.ood_sets(in_dist)
             text = f"{title_of(label)} negatives beat Rot. In-Dist. on average"
             claims.append(_against(group, in_dist, text, (label, "rot-in-dist"), oods))

@@ -295,6 +295,14 @@ def test_backgrounds_are_held_against_the_same_without_and_our_negatives_against
     assert (raised.verdict, raised.ours) == ("holds", pytest.approx(1 + step))
     assert not any("Rot. In-Dist. negatives beat" in claim.text for claim in claims)
 
+    both = runs(["rot-in-dist"], some, seeds, views=views, **asked)
+    claims = claims_of([*configs, *both])  # two things at once are told from neither
+    assert [claim.verdict for claim in claims if claim.text.startswith("Rot. In-Dist. negatives raise")] == [
+        "holds",
+        "not measured",
+    ]
+    assert find(claims, "BG_RM in its views raises Rot. In-Dist.'s mean").n == 2
+
     alone = [c for c in configs if c.label in ("dino-bg-remove", "background-in-dist")]
     claims = check(group_of(alone, record))
     assert find(claims, "BG_RM in its views").note == "no DINO of its settings in this sweep"
