@@ -49,11 +49,17 @@ def average_over(
     sets: Iterable[str], records: dict[int, Record] | None, score: str | None = None
 ) -> tuple[Estimate | None, list[str]]:
     """The average AUROC over `sets`, taken seed by seed, and the sets it is over: those that every seed has."""
-    done = list((records or {}).values())
-    shared = [ood for ood in sets if done and all(ood in measured(record, score) for record in done)]
-    if not shared:
-        return None, []
-    return estimate([mean_auroc(record, shared, score) for record in done]), shared
+    seeds, shared = averages_over(sets, records, score)
+    return (estimate(list(seeds.values())) if seeds else None), shared
+
+
+def averages_over(
+    sets: Iterable[str], records: dict[int, Record] | None, score: str | None = None
+) -> tuple[dict[int, float], list[str]]:
+    """Each seed's average AUROC over those of `sets` that every seed has, and these; ({}, []) where there are none."""
+    done = records or {}
+    shared = [ood for ood in sets if done and all(ood in measured(record, score) for record in done.values())]
+    return {seed: mean_auroc(record, shared, score) for seed, record in done.items() if shared}, shared
 
 
 def mean_auroc(record: Record, oods: Sequence[str], score: str | None = None) -> float:

@@ -80,10 +80,14 @@ class Mean:
     complete: the seeds that have all classes of the table.
     """
 
-    ours: Estimate | None
     by_seed: dict[int, float]
     classes: list[str]
     complete: list[int]
+
+    @cached_property
+    def ours(self) -> Estimate | None:
+        """The mean over seeds, None where there is none."""
+        return estimate(list(self.by_seed.values())) if self.by_seed else None
 
 
 @dataclass(frozen=True)
@@ -168,8 +172,7 @@ class OneClass:
         shared = [name for name, values in by_class.items() if seeds and all(seed in values for seed in seeds)]
         complete = [seed for seed in seeds if all(seed in values for values in by_class.values())]
         by_seed = {s: math.fsum(by_class[c][s] for c in shared) / len(shared) for s in seeds} if shared else {}
-        ours = estimate(list(by_seed.values())) if by_seed else None
-        return Mean(ours, by_seed, shared, complete)
+        return Mean(by_seed, shared, complete)
 
     def data(self) -> dict[str, SetInRecord]:
         """ "set/split" -> what the runs read."""

@@ -3,7 +3,6 @@ published it."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 from benchmark.data.catalog import info, is_near
@@ -132,15 +131,14 @@ def _against(
     if not seeds:
         return Claim(text, OURS, note=f"no seed has {' and '.join(map(title_of, labels))} on all of its sets")
 
-    def gains(score: str | None) -> list[float]:
+    def claim(score: str | None, note: str) -> Claim:
         sides = [[mean_auroc(side[seed], oods, score) for seed in seeds] for side in (ours, theirs)]
-        return [one - other for one, other in zip(*sides, strict=True)]
+        return judged(text, OURS, [one - other for one, other in zip(*sides, strict=True)], rule, note)
 
     records = [side[seed] for side in (ours, theirs) for seed in seeds]
     further = [
-        gains(score)
+        claim(score, "").verdict == "holds"
         for score in records[0].scores
         if all(ood in measured(one, score) for one in records for ood in oods)
     ]
-    agree = [rule(math.fsum(of_seeds) / len(of_seeds)) for of_seeds in further]
-    return judged(text, OURS, gains(None), rule, so_by(agree))
+    return claim(None, so_by(further))

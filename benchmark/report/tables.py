@@ -15,11 +15,10 @@ from benchmark.report.leagues import LABELS, SCRATCH, league, meaning
 from benchmark.report.numbers import (
     accuracy,
     auroc,
-    average_over,
+    averages_over,
     classes,
     knn_accuracy,
     knn_ks,
-    mean_auroc,
     occupancy_reading,
     occupied,
     sensitivity,
@@ -145,11 +144,9 @@ def _rows(group: Group, in_dist: str, columns: list[Column]) -> list[Row]:
 
 
 def _average(in_dist: str, sets: list[str], column: Column, records: dict[int, Record] | None, planned: bool) -> Cell:
-    _, shared = average_over(sets, records, column.score)
+    seeds, shared = averages_over(sets, records, column.score)
     incomplete = 0 < len(shared) < len(sets)
     paper = published.average(in_dist, sets, column.key)
-    done = (records or {}).items()
-    seeds = {seed: mean_auroc(record, shared, column.score) for seed, record in done} if shared else {}
     return Cell(seeds, None if incomplete else paper, planned, over=len(shared) if incomplete else 0)
 
 
