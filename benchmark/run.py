@@ -28,7 +28,7 @@ def run(config: RunConfig, results: Path, data_root: Path, runtime: Runtime | No
     after saving a checkpoint when asked to stop. Whatever happens is left in the run's status.json.
     """
     runtime = runtime or Runtime()
-    device = find_device(runtime)
+    device = find_device(runtime, full=True)
     images = load_images(config, data_root)
     with take_on(config, results, images, device, runtime) as run:
         if isinstance(run, RunFolder):

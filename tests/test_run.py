@@ -21,7 +21,7 @@ from benchmark.plan.config import RunConfig
 from benchmark.plan.sweep import load as load_sweep
 from benchmark.plan.validation import validate
 from benchmark.run import run
-from benchmark.running.device import GpuFull, Runtime
+from benchmark.running.device import GpuFull, Runtime, find_device
 from benchmark.running.images import load_images
 from benchmark.store.folders import RunFolder
 from benchmark.store.records import Record
@@ -219,6 +219,44 @@ def test_a_gpu_without_room_is_one_line_and_the_run_stays_to_do(
     assert state_of(config, folder)[0] == "interrupted"
     record = run(config, tmp_path, mini_data, runtime)
     assert record is not None and record.training["resumed"] == 1 and steps == 4 + (10 - 3)
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("CUDA error: out of memory\nMore")]
+)
+def test_a_gpu_that_others_have_filled_before_the_run_began_leaves_it_to_do(
+    error: RuntimeError, tmp_path: Path, mini_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*arguments: object, **options: object) -> None:
+        raise error
+
+    with monkeypatch.context() as full:
+        full.setattr(torch, "zeros", no_room)  # the first that is asked of a device
+        full.setattr(Dino, "__init__", no_room)
+        with pytest.raises(GpuFull, match="fewer --jobs"):
+            run(tiny(), tmp_path, mini_data, RUNTIME)
+        with pytest.raises(BenchError, match="--device cpu: not to be had here .*out of memory"):
+            find_device(RUNTIME)  # nobody who asks so waits for room
+    [folder] = [RunFolder(path) for path in tmp_path.iterdir()]
+    assert state_of(tiny(), folder)[0] == "interrupted"
+    assert run(tiny(), tmp_path, mini_data, RUNTIME) is not None
+
+
+def test_other_errors_of_a_device_are_no_lack_of_room(
+    tmp_path: Path, mini_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: object, **options: object) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    with monkeypatch.context() as unhealthy:
+        unhealthy.setattr(Dino, "losses", broken)
+        with pytest.raises(RuntimeError, match="illegal memory access"):
+            run(tiny(), tmp_path, mini_data, RUNTIME)
+    [folder] = [RunFolder(path) for path in tmp_path.iterdir()]
+    assert state_of(tiny(), folder)[0] == "failed"
+    monkeypatch.setattr(torch, "zeros", broken)
+    with pytest.raises(BenchError, match="not to be had here"):
+        find_device(RUNTIME, full=True)
 
 
 def test_a_failed_run_keeps_its_traceback(tmp_path: Path, mini_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,15 +36,26 @@ def room_on(device: torch.device) -> Iterator[None]:
     """Turns an allocation that finds no room on the GPU into GpuFull, one line."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not _is_full(error):
+            raise
         raise GpuFull(
             f"{device}: the GPU is full ({first_line(error)}); the run goes on from its checkpoint when there is room: "
             "fewer --jobs, a smaller train.batch, or train.precision: bf16"
         ) from error
 
 
-def find_device(runtime: Runtime) -> torch.device:
-    """The device asked for, its CPU threads set. Raises BenchError where it is not to be had."""
+def _is_full(error: RuntimeError) -> bool:
+    """Whether it says that a GPU has no room: for a tensor, or (a plain RuntimeError) for the process itself."""
+    return isinstance(error, torch.OutOfMemoryError) or "CUDA error: out of memory" in str(error)
+
+
+def find_device(runtime: Runtime, full: bool = False) -> torch.device:
+    """The device asked for, its CPU threads set.
+
+    full: a GPU that others have filled will do, since whoever asks waits for room (`room_on`). Raises BenchError where
+    the device is not to be had.
+    """
     if runtime.threads:
         torch.set_num_threads(runtime.threads)
     name = runtime.device
@@ -54,11 +65,12 @@ def find_device(runtime: Runtime) -> torch.device:
         name = _own_gpu(name, runtime.ranks)
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
         if runtime.ranks.world > 1 and device.type == "cuda":
             torch.cuda.set_device(device)
+        torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise BenchError(f"--device {runtime.device}: not to be had here ({first_line(error)})") from error
+        if not (full and isinstance(error, RuntimeError) and _is_full(error)):
+            raise BenchError(f"--device {runtime.device}: not to be had here ({first_line(error)})") from error
     return device
 
 
