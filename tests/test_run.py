@@ -235,7 +235,7 @@ def test_a_gpu_that_others_have_filled_before_the_run_began_leaves_it_to_do(
         full.setattr(Dino, "__init__", no_room)
         with pytest.raises(GpuFull, match="fewer --jobs"):
             run(tiny(), tmp_path, mini_data, RUNTIME)
-        with pytest.raises(BenchError, match="--device cpu: not to be had here .*out of memory"):
+        with pytest.raises(BenchError, match=r"--device cpu: not to be had here .*out of memory"):
             find_device(RUNTIME)  # nobody who asks so waits for room
     [folder] = [RunFolder(path) for path in tmp_path.iterdir()]
     assert state_of(tiny(), folder)[0] == "interrupted"

@@ -28,6 +28,12 @@ def report(
     sweep_file: Annotated[
         Path | None, typer.Option("--sweep", metavar="FILE", help="Whose runs. [default: the paper's own sweep files]")
     ] = None,
+    score: Annotated[
+        str | None,
+        typer.Option(
+            "--score", metavar="NAME", help="One of eval.scores, in place of each method's own; in a folder by-NAME."
+        ),
+    ] = None,
     set_: SetOption = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the files go.")] = Path("reports"),
     results: Results = Path("results"),
@@ -42,6 +48,7 @@ def report(
       bench report --all --sweep sweeps/smoke.yaml --out reports/smoke
       bench report --table one-class --sweep one-class
       bench report --claims
+      bench report --table 2 --claims --sweep half-hour --score eq6-confident
       bench report --page --sweep sweeps/cpu.yaml --results results/reference/cpu
     """
     from benchmark.report.build import report as build
@@ -58,5 +65,6 @@ def report(
         sweep=sweep_file,
         sets=set_,
         data=data_root,
+        score=score,
     )
     say("written: " + " ".join(str(path) for path in written))

@@ -14,6 +14,7 @@ from benchmark.plan import sweep as sweeps
 from benchmark.plan.config import RunConfig
 from benchmark.report import claims as paper_claims
 from benchmark.report import claims_text, drawn, one_class_claims, own_claims, table_text
+from benchmark.report.by_score import by_score, named
 from benchmark.report.groups import Group, group_runs
 from benchmark.report.items import FIGURES, TABLES, Item, Protocol
 from benchmark.report.one_class import OneClass, class_of, one_class_groups
@@ -39,6 +40,7 @@ def report(
     sweep: Path | None = None,
     sets: list[str] | None = None,
     data: Path | None = None,
+    score: str | None = None,
     show: Console | None = None,
 ) -> list[Path]:
     """Write the tables, figures, claims and page asked for under `out`/SWEEP/, show the tables, return the paths.
@@ -46,7 +48,8 @@ def report(
     everything: also all tables and figures that the sweep's runs are for (the paper's where no sweep is given) and the
     claims. sweep: whose runs; by default the paper's own, from ./sweeps or built in. sets: the
     "field=value" overrides that the runs were made with, as in `bench sweep --set`. data: the folder of the image
-    sets, where the page finds its thumbnails and a sweep its sets' classes. show: the console to print on, standard
+    sets, where the page finds its thumbnails and a sweep its sets' classes. score: what detects in place of each
+    method's own score (`by_score`); the files go to `out`/SWEEP/by-SCORE/. show: the console to print on, standard
     output by default. Items whose sweep has no records yet are named and passed over; raises BenchError, one line, when
     that leaves nothing, and for an unknown table or figure or a broken file.
     """
@@ -60,11 +63,25 @@ def report(
 
     asked, wanted = tuple(tables), tuple(figures)
     records = load_records(results)
-    runs = _Runs(sets, data, records)
+    if score is not None:
+        _check_by_score(score, asked, wanted, page)
+        records = by_score(records, score)
+    runs = _Runs(sets, data, records, score)
     if everything:
         fitting: tuple[Protocol | None, ...] = (None, *runs.protocols((sweep,))) if sweep else ("sets",)
         tables, figures = (
-            list(dict.fromkeys([*given, *(name for name, item in items.items() if item.protocol in fitting)]))
+            list(
+                dict.fromkeys(
+                    [
+                        *given,
+                        *(
+                            n
+                            for n, item in items.items()
+                            if item.protocol in fitting and (score is None or item.by_any)
+                        ),
+                    ]
+                )
+            )
             for given, items in ((tables, TABLES), (figures, FIGURES))
         )
     jobs: list[tuple[tuple[Path, ...], Protocol | None, Job]] = []  # the sweeps, the protocol (None: any), what to do
@@ -78,7 +95,7 @@ def report(
         )
     both = (sweep,) if sweep else tuple(find_sweep(TABLES[name].sweep) for name in ("1", "2"))
     if claims or everything:
-        jobs.append((both, None, _claims))
+        jobs.append((both, None, _claims if score is None else _papers_claims))
     if page:
         loaded = [sweeps.load(path, data=data) for path in both]
         title = " and ".join(dict.fromkeys(one.title or one.name for one in loaded))
@@ -100,12 +117,27 @@ def report(
             )
             nothing[f"{results}: no records for {names} yet; run: {commands}{others}"] = None
             continue
-        written += job(groups, out / "+".join(path.stem for path in paths), console)
+        folder = out / "+".join(path.stem for path in paths)
+        written += job(groups, folder / f"by-{score}" if score else folder, console)
     if nothing and not written:
         raise BenchError(next(iter(nothing)))
     for line in nothing:
         console.print(line, markup=False, highlight=False)
     return written
+
+
+def _check_by_score(score: str, tables: Sequence[str], figures: Sequence[str], page: bool) -> None:
+    """Raises BenchError, one line, for what there is by a method's own score alone, or by every score already."""
+    asked = [f"--table {name}" for name in tables if not TABLES[name].by_any]
+    asked += [f"--figure {name}" for name in figures if not FIGURES[name].by_any]
+    asked += ["--page"] if page else []
+    if asked:
+        allowed = [f"--table {name}" for name, item in TABLES.items() if item.by_any]
+        allowed += [f"--figure {name}" for name, item in FIGURES.items() if item.by_any]
+        raise BenchError(
+            f"--score {score}: {' and '.join(asked)} cannot be by another score; allowed: "
+            f"{', '.join(allowed)}, --claims, --all"
+        )
 
 
 def find_sweep(name: str) -> Path:
@@ -117,8 +149,10 @@ def find_sweep(name: str) -> Path:
 class _Runs:
     """The runs of sweeps and their groups, each read and made once."""
 
-    def __init__(self, sets: list[str] | None, data: Path | None, records: list[Record]) -> None:
-        self._sets, self._data, self._records = sets, data, records
+    def __init__(
+        self, sets: list[str] | None, data: Path | None, records: list[Record], score: str | None = None
+    ) -> None:
+        self._sets, self._data, self._records, self._score = sets, data, records, score
         self._configs: dict[tuple[Path, ...], list[RunConfig]] = {}
         self._groups: dict[tuple[Protocol, tuple[Path, ...]], Groups] = {}
 
@@ -149,7 +183,7 @@ class _Runs:
             else:  # Tables 1 and 2 of nothing but classes: for whoever asks for them
                 whole = [config for config in configs if class_of(config) is None]
                 made = list(group_runs(whole or configs, self._records, beside=True))
-            self._groups[protocol, paths] = made
+            self._groups[protocol, paths] = [named(g, self._score) for g in made] if self._score else made
         return self._groups[protocol, paths]
 
 
@@ -226,13 +260,25 @@ def _claims(groups: Groups, folder: Path, console: Console) -> list[Path]:
             if not ours or any(claim.n for claim in papers.claims):  # a sweep of our own questions asks none of theirs
                 checked.append(papers)
             checked += [ours] if ours else []
+    return _write_claims(checked, folder, console)
+
+
+def _write_claims(checked: Sequence[claims_text.Checked], folder: Path, console: Console) -> list[Path]:
     for one in checked:
         for part in claims_text.terminal(one):
             console.print(part)
+    if not checked:
+        return []
     return [
         _write(folder / "claims.md", "\n".join(map(claims_text.markdown, checked))),
         _write(folder / "claims.csv", claims_text.as_csv(checked)),
     ]
+
+
+def _papers_claims(groups: Groups, folder: Path, console: Console) -> list[Path]:
+    """The paper's claims alone: ours compare scores."""
+    with_records = [g for g in groups if isinstance(g, Group) and any(run.record for run in g.runs)]
+    return _write_claims([paper_claims.checked(group) for group in with_records], folder, console)
 
 
 def _page_job(title: str, results: Path, data: Path) -> Job:

@@ -19,13 +19,15 @@ class Item:
     benchmark/report. A table's function turns a group of comparable runs into `cells.Table`s, a figure's draws one
     in-distribution set of a group as a matplotlib figure (None: nothing to show). protocol: of which runs, and so of
     which groups: "sets", whole sets against others (`groups.Group`), or "one-class", a class of a set against its
-    others (`one_class.OneClass`); None: of either. lacks: what no run has where there is nothing to show.
+    others (`one_class.OneClass`); None: of either. lacks: what no run has where there is nothing to show. by_any: it
+    can be by any one score in place of the methods' own (`bench report --score`).
     """
 
     sweep: str
     made_by: str
     protocol: Protocol | None = "sets"
     lacks: str = ""
+    by_any: bool = True
 
 
 TABLES = {
@@ -37,12 +39,15 @@ TABLES = {
         "scores_table:scores",
         None,
         "has further scores of an OOD set; name some in eval.scores, and sets in eval.ood",
+        by_any=False,
     ),
     "oe": Item("oe", "detectors_table:detectors", lacks="learns from labels; method.name: classifier does"),
 }
 FIGURES = {
     "2": Item("table2", "figures:figure2"),
     "3": Item("table2", "figures:figure3"),
-    "training": Item("table2", "training_figure:training", lacks="was scored while it trained; set eval.every"),
+    "training": Item(
+        "table2", "training_figure:training", lacks="was scored while it trained; set eval.every", by_any=False
+    ),
     "one-class": Item("one-class", "one_class_figure:one_class", "one-class"),
 }

@@ -26,7 +26,7 @@ def auroc(record: Record, ood: str, score: str | None = None) -> float | None:
 def sensitivity(record: Record, score: str | None = None) -> float | None:
     """In %, of the score; None where it is lacking."""
     if score is None:
-        return record.sensitivity
+        return None if math.isnan(record.sensitivity) else record.sensitivity
     return record.scores[score].sensitivity if score in record.scores else None
 
 

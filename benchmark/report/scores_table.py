@@ -8,12 +8,13 @@ from dataclasses import replace
 from benchmark.data.catalog import info, is_near
 from benchmark.plan.methods import REFERENCES
 from benchmark.plan.scores import passes
+from benchmark.report import published
 from benchmark.report.cells import Cell, Row, Table
 from benchmark.report.groups import Group, title_of
 from benchmark.report.numbers import auroc
 from benchmark.report.one_class import OneClass
 from benchmark.report.one_class_notes import about as about_classes
-from benchmark.report.table_notes import about, about_controls
+from benchmark.report.table_notes import about, about_controls, kendall
 from benchmark.store.records import Record
 
 OWN = "own"  # the key of the method's own score
@@ -51,8 +52,27 @@ def _of_set(group: Group, in_dist: str) -> Table:
             rows += _block(f"{part} ({named})", part, in_dist, scores_of(group.runs_of(in_dist)), labels, cell)
     title = f"Scores. Mean AUROC in % of {info(in_dist).title} (in-distribution) by the score that detects"
     columns = {label: title_of(label) for label in labels}
-    notes = NOTES + about_controls(group, in_dist) + about(group, [in_dist])
+    order = _order_notes(in_dist, {"near": near, "all": oods}, labels, rows)
+    notes = NOTES + order + about_controls(group, in_dist) + about(group, [in_dist])
     return Table("scores", title, group.heading, "score", columns, rows, notes)
+
+
+def _order_notes(in_dist: str, parts: dict[str, list[str]], labels: list[str], rows: list[Row]) -> list[str]:
+    """How the columns' order by each score agrees with the published one, where three or more columns have both."""
+    notes = []
+    for part, sets in parts.items():
+        paper = {label: value for label in labels if (value := published.average(in_dist, sets, label)) is not None}
+        found = []
+        for row in rows:
+            if row.block == part and row.cells and len(paper) >= 3 and all(row.cells[label].ours for label in paper):
+                ours = [row.cells[label].ours.mean for label in paper]  # type: ignore[union-attr]
+                found.append(f"{row.key.removeprefix(f'{part}:')} {kendall(ours, list(paper.values()))}")
+        if found:
+            notes.append(
+                f"Kendall's τ of the columns' order with the published one (by Eq. 6), n = {len(paper)}, {part}: "
+                f"{', '.join(found)}."
+            )
+    return notes
 
 
 def _of_classes(group: OneClass) -> list[Table]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from benchmark.data.catalog import info, set_behind
+from benchmark.data.catalog import info, is_near, set_behind
 from benchmark.plan.config import RunConfig
 from benchmark.plan.methods import REFERENCES
 from benchmark.report import published
@@ -118,22 +118,32 @@ def _named(label: str, score: str | None) -> str:
 def rank_agreement(rows: list[Row], columns: Iterable[str]) -> str | None:
     """Kendall's tau between the columns' order in our averages and in the published ones, None below three columns.
 
-    Over the OOD sets that the paper has and that all compared columns have.
+    Over the OOD sets that the paper has and that all compared columns have; over the near ones of these too.
     """
-    from scipy import stats
-
     oods = [row for row in rows if row.section == "ood" and any(c.published is not None for c in row.cells.values())]
     chosen = [column for column in columns if oods and any(row.cells[column].difference is not None for row in oods)]
     oods = [row for row in oods if all(row.cells[column].difference is not None for column in chosen)]
     if len(chosen) < 3 or not oods:
         return None
-    ours = [math.fsum(row.cells[column].ours.mean for row in oods) for column in chosen]  # type: ignore[union-attr]
-    paper = [math.fsum(row.cells[column].published or 0.0 for row in oods) for column in chosen]
+
+    def agreement(over: list[Row]) -> str:
+        ours = [math.fsum(row.cells[column].ours.mean for row in over) for column in chosen]  # type: ignore[union-attr]
+        return kendall(ours, [math.fsum(row.cells[column].published or 0.0 for row in over) for column in chosen])
+
+    near = [row for row in oods if is_near(row.in_dist, row.key)]
+    alone = f"; by {', '.join(row.title for row in near)} alone {agreement(near)}" if 0 < len(near) < len(oods) else ""
+    return (f"Kendall's τ of our order of columns with the published one, n = {len(chosen)} columns: "
+            f"by the average over {len(oods)} OOD sets {agreement(oods)}{alone}.")  # fmt: skip
+
+
+def kendall(ours: list[float], paper: list[float]) -> str:
+    """Kendall's tau-b of two orders and its p; that it is undefined where all of one are equal."""
+    from scipy import stats
+
     if len(set(ours)) == 1 or len(set(paper)) == 1:
-        return f"Kendall's τ of our order of columns with the published one: undefined (all equal), n = {len(chosen)}."
+        return "undefined (all equal)"
     tau, p = stats.kendalltau(ours, paper)
-    return (f"Kendall's τ of our order of columns with the published one: {tau:.2f} "
-            f"(n = {len(chosen)} columns, p = {p:.2g}, averages over {len(oods)} OOD sets).")  # fmt: skip
+    return f"{tau:.2f} (p = {p:.2g})"
 
 
 def about(group: Group, in_dists: Sequence[str]) -> list[str]:

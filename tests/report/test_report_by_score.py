@@ -1,0 +1,132 @@
+"""`bench report --score`: another score in place of each method's own, against invented records."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+from statistics import mean
+
+import pandas as pd
+import pytest
+from report_fakes import config, make, record_of, write_runs, write_sweep
+
+from benchmark.errors import BenchError
+from benchmark.plan.config import RunConfig
+from benchmark.report import published
+from benchmark.report.by_score import by_score
+from benchmark.report.groups import group_runs
+from benchmark.report.scores_table import scores
+from benchmark.store.records import Look, Record, ScoreInRecord
+
+NAMES = ["dino", "imgn", "rot-imgn", "rot-in-dist"]
+ASKED = "base: {eval: {every: 1, scores: [msp, knn-5]}}\nreferences: [untrained, image-statistics]"
+
+
+def value(config: RunConfig, ood: str, score: str = "") -> float:
+    """An AUROC: by msp the columns have the published order on every set, by their own score the reverse."""
+    paper = published.value(config.in_dist, ood, config.variant) or 60.0
+    return {"": 110 - paper, "msp": paper - 20, "knn-5": 50 + len(ood) / 8}[score]
+
+
+def scored(config: RunConfig) -> Record:
+    """untrained has knn-5 alone and image statistics have no further score, as it is of real ones."""
+    record = record_of(config, value, sensitivity=31.0)
+    has = {"untrained": ["knn-5"], "image-statistics": []}.get(config.method.name, ["msp", "knn-5"])
+    measured = {
+        name: {o: m.model_copy(update={"auroc": value(config, o, name)}) for o, m in record.ood.items()} for name in has
+    }
+    look = Look(epoch=1, knn_accuracy={"20": 1.0}, ood=dict.fromkeys(record.ood, 33.0), sensitivity=50)
+    return record.model_copy(
+        update={
+            "scores": {n: ScoreInRecord(ood=ood, sensitivity=62.0, passes=1) for n, ood in measured.items()},
+            "trajectory": [look] if config.method.trains else [],
+        }
+    )
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    write_runs(tmp_path / "results", write_sweep(tmp_path, variant=NAMES, extra=ASKED), scored)
+    return tmp_path
+
+
+def numbers(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path / "table2.csv").pivot(index="ood", columns="column", values="mean")
+
+
+def test_every_number_of_the_table_is_the_scores(place: Path) -> None:
+    paths, shown = make(place, tables=["2"], sweep=Path("sweeps/table2.yaml"), score="msp")
+    assert {Path(path).parent.name for path in paths} == {"by-msp"}
+    table = numbers(place / "reports/table2/by-msp")
+    sets = published.paper_sets("cifar10")
+    for name in NAMES:
+        wanted = {ood: published.VALUES["cifar10", ood, name] - 20 for ood in sets}
+        assert table.loc[sets, name].to_dict() == pytest.approx(wanted)
+        assert table.loc["average", name] == pytest.approx(mean(wanted.values()))
+        assert table.loc["sensitivity", name] == 62.0
+    for name in ("untrained", "image-statistics"):  # by their own
+        assert table.loc["svhn", name] == 50.0  # where nothing is published: 110 - 60
+        assert table.loc["sensitivity", name] == 31.0
+    assert "by msp (untrained and image statistics by their own)" in " ".join(shown.split())
+
+
+def test_without_it_the_methods_own_score_stays(place: Path) -> None:
+    make(place, tables=["2"], sweep=Path("sweeps/table2.yaml"))
+    table = numbers(place / "reports/table2")
+    assert table.loc["svhn", "dino"] == pytest.approx(110 - 99.38) and table.loc["sensitivity", "dino"] == 31.0
+
+
+def test_the_papers_claims_turn_with_the_score(place: Path) -> None:
+    def verdict(score: str | None, folder: str) -> str:
+        make(place, claims=True, sweep=Path("sweeps/table2.yaml"), score=score)
+        claims = pd.read_csv(place / folder / "claims.csv").set_index("claim")
+        assert any("detects better than" in text for text in claims.index) == (score is None)  # ours compare scores
+        return str(claims.loc["Rot. ImgN beats ImgN on average", "verdict"])
+
+    assert verdict(None, "reports/table2") == "fails"
+    assert verdict("msp", "reports/table2/by-msp") == "holds"
+
+
+def test_everything_leaves_out_what_is_by_one_score_or_by_all(place: Path) -> None:
+    paths, _ = make(place, everything=True, sweep=Path("sweeps/table2.yaml"), score="msp")
+    names = {Path(path).name for path in paths}
+    assert {"table1.md", "table2.md", "figure2.png", "figure3.png", "claims.md"} <= names
+    assert not any("scores" in name or "training" in name for name in names)
+    both, _ = make(place, everything=True, sweep=Path("sweeps/table2.yaml"))
+    assert {"table-scores.md", "figure-training.png"} <= {Path(path).name for path in both}
+
+
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [
+        ({"tables": ["scores"]}, "--table scores cannot be by another score; allowed: --table 1, --table 2, "),
+        ({"figures": ["training"]}, "--figure training cannot be by another score"),
+        ({"tables": ["2"], "page": True}, "--page cannot be by another score"),
+        ({"tables": ["2"], "score": "energy"}, r"none of the records has it \(they have: knn-5, msp\); add it to"),
+        ({"tables": ["2"], "score": "foo"}, "unknown score 'foo'"),
+    ],
+)
+def test_what_cannot_be_is_one_line(place: Path, asked: dict, line: str) -> None:
+    with pytest.raises(BenchError, match=line) as caught:
+        make(place, sweep=Path("sweeps/table2.yaml"), **{"score": "msp", **asked})
+    assert "\n" not in str(caught.value) and not (place / "reports").exists()
+
+
+def test_a_trained_run_without_the_score_is_missing_and_not_by_its_own() -> None:
+    has, lacks = scored(config(variant="dino")), record_of(config(variant="imgn"), value)
+    one, other = by_score([has, lacks], "knn-5")
+    assert one.ood["svhn"].auroc == 50.5 and one.sensitivity == 62.0 and one.trajectory == []
+    assert other.ood == {} and math.isnan(other.sensitivity)
+    assert has.ood["svhn"].auroc == pytest.approx(110 - 99.38)  # the record itself is as it was
+
+
+def test_the_table_of_scores_says_how_each_orders_the_columns() -> None:
+    configs = [config(variant=name, eval={"scores": ["msp", "knn-5"]}) for name in NAMES]
+    [table] = scores(group_runs(configs, [scored(one) for one in configs])[0])
+    near, everything = [note for note in table.notes if note.startswith("Kendall")]
+    assert "n = 4, near: own -1.00 (p = 0.083), msp 1.00 (p = 0.083), knn-5 undefined (all equal)." in near
+    paper = {name: published.average("cifar10", published.paper_sets("cifar10"), name) or 0.0 for name in NAMES}
+    pairs = [math.copysign(1, paper[a] - paper[b]) for a, b in itertools.combinations(sorted(paper, key=paper.get), 2)]
+    assert set(pairs) == {-1.0} and ", all: own -1.00 " in everything and "msp 1.00 " in everything
