@@ -18,6 +18,10 @@ def recommend(
         Path | None,
         typer.Option("--reference", metavar="DIR", help="Records to try the rule on. [default: results/reference]"),
     ] = None,
+    score: Annotated[
+        str | None,
+        typer.Option("--score", metavar="NAME", help="One of eval.scores that will detect, in place of Eq. 6."),
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all of it as JSON.")] = None,
     markdown_file: Annotated[
         Path | None, typer.Option("--markdown", metavar="FILE", help="Write all of it as Markdown.")
@@ -31,14 +35,14 @@ def recommend(
     Examples:
       bench recommend my-images.yaml
       bench recommend sweeps/cpu.yaml --results results/reference/cpu
-      bench recommend my-images.yaml --json choice.json
+      bench recommend my-images.yaml --score eq6-confident --json choice.json
     """
     from benchmark.data.images import data_root as resolve_data
     from benchmark.files import atomic_write, write_json
     from benchmark.report import advice
     from benchmark.report import recommend as choosing
 
-    found = choosing.recommend(file, results, reference, set_, resolve_data(data_root))
+    found = choosing.recommend(file, results, reference, set_, resolve_data(data_root), score)
     for section in advice.sections(found):
         print_table(section.columns, section.rows, section.title)
         for note in section.notes:

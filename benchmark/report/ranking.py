@@ -126,8 +126,11 @@ def _same_images(one: Scores, other: Scores) -> bool:
     return [len(side) for side in one] == [len(side) for side in other]
 
 
-def candidates(group: Group, in_dist: str, results: Path) -> list[Candidate]:
-    """The variants of a group that have a record, with what the ranking may read of them."""
+def candidates(group: Group, in_dist: str, results: Path, score: str | None = None) -> list[Candidate]:
+    """The variants of a group that have a record, with what the ranking may read of them.
+
+    score: that the group's records are by (`by_score`), None for the methods' own.
+    """
     found = []
     for label in group.labels(in_dist):
         records = group.records(in_dist, label)
@@ -136,7 +139,7 @@ def candidates(group: Group, in_dist: str, results: Path) -> list[Candidate]:
         keys = [f"{in_dist}/{split}" for split in ("train", "test")]
         scores = {}
         for seed, record in records.items():
-            kept = scores_of(RunFolder(results / record.name), keys)
+            kept = scores_of(RunFolder(results / record.name), keys, score)
             if kept is not None:
                 scores[seed] = (kept[0], kept[1])
         first = next(iter(records.values()))
@@ -145,9 +148,10 @@ def candidates(group: Group, in_dist: str, results: Path) -> list[Candidate]:
     return found
 
 
-def scores_of(folder: RunFolder, keys: list[str]) -> list[NDArray[np.floating]] | None:
-    """The scores of these sets and of no other; None where one is not kept."""
+def scores_of(folder: RunFolder, keys: list[str], score: str | None = None) -> list[NDArray[np.floating]] | None:
+    """The scores of these sets and of no other, by `score` or the method's own; None where one is not kept."""
     if not folder.scores.is_file():
         return None
+    keys = [f"{key}:{score}" if score else key for key in keys]
     kept = read_npz(folder.scores, keys)
     return [kept[key] for key in keys] if all(key in kept for key in keys) else None

@@ -7,6 +7,7 @@ the choice would have cost on OOD sets, and how well the rule did on the benchma
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,11 +17,13 @@ from benchmark.plan import sweep as sweeps
 from benchmark.plan.methods import REFERENCES
 from benchmark.report import rules
 from benchmark.report.advice import Advice, Ranking
+from benchmark.report.by_score import by_score
 from benchmark.report.groups import Group, group_runs
 from benchmark.report.ranking import candidates, rank
 from benchmark.report.table_notes import describe
 from benchmark.report.trial import Trial, class_trial, costs, trial
 from benchmark.store.folders import all_runs
+from benchmark.store.records import Record
 from benchmark.store.tables import load_records
 
 # --- putting it together ------------------------------------------------------------------------------------------
@@ -32,32 +35,45 @@ def recommend(
     reference: Path | None = None,
     sets: list[str] | None = None,
     data: Path | None = None,
+    score: str | None = None,
 ) -> Advice:
     """Rank the variants of a sweep by what is done of it, and try the rule on the benchmark's own records.
 
     reference: a folder of runs or of such folders; by default results/reference here or beside the package, where that
     exists. sets: the "field=value" overrides of `bench sweep --set`. data: the folder of the image sets, as
-    `sweeps.load` has it. Raises BenchError when nothing is done yet.
+    `sweeps.load` has it. score: one of `eval.scores` that is to detect, in place of DINO's own; the sensitivity is by
+    it too, and rules are then not tried, since without `score` they are for every score. Raises BenchError when nothing
+    is done yet, or nothing has been scored so.
     """
     wanted = [run.config for run in sweeps.load(sweep, sets, data=data).runs]
-    groups = group_runs(wanted, records := load_records(results))
+    groups = group_runs(wanted, records := _load(results, score))
     rankings = [
-        ranking for group in groups for in_dist in group.in_dists if (ranking := _ranking(group, in_dist, results))
+        ranking
+        for group in groups
+        for in_dist in group.in_dists
+        if (ranking := _ranking(group, in_dist, results, score))
     ]
     if not rankings:
         others = f" (its {len(records)} records are of other settings: give their --set here too)" if records else ""
         raise BenchError(f"{results}: no trained runs of {sweep} yet; run: bench sweep {sweep}{others}")
     place = reference_folder(reference)
-    tried = list(_trials(place, results)) if place else []
+    tried = list(_trials(place, results, score)) if place else []
     mine = (rules.tried("this sweep", group, in_dists) for group in groups for in_dists in _together(group))
     trials, found = tuple(one for one, _ in tried if one), [*mine, *(one for _, one in tried)]
-    return Advice(
-        str(sweep), tuple(rankings), str(place) if place else None, trials, tuple(one for one in found if one)
-    )
+    known = tuple(one for one in found if one and score is None)
+    return Advice(str(sweep), tuple(rankings), str(place) if place else None, trials, known)
 
 
-def _ranking(group: Group, in_dist: str, results: Path) -> Ranking | None:
-    found = candidates(group, in_dist, results)
+def _load(results: Path, score: str | None) -> list[Record]:
+    """The records, by `score` where one is given, of what has been scored so."""
+    records = load_records(results)
+    if score is None or not records:
+        return records
+    return [record for record in by_score(records, score) if not math.isnan(record.sensitivity)]
+
+
+def _ranking(group: Group, in_dist: str, results: Path, score: str | None) -> Ranking | None:
+    found = candidates(group, in_dist, results, score)
     if not found:
         return None
     configs = [run for run in group.runs if run.config.in_dist == in_dist]
@@ -66,9 +82,10 @@ def _ranking(group: Group, in_dist: str, results: Path) -> Ranking | None:
         run.config.label: run.record.sensitivity for run in configs if run.record and run.config.label in REFERENCES
     }
     columns, cost, aurocs = costs(group, in_dist)
+    heading = "; ".join(filter(None, [group.heading, f"by {score}" if score else ""]))
     return Ranking(
-        group.heading, in_dist, describe(group.trained[0]), tuple(rank(found)), tuple(missing), found[0].counts,
-        references, columns, cost, aurocs, trial("this sweep", group, in_dist, results),
+        heading, in_dist, describe(group.trained[0]), tuple(rank(found)), tuple(missing), found[0].counts,
+        references, columns, cost, aurocs, trial("this sweep", group, in_dist, results, score),
     )  # fmt: skip
 
 
@@ -96,7 +113,7 @@ def _together(group: Group) -> list[list[str]]:
     return list(found.values())
 
 
-def _trials(place: Path, results: Path) -> Iterable[tuple[Trial | None, rules.RulesTried | None]]:
+def _trials(place: Path, results: Path, score: str | None) -> Iterable[tuple[Trial | None, rules.RulesTried | None]]:
     """Sensitivity and other rules on each folder of records, less the one that is being ranked.
 
     Of DINO's runs alone: other methods have no negatives to choose.
@@ -104,12 +121,16 @@ def _trials(place: Path, results: Path) -> Iterable[tuple[Trial | None, rules.Ru
     for folder in _folders_of_runs(place):
         if folder.resolve() == results.resolve():
             continue
-        records = [r for r in load_records(folder) if r.run_config.method.name in ("dino", *REFERENCES)]
+        try:
+            loaded = _load(folder, score)
+        except BenchError:  # nothing there has been scored so
+            continue
+        records = [r for r in loaded if r.run_config.method.name in ("dino", *REFERENCES)]
         groups = group_runs([record.run_config for record in records], records)
         for number, group in enumerate(groups, 1):
             for in_dists in _together(group):
                 several = len(in_dists) > 1
                 more = f", {info(set_behind(in_dists[0])).title}" if len(group.in_dists) > len(in_dists) else ""
                 name = folder.name + more + (f" ({number} of {len(groups)})" if len(groups) > 1 else "")
-                made = class_trial(name, group, in_dists) if several else trial(name, group, in_dists[0], folder)
+                made = class_trial(name, group, in_dists) if several else trial(name, group, in_dists[0], folder, score)
                 yield made, rules.tried(name, group, in_dists)

@@ -118,7 +118,9 @@ def _mean_auroc(group: Group, in_dist: str, label: str, sets: list[str]) -> floa
     return value.mean if value and len(shared) == len(sets) else None
 
 
-def halves(group: Group, in_dist: str, results: Path, draws: int = 200) -> tuple[float, float] | None:
+def halves(
+    group: Group, in_dist: str, results: Path, score: str | None = None, draws: int = 200
+) -> tuple[float, float] | None:
     """Mean Kendall's tau over random halvings of the ID test images: sensitivity and average AUROC measured on the same
     half, and on different ones. None where the scores of some variant are not kept.
 
@@ -131,7 +133,7 @@ def halves(group: Group, in_dist: str, results: Path, draws: int = 200) -> tuple
         record = next(iter(group.records(in_dist, label).values()))
         stored = [record.run_config.stored_name(ood) for ood in oods]
         keys = [f"{in_dist}/train", f"{in_dist}/test", *(f"{ood}/test" for ood in stored)]
-        kept = scores_of(RunFolder(results / record.name), keys)
+        kept = scores_of(RunFolder(results / record.name), keys, score)
         if kept is None:
             return None
         train, test, *outside = kept
@@ -151,7 +153,7 @@ def halves(group: Group, in_dist: str, results: Path, draws: int = 200) -> tuple
     return (float(same), float(apart)) if np.isfinite(same + apart) else None
 
 
-def trial(name: str, group: Group, in_dist: str, results: Path) -> Trial | None:
+def trial(name: str, group: Group, in_dist: str, results: Path, score: str | None = None) -> Trial | None:
     """The rule tried on records: None for fewer than three variants, or without OOD sets that all of them have."""
     known, oods = _measured(group, in_dist), _near_first(group, in_dist)
     values = {label: _mean_auroc(group, in_dist, label, oods) for label in known} if oods else {}
@@ -165,7 +167,7 @@ def trial(name: str, group: Group, in_dist: str, results: Path) -> Trial | None:
     return Trial(
         name, tuple(agreements(group, in_dist)), chosen, best, averages[best] - averages[chosen],
         averages[best] - math.fsum(averages.values()) / len(averages), max(known.values()) - min(known.values()),
-        1.96 * hanley_mcneil(known[chosen], *counts), len(averages), halves(group, in_dist, results),
+        1.96 * hanley_mcneil(known[chosen], *counts), len(averages), halves(group, in_dist, results, score),
     )  # fmt: skip
 
 

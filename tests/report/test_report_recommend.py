@@ -22,6 +22,7 @@ from benchmark.report import recommend as choosing
 from benchmark.report.intervals import delong, hanley_mcneil, holm, placements
 from benchmark.report.ranking import Candidate, rank
 from benchmark.store.folders import RunFolder, all_runs
+from benchmark.store.records import Record, ScoreInRecord
 
 SHIPPED = Path(__file__).parents[2] / "results" / "reference"
 
@@ -237,6 +238,49 @@ def test_the_shipped_records_give_no_reason_for_the_rule_and_it_is_said() -> Non
     assert f"this sweep: {verdict}: CIFAR100 τ = {near.tau:+.2f}" in said
     assert "none of its tables prints a sensitivity" in said
     assert "is within ±0.9 of 50" in said
+
+
+def test_another_score_ranks_by_its_own_sensitivity_and_its_own_scores_of_images(tmp_path: Path) -> None:
+    """By msp the order is another than by Eq. 6, and one variant has not been scored so."""
+    names, kept = ["dino", "imgn", "rot-imgn", "dti"], {}
+    sweep = write_sweep(tmp_path, variant=names, extra="base: {eval: {scores: [msp]}}")
+
+    def record(run: RunConfig) -> Record:
+        made = record_of(run, lambda c, ood: 80.0)
+        place = names.index(run.variant) if run.variant in names else -1
+        ood = {name: m.model_copy(update={"auroc": 50.0 + place**2}) for name, m in made.ood.items()}
+        if place >= 0:
+            kept[run.variant] = [scored(100 + place, 0.2), scored(place, 1 - place / 4)]
+        own, msp = (auc(kept[run.variant][by]) if place >= 0 else 50.0 for by in (0, 1))
+        scores = {"msp": ScoreInRecord(ood=ood, sensitivity=msp, passes=1)} if 0 <= place < 3 else {}
+        return made.model_copy(update={"sensitivity": own, "scores": scores})
+
+    for done in write_runs(tmp_path / "results", sweep, record):
+        if done.config["variant"] in kept:
+            arrays = {
+                f"cifar10/{split}{suffix}": kept[done.config["variant"]][by][side]
+                for by, suffix in enumerate(("", ":msp"))
+                for side, split in enumerate(("train", "test"))
+            }
+            folder = RunFolder(tmp_path / "results" / done.name)
+            folder.path.mkdir(exist_ok=True)
+            np.savez(folder.scores, **arrays)  # type: ignore[arg-type]
+    advice = choosing.recommend(sweep, tmp_path / "results", tmp_path / "results", score="msp")
+    [ranking] = advice.rankings
+    assert ranking.heading == "by msp" and ranking.missing == ("dti-s0",) and advice.rules == ()
+    by_msp = sorted(names[:3], key=lambda name: -auc(kept[name][1]))
+    assert [place.label for place in ranking.places] == by_msp
+    assert by_msp != sorted(names[:3], key=lambda name: -auc(kept[name][0]))
+    for place in ranking.places:
+        assert place.sensitivity == pytest.approx(auc(kept[place.label][1]))
+    second = ranking.places[1]
+    assert second.how == "DeLong" and second.difference_half == pytest.approx(
+        stats.norm.ppf(0.975) * delong(*(kept[name][1] for name in by_msp[:2]))
+    )
+    assert ranking.aurocs["rot-imgn"]["mean"] == 54.0
+    assert choosing.recommend(sweep, tmp_path / "results").rankings[0].heading == ""
+    with pytest.raises(BenchError, match="--score knn-5: none of the records has it"):
+        choosing.recommend(sweep, tmp_path / "results", score="knn-5")
 
 
 def test_halves_are_free_of_the_images_both_measures_share(tmp_path: Path) -> None:
