@@ -12,8 +12,8 @@ from benchmark.exits import FAILED, exit_code
 from benchmark.files import write_json
 from benchmark.kit import luggage, measure, speed, train
 from benchmark.kit.measure import PARTS
-from benchmark.kit.parts import Deadline
-from benchmark.kit.places import REPOSITORY, Places, image_keys
+from benchmark.kit.parts import Deadline, Parts
+from benchmark.kit.places import REPOSITORY, Places, image_keys, images_lacking, prepare, take_in
 
 RESERVES = (10.0, 75.0)  # seconds; of `table2`, which stops runs, reports and packs, the larger one
 
@@ -30,12 +30,14 @@ def parser() -> argparse.ArgumentParser:
     bring.add_argument("--python", default="3.12", metavar="VERSION", help="of the machine [3.12]")
     bring.add_argument("--machine", default="x86_64", metavar="ARCH", help="of the machine [x86_64]")
     bring.add_argument("--carry", type=float, default=64.0, metavar="MIB", help="the most that may travel [64]")
+    bring.add_argument("--loads", type=int, default=1, metavar="N", help="to bring the images in, one a command [1]")
     bring.add_argument("--sweep", type=Path, default=Path("half-hour"), metavar="SWEEP")
 
     measuring = commands.add_parser("measure", help="first: doctor, tests on the GPU, speeds; chooses epochs")
     table2 = commands.add_parser("table2", help="then, again and again: trains Table 2, and reports on what there is")
+    take = commands.add_parser("take", help="there, for each load but the last: takes in the images that were brought")
     speeds = commands.add_parser("speed", help="a part of `measure`: speeds side by side")
-    for command in (measuring, table2, speeds):
+    for command in (measuring, table2, speeds, take):
         command.add_argument("--limit", type=float, default=540.0, metavar="SECONDS", help="it ends by then [540]")
         reserve = RESERVES[command is table2]
         command.add_argument("--reserve", type=float, default=reserve, metavar="SECONDS",
@@ -100,16 +102,22 @@ def bring(told: argparse.Namespace) -> int:
     """
     from benchmark.plan import sweep as sweeps
 
+    if told.loads < 1:
+        raise BenchError(f"--loads {told.loads}: must be at least 1")
     keys = dict.fromkeys(key for run in sweeps.load(told.sweep).runs for key in image_keys(run.config))
-    luggage.take_images(told.images, keys, told.to / "images")
+    print(f"packing {len(keys)} sets of images", flush=True)
+    folders = [folder.name for folder in luggage.take_images(told.images, keys, told.to, told.loads)]
     requirements = luggage.with_needs(told.lacking or ["pydantic"], told.python)
     print(f"wheels for CPython {told.python}: {' '.join(requirements)}", flush=True)
     luggage.fetch_wheels(requirements, told.to / "wheels", told.python, told.machine)
     found = luggage.sizes(REPOSITORY, told.to)
     for name, size in found.items():
-        print(f"{name:<12}{size / luggage.MIB:8.1f} MiB")
-    print(f"{'all':<12}{sum(found.values()) / luggage.MIB:8.1f} MiB of {told.carry:g}")
-    luggage.check_sizes(found, told.carry)
+        print(f"{name:<14}{size / luggage.MIB:8.1f} MiB")
+    for folder in folders:
+        load = {name: size for name, size in found.items() if name == folder or name not in folders}
+        with_it = "all" if told.loads == 1 else f"with {folder}"
+        print(f"{with_it:<14}{sum(load.values()) / luggage.MIB:8.1f} MiB of {told.carry:g}")
+        luggage.check_sizes(load, told.carry)
     return 0
 
 
@@ -122,13 +130,15 @@ def on_the_machine(told: argparse.Namespace) -> int:
         out=told.out or Path(os.environ.get("OUT") or beside),
         results=told.results,
         data=told.data or Path(os.environ.get("BENCH_DATA") or told.results / ".images"),
-        images=told.brought / "images",
+        images=tuple(sorted(told.brought.glob("images*"))),
         wheels=told.brought / "wheels",
         back=told.brought / "back",
     )
     deadline = Deadline(told.limit, told.reserve)
     with deadline.signals():
-        if told.verb == "table2":
+        if told.verb == "take":
+            fine = take(where, told.sweep, deadline)
+        elif told.verb == "table2":
             fine = train.train(where, told.sweep, told.epochs, told.jobs, deadline)
         elif told.verb == "speed":
             asked = speed.Asked(
@@ -155,6 +165,15 @@ def on_the_machine(told: argparse.Namespace) -> int:
                 deadline,
             )
     return 0 if fine else FAILED
+
+
+def take(where: Places, sweep: Path, deadline: Deadline) -> bool:
+    """Take in the images that were brought, and say which of the sweep's are still to come."""
+    parts = Parts(where.out, where.results / ".logs", prepare(where), {"command": sys.argv[1:]})
+    take_in(where, sweep, parts, deadline, deadline.for_work())
+    lacking = images_lacking(where, sweep)
+    print(f"still to bring: {', '.join(lacking)}" if lacking else "all images are there")
+    return all(part.state == "done" for part in parts.ended)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 from benchmark.errors import BenchError, unknown
+from benchmark.kit import sheets
 
 MIB = 2**20
 NOT_NEEDED = {"submitit"}  # for SLURM alone
@@ -83,21 +84,30 @@ def unpack_wheels(wheels: Path, to: Path) -> Path | None:
     return to
 
 
-def take_images(images: Path, keys: Iterable[str], to: Path) -> None:
-    """Copy the NAME-SPLIT.npz of these "set/split", and the names of their classes.
+def take_images(images: Path, keys: Iterable[str], to: Path, loads: int = 1) -> list[Path]:
+    """Pack the NAME-SPLIT.npz of these "set/split", and the names of their classes, for so many `loads`: into the
+    folder `to`/images, or into `to`/images-1, images-2, ... of about the same size. Returns these folders.
 
     Raises BenchError that names what is not there.
     """
-    shutil.rmtree(to, ignore_errors=True)
-    to.mkdir(parents=True)
-    for key in keys:
-        file = images / f"{key.replace('/', '-')}.npz"
+    for old in to.glob("images*"):
+        shutil.rmtree(old)
+    folders = [to / (f"images-{number}" if loads > 1 else "images") for number in range(1, loads + 1)]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    files = [images / f"{key.replace('/', '-')}.npz" for key in keys]
+    for file in files:
         if not file.exists():
             there = [path.stem for path in images.glob("*.npz")]
             raise BenchError(f"{images}: {unknown('image set', file.stem, there)}")
-        shutil.copyfile(file, to / file.name)
+    held = dict.fromkeys(folders, 0)
+    for file in sorted(files, key=lambda file: -file.stat().st_size):  # the largest first fill evenly
+        lightest = min(held, key=lambda folder: held[folder])
+        held[lightest] += sheets.pack(file, lightest).stat().st_size
     if (images / "classes.json").exists():
-        shutil.copyfile(images / "classes.json", to / "classes.json")
+        for folder in folders:
+            shutil.copyfile(images / "classes.json", folder / "classes.json")
+    return folders
 
 
 def sizes(repository: Path, luggage: Path) -> dict[str, int]:
@@ -119,14 +129,14 @@ def sizes(repository: Path, luggage: Path) -> dict[str, int]:
 
 
 def check_sizes(found: dict[str, int], limit_mib: float) -> None:
-    """Raises BenchError where it is more than `limit_mib` in all."""
+    """Raises BenchError where it is more than `limit_mib` in all. found: what travels at one time."""
     total = sum(found.values()) / MIB
     if total > limit_mib:
         largest = max(found, key=lambda name: found[name])
         raise BenchError(
             f"{total:.1f} MiB to carry, of which {largest} {found[largest] / MIB:.1f}; at most {limit_mib:g} "
-            "(--carry): bring smaller sets of images, or leave the reference records at home while it travels: "
-            "git sparse-checkout set --no-cone '/*' '!/results/reference/'"
+            "(--carry): bring the images in more loads (--loads), or leave the reference records at home while it "
+            "travels: git sparse-checkout set --no-cone '/*' '!/results/reference/'"
         )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.errors import BenchError
-from benchmark.kit import luggage
+from benchmark.kit import luggage, sheets
 from benchmark.kit.parts import Deadline, Parts, bench
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class Places:
     out: Path
     results: Path
     data: Path
-    images: Path
+    images: tuple[Path, ...]
     wheels: Path
     back: Path
 
@@ -53,11 +54,26 @@ def prepare(places: Places) -> dict[str, str]:
 
 
 def take_in(places: Places, sweep: Path, parts: Parts, deadline: Deadline, seconds: float) -> None:
-    """Import the images that were brought, where the sweep lacks any."""
+    """Import the images that were brought, where the sweep lacks any. Raises BenchError for a damaged file."""
+    if not places.images or not images_lacking(places, sweep):
+        return
+    unpacked = places.results / ".brought"
+    unpacked.mkdir(parents=True, exist_ok=True)
+    for folder in places.images:
+        for file in sorted(folder.iterdir()):
+            if file.suffix == sheets.SUFFIX:
+                sheets.unpack(file, unpacked)
+            else:
+                shutil.copyfile(file, unpacked / file.name)
+    command = bench(sys.executable, "data", "import", unpacked, "--data", places.data)
+    parts.run("images", command, seconds, left=deadline.for_work)
+    shutil.rmtree(unpacked)
+
+
+def images_lacking(places: Places, sweep: Path) -> list[str]:
+    """The "set/split" that the sweep reads and that are not here."""
     from benchmark.data.images import fingerprint
     from benchmark.plan import sweep as sweeps
 
     keys = {key for run in sweeps.load(sweep).runs for key in image_keys(run.config)}
-    if places.images.is_dir() and any(fingerprint(places.data, *key.rsplit("/", 1)) is None for key in keys):
-        command = bench(sys.executable, "data", "import", places.images, "--data", places.data)
-        parts.run("images", command, seconds, left=deadline.for_work)
+    return sorted(key for key in keys if fingerprint(places.data, *key.rsplit("/", 1)) is None)

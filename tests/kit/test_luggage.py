@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmark.errors import BenchError
@@ -115,20 +116,20 @@ def test_bring_takes_the_sweeps_images_alone_and_refuses_too_much(
     oods = ["cifar100", "svhn", "imagenet30", "tinyimagenet", "lsunlike", "stl10-unlabeled", "places365", "texture"]
     wanted = ["cifar10-train", "cifar10-test", "imagenet-aux", "dti-aux", *(f"{name}-test" for name in oods)]
     for name in [*wanted, "cifar100-train"]:
-        (images / f"{name}.npz").write_bytes(bytes(2**18))
+        np.savez(images / f"{name}.npz", images=np.zeros((4, 32, 32, 3), np.uint8), labels=np.zeros(4))
     (images / "classes.json").write_text("{}")
     fetched: list[Any] = []
     monkeypatch.setattr(luggage, "fetch_wheels", lambda *what: (fetched.append(what), what[1].mkdir(exist_ok=True)))
     room = ["--carry", "500"]  # whatever the repository holds by now
     assert main(["bring", str(images), "--to", str(to), *room]) == 0
     taken = {path.name for path in (to / "images").iterdir()}
-    assert taken == {*(f"{name}.npz" for name in wanted), "classes.json"}
+    assert taken == {*(f"{name}.sheets" for name in wanted), "classes.json"}
     requirements, folder, python, machine = fetched[0]
     assert folder == to / "wheels" and (python, machine) == ("3.12", "x86_64")
     assert any(requirement.startswith("pydantic-core==") for requirement in requirements)
     said = capsys.readouterr().out
-    assert "images           3.0 MiB" in said and "of 500" in said
-    assert main(["bring", str(images), "--to", str(to), "--carry", "3"]) == 2
+    assert "packing 12 sets of images" in said and "images             0.0 MiB" in said and "of 500" in said
+    assert main(["bring", str(images), "--to", str(to), "--carry", "1"]) == 2
     refused = capsys.readouterr().err
     assert "MiB to carry" in refused and "git sparse-checkout set --no-cone '/*' '!/results/reference/'" in refused
     (images / "svhn-test.npz").unlink()

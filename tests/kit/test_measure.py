@@ -114,7 +114,7 @@ def test_images_that_lack_are_taken_in_where_they_were_brought(go: Any, tmp_path
     assert "images" not in calls
     (tmp_path / ".kit/images").mkdir(parents=True)
     _, _, calls = go("--parts", "doctor", "--data", "elsewhere")
-    assert calls["images"][2:] == ["data", "import", ".kit/images", "--data", "elsewhere"]
+    assert calls["images"][2:] == ["data", "import", "runs/.brought", "--data", "elsewhere"]
     _, _, calls = go("--parts", "doctor")
     assert "images" not in calls, "all are there"
 
