@@ -283,6 +283,36 @@ def test_another_score_ranks_by_its_own_sensitivity_and_its_own_scores_of_images
         choosing.recommend(sweep, tmp_path / "results", score="knn-5")
 
 
+def test_another_score_is_tried_on_records_that_have_it_and_on_no_others(tmp_path: Path) -> None:
+    """By msp sensitivity and AUROC agree on all records, by Eq. 6 they are against each other."""
+    names = ["dino", "imgn", "rot-imgn", "dti", "rot-dti"]
+    sweep = write_sweep(tmp_path, variant=names, extra="base: {eval: {ood: [cifar100], scores: [msp]}}")
+
+    def record(run: RunConfig, has: bool = True) -> Record:
+        place = names.index(run.variant) if run.variant in names else 0
+        made = record_of(run, lambda c, ood: 90.0 - place, sensitivity=50.0 + place)
+        ood = {name: m.model_copy(update={"auroc": 60.0 + place}) for name, m in made.ood.items()}
+        scores = {"msp": ScoreInRecord(ood=ood, sensitivity=50.0 + place, passes=1)} if has else {}
+        return made.model_copy(update={"scores": scores})
+
+    rng = np.random.default_rng(0)
+    for folder, has in (("results", True), ("shipped/with", True), ("shipped/without", False)):
+        for done in write_runs(tmp_path / folder, sweep, lambda run, has=has: record(run, has)):  # type: ignore[misc]
+            kept = RunFolder(tmp_path / folder / done.name)
+            kept.path.mkdir(exist_ok=True)
+            keys = [f"{key}:msp" for key in ("cifar10/train", "cifar10/test", "cifar100/test")]
+            np.savez(kept.scores, **{key: rng.normal(size=60) for key in keys})  # type: ignore[arg-type]
+
+    def taus(score: str | None) -> dict[str, Any]:
+        advice = choosing.recommend(sweep, tmp_path / "results", tmp_path / "shipped", score=score)
+        trials = [*(one.trial for one in advice.rankings if one.trial), *advice.trials]
+        assert all((trial.halves is not None) == (score is not None) for trial in trials)  # only msp's are kept
+        return {trial.name: trial.agreements[0].tau for trial in trials}
+
+    assert taus("msp") == pytest.approx({"this sweep": 1.0, "with": 1.0})
+    assert taus(None) == pytest.approx({"this sweep": -1.0, "with": -1.0, "without": -1.0})
+
+
 def test_halves_are_free_of_the_images_both_measures_share(tmp_path: Path) -> None:
     """Variants that are all alike: the same images give a negative tau by chance, different ones give none."""
     sweep = write_sweep(tmp_path, variant=VARIANTS10, extra="base: {eval: {ood: [texture]}}")
