@@ -83,12 +83,15 @@ def test_what_is_taken_in_load_by_load_has_the_fingerprints_of_the_images_themse
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name, count in (("cifar10-train", 40), ("cifar10-test", 20), ("svhn-test", 10)):
+    for name, count in (("cifar10-train", 400), ("cifar10-test", 200), ("svhn-test", 100)):
         write_set(tmp_path / "in", name, count)
     Path("tiny.yaml").write_text("base: {eval: {ood: [svhn]}}\ngrid: {in_dist: [cifar10], variant: [dino]}\n")
     monkeypatch.setattr(luggage, "fetch_wheels", lambda *what: None)
     assert main(["bring", "in", "--sweep", "tiny.yaml", "--loads", "2", "--carry", "900"]) == 0
-    assert "with images-2" in capsys.readouterr().out
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if "MiB" in line]
+    mib = {" ".join(line[: line.index("MiB") - 1]): float(line[line.index("MiB") - 1]) for line in lines}
+    for load in ("images-1", "images-2"):  # one of them at a time
+        assert mib[f"with {load}"] == pytest.approx(mib["repository"] + mib[load], abs=0.11)
     assert main(["bring", "in", "--sweep", "tiny.yaml", "--loads", "0"]) == 2
     assert "--loads 0: must be at least 1" in capsys.readouterr().err
     for number, said in ((1, "still to bring: cifar10/test, svhn/test\n"), (2, "all images are there\n")):
