@@ -27,7 +27,14 @@ FOREIGN_OPTIONS = {"--nproc-per-node", "--maxschedchunk", "--no-cone"}  # torchr
 OTHER_PROGRAMS = {"pytest", "ruff", "mypy", "python", "python3", "pip", "uv", "."}
 # Files that a run or a cluster makes, as the pages name them.
 MADE = {"config.yaml", "record.json", "status.json", "lease.json", "job.json", "results/.submitit"}
-MADE |= {".kit/back", "results/half-hour", "kit.json", "choice.json"}  # the half-hour kit's
+MADE |= {
+    ".kit/back",
+    ".kit/images-1",
+    ".kit/images-2",
+    "results/half-hour",
+    "kit.json",
+    "choice.json",
+}  # the half-hour kit's
 
 BENCH: Any = typer.main.get_command(app)
 KIT_OPTIONS = set(re.findall(r"--[a-z-]+", "".join(verb.format_help() for verb in kit.verbs().values())))
