@@ -91,7 +91,8 @@ def take_images(images: Path, keys: Iterable[str], to: Path, loads: int = 1) -> 
     Raises BenchError that names what is not there.
     """
     for old in to.glob("images*"):
-        shutil.rmtree(old)
+        if re.fullmatch(r"images(-\d+)?", old.name):  # an earlier call's; others may lie beside
+            shutil.rmtree(old)
     folders = [to / (f"images-{number}" if loads > 1 else "images") for number in range(1, loads + 1)]
     for folder in folders:
         folder.mkdir(parents=True)

@@ -121,6 +121,11 @@ def report(
         written += job(groups, folder / f"by-{score}" if score else folder, console)
     if nothing and not written:
         raise BenchError(next(iter(nothing)))
+    if score is not None and not written:
+        raise BenchError(
+            f"--score {score}: the claims about single classes compare scores themselves; without --score they are "
+            "checked, with it --table one-class is made"
+        )
     for line in nothing:
         console.print(line, markup=False, highlight=False)
     return written

@@ -71,9 +71,10 @@ def test_loads_are_about_alike_and_hold_every_set_once(tmp_path: Path) -> None:
     (tmp_path / "in/classes.json").write_text("{}")
     keys = [name.replace("-", "/") for name in counts]
     luggage.take_images(tmp_path / "in", keys, tmp_path / "kit", 3)
+    (tmp_path / "kit/images-of-mine").mkdir()
     folders = luggage.take_images(tmp_path / "in", keys, tmp_path / "kit", 2)
     assert [folder.name for folder in folders] == ["images-1", "images-2"]
-    assert {path.name for path in (tmp_path / "kit").iterdir()} == {"images-1", "images-2"}
+    assert {path.name for path in (tmp_path / "kit").iterdir()} == {"images-1", "images-2", "images-of-mine"}
     held = [{path.stem for path in folder.glob("*.sheets")} for folder in folders]
     assert held == [{"a-train", "c-aux"}, {"a-test", "b-test"}]
     assert all((folder / "classes.json").exists() for folder in folders)

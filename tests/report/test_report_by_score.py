@@ -9,6 +9,7 @@ from statistics import mean
 
 import pandas as pd
 import pytest
+from one_class_fakes import write_sweep as write_class_sweep
 from report_fakes import config, make, record_of, write_runs, write_sweep
 
 from benchmark.errors import BenchError
@@ -130,3 +131,23 @@ def test_the_table_of_scores_says_how_each_orders_the_columns() -> None:
     paper = {name: published.average("cifar10", published.paper_sets("cifar10"), name) or 0.0 for name in NAMES}
     pairs = [math.copysign(1, paper[a] - paper[b]) for a, b in itertools.combinations(sorted(paper, key=paper.get), 2)]
     assert set(pairs) == {-1.0} and ", all: own -1.00 " in everything and "msp 1.00 " in everything
+
+
+def test_one_class_has_its_table_by_the_score_and_no_claims_about_scores(place: Path) -> None:
+    path = write_class_sweep(place, ["dino", "rot-in-dist"], ["cat", "dog"])
+    path.write_text(path.read_text() + "base: {eval: {scores: [msp]}}\n")
+
+    def record(config: RunConfig) -> Record:
+        made = record_of(config, lambda c, ood: 40.0)
+        by_msp = {o: m.model_copy(update={"auroc": 70.0 + len(config.in_dist)}) for o, m in made.ood.items()}
+        return made.model_copy(update={"scores": {"msp": ScoreInRecord(ood=by_msp, sensitivity=50, passes=1)}})
+
+    write_runs(place / "results", path, record)
+    asked = {"sweep": Path("sweeps/mine.yaml"), "score": "msp"}
+    make(place, tables=["one-class"], **asked)
+    table = pd.read_csv(place / "reports/mine/by-msp/table-one-class.csv")
+    assert set(table[table.column == "dino"]["mean"]) == {70.0 + len("cifar10:cat")}
+    with pytest.raises(BenchError, match="--score msp: the claims about single classes compare scores themselves"):
+        make(place, claims=True, **asked)
+    paths, _ = make(place, everything=True, **asked)
+    assert not any("claims" in path for path in paths)
