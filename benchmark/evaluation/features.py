@@ -18,6 +18,7 @@ from benchmark.plan.scores import Need, needs
 from benchmark.running.context import Context
 from benchmark.running.device import image_tensor
 from benchmark.scoring.answers import further_outputs, output_names
+from benchmark.store.folders import kept_as
 
 if TYPE_CHECKING:
     from benchmark.evaluation.kept import Kept
@@ -92,8 +93,3 @@ def answers(
             if not torch.isfinite(values.float()).all():
                 raise BenchError(f"{key}: the {name} hold NaN or infinity; the training diverged")
     return found, method.occupancy(torch.cat(logits)) if logits else None
-
-
-def kept_as(key: str, output: str) -> str:
-    """The name in features.npz of an output of the images "set/split"."""
-    return key if output == "features" else f"{key}:{output}"

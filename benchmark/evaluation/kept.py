@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from benchmark.errors import BenchError
-from benchmark.evaluation.features import kept_as
 from benchmark.files import read_npz
 from benchmark.methods.base import Outputs
 from benchmark.running.context import Context
+from benchmark.store.folders import kept_as
 from benchmark.store.records import Record
 
 

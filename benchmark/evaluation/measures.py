@@ -11,7 +11,6 @@ import torch
 
 from benchmark.detection.knn import knn_accuracy
 from benchmark.detection.metrics import ood_metrics, sensitivity
-from benchmark.evaluation.features import kept_as
 from benchmark.evaluation.kept import Kept
 from benchmark.files import atomic_write
 from benchmark.methods.base import Method, Outputs
@@ -21,6 +20,7 @@ from benchmark.running.context import Context
 from benchmark.running.environment import commits, environment
 from benchmark.running.images import RunImages
 from benchmark.scoring.named import named
+from benchmark.store.folders import kept_as
 from benchmark.store.records import OODMetrics, Record, ScoreInRecord
 
 

@@ -12,13 +12,12 @@ import torch
 from benchmark import methods
 from benchmark.data.images import load
 from benchmark.errors import BenchError, first_line
-from benchmark.evaluation.features import kept_as
 from benchmark.evaluation.measures import accuracies, own_scores, scores_by
 from benchmark.files import read_npz
 from benchmark.methods.base import Outputs
 from benchmark.plan.config import RunConfig
 from benchmark.running.images import RunImages
-from benchmark.store.folders import RunFolder
+from benchmark.store.folders import RunFolder, kept_as
 from benchmark.store.records import Record
 
 

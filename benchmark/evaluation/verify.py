@@ -23,7 +23,7 @@ from benchmark.errors import BenchError
 from benchmark.files import read_npz
 from benchmark.plan.config import RunConfig
 from benchmark.plan.scores import passes
-from benchmark.store.folders import RunFolder
+from benchmark.store.folders import RunFolder, kept_as
 from benchmark.store.records import Record
 
 # In per cent. One pair of images moves an AUROC of 10,000 against 10,000 by 1e-6; rounding moves it by 1e-12.
@@ -187,7 +187,7 @@ def _scores(
     except BenchError as error:
         found.unreadable(error)
         return {}
-    wanted = {f"{key}:{name}" if name else key: key for key in expected for name in ["", *further]}
+    wanted = {kept_as(key, name): key for key in expected for name in ["features", *further]}
     for name in sorted(wanted.keys() ^ arrays.keys()):
         found.wrong("scores.npz", name, "is missing" if name in wanted else "stands for nothing in the record")
     sound = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,21 +69,12 @@ def report(
     runs = _Runs(sets, data, records, score)
     if everything:
         fitting: tuple[Protocol | None, ...] = (None, *runs.protocols((sweep,))) if sweep else ("sets",)
-        tables, figures = (
-            list(
-                dict.fromkeys(
-                    [
-                        *given,
-                        *(
-                            n
-                            for n, item in items.items()
-                            if item.protocol in fitting and (score is None or item.by_any)
-                        ),
-                    ]
-                )
-            )
-            for given, items in ((tables, TABLES), (figures, FIGURES))
-        )
+
+        def all_of(given: Sequence[str], items: Mapping[str, Item]) -> list[str]:
+            fit = (n for n, item in items.items() if item.protocol in fitting and (score is None or item.by_any))
+            return list(dict.fromkeys([*given, *fit]))
+
+        tables, figures = all_of(tables, TABLES), all_of(figures, FIGURES)
     jobs: list[tuple[tuple[Path, ...], Protocol | None, Job]] = []  # the sweeps, the protocol (None: any), what to do
     for name in tables:
         jobs.append(

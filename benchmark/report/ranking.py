@@ -15,7 +15,7 @@ from benchmark.files import read_npz
 from benchmark.plan.methods import REFERENCES
 from benchmark.report.groups import Group
 from benchmark.report.intervals import delong, estimate, hanley_mcneil, holm
-from benchmark.store.folders import RunFolder
+from benchmark.store.folders import RunFolder, kept_as
 
 Scores = tuple[NDArray[np.floating], NDArray[np.floating]]  # of ID train (each unseen by itself) and of ID test
 
@@ -152,6 +152,6 @@ def scores_of(folder: RunFolder, keys: list[str], score: str | None = None) -> l
     """The scores of these sets and of no other, by `score` or the method's own; None where one is not kept."""
     if not folder.scores.is_file():
         return None
-    keys = [f"{key}:{score}" if score else key for key in keys]
+    keys = [kept_as(key, score or "features") for key in keys]
     kept = read_npz(folder.scores, keys)
     return [kept[key] for key in keys] if all(key in kept for key in keys) else None

@@ -7,7 +7,6 @@ the choice would have cost on OOD sets, and how well the rule did on the benchma
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from benchmark.report import rules
 from benchmark.report.advice import Advice, Ranking
 from benchmark.report.by_score import by_score
 from benchmark.report.groups import Group, group_runs
+from benchmark.report.numbers import sensitivity
 from benchmark.report.ranking import candidates, rank
 from benchmark.report.table_notes import describe
 from benchmark.report.trial import Trial, class_trial, costs, trial
@@ -69,7 +69,7 @@ def _load(results: Path, score: str | None) -> list[Record]:
     records = load_records(results)
     if score is None or not records:
         return records
-    return [record for record in by_score(records, score) if not math.isnan(record.sensitivity)]
+    return [record for record in by_score(records, score) if sensitivity(record) is not None]
 
 
 def _ranking(group: Group, in_dist: str, results: Path, score: str | None) -> Ranking | None:

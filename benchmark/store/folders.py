@@ -152,6 +152,14 @@ class RunFolder:
         return leases.hold(self.lease)
 
 
+def kept_as(key: str, output: str) -> str:
+    """What is kept of the images "set/split" goes by: in features.npz an output, in scores.npz a further score.
+
+    "features", in both files: what every run has, the features and the method's own score, by the set's name alone.
+    """
+    return key if output == "features" else f"{key}:{output}"
+
+
 def run_folder(results: Path, config: RunConfig, fingerprints: dict[str, str]) -> RunFolder:
     """The folder of the run of `config` on the images with these fingerprints."""
     return RunFolder(results / config.run_name(config.run_id(fingerprints)))
