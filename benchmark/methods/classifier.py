@@ -20,6 +20,7 @@ from benchmark.methods.dino import negative_loss
 from benchmark.models.backbones import build_backbone
 from benchmark.plan.config import RunConfig
 from benchmark.plan.methods import ClassifierSettings
+from benchmark.running.device import to_device
 from benchmark.views.recipes import BatchRecipe, Block, Normalisation, ViewSpec, padded_crop
 from benchmark.views.render import evaluation_view
 from benchmark.views.transforms import four_rotations
@@ -52,20 +53,26 @@ class Classifier(OneNetwork):
         return BatchRecipe({"images": Block(crops, four_rotations=turned)}, {"images": Block(crops)})
 
     def losses(self, batch: Batch, moment: Moment, backward: Callable[[Tensor], None] = ignore) -> dict[str, Tensor]:
-        """ "classes": cross-entropy of the upright images' labels, in nats; "rotation": of all copies' turns;
+        """ "classes": cross-entropy of the upright images' labels, in nats; "rotation": of all copies' turns
+        (`turns`: of two copies, weighted to be the same in the mean);
         "outliers": cross-entropy of the outliers to the uniform response, the mean over images of logsumexp(logits)
         less their mean, at least ln C. "loss": classes + rotation_weight * rotation + lambda * outliers.
 
         All images go through the network together, as in the code of Outlier Exposure.
         """
         images, outliers = batch.positives["images"], [views["images"] for views in batch.negatives]
+        upright, turned = len(batch.labels), torch.arange(len(images)) // len(batch.labels)
+        if self.settings.turns == "one":
+            shown = self._shown(upright, moment.step)
+            images, turned = images[to_device(shown, images.device)], turned[shown]
+        count = len(images)
         features = self.network["backbone"](torch.cat([images, *outliers]))
-        upright, count = len(batch.labels), len(images)
         losses = {"classes": F.cross_entropy(self.network["classes"](features[:upright]).float(), batch.labels)}
         total = losses["classes"]
         if self.settings.rotation_weight:
-            truth = torch.arange(4, device=images.device).repeat_interleave(upright)
-            losses["rotation"] = F.cross_entropy(self.network["rotation"](features[:count]).float(), truth)
+            answers, truth = self.network["rotation"](features[:count]).float(), to_device(turned, images.device)
+            told = F.cross_entropy(answers, truth, reduction="none").unflatten(0, (-1, upright)).mean(1)
+            losses["rotation"] = told.mean() if len(told) == 4 else (told[0] + 3 * told[1]) / 4
             total = total + self.settings.rotation_weight * losses["rotation"]
         if outliers:
             losses["outliers"] = negative_loss(self.network["classes"](features[count:]), 1.0)
@@ -73,6 +80,13 @@ class Classifier(OneNetwork):
         self.lap("forward")
         backward(total)
         return {**losses, "loss": total}
+
+    def _shown(self, upright: int, step: int) -> Tensor:
+        """Rows (2B,) of the four rotations that a step shows of B images where each is turned in one way: itself, and
+        one of its turns, the three taking turns along the batch. The batch is a drawn one, so nothing is drawn here."""
+        place = self.ranks.own_rows(1, upright * self.ranks.world)
+        own = torch.arange(upright)
+        return torch.cat([own, (1 + (place + step) % 3) * upright + own])
 
     def embed(self, images: Tensor) -> Outputs:
         """ "features" (B, D) and "logits" (B, C) of the upright image; with rotations also "turns" (B, 4, 4), the

@@ -23,6 +23,7 @@ from benchmark.report.leagues import league
 from benchmark.run import run
 from benchmark.running.device import Runtime
 from benchmark.running.images import load_images
+from benchmark.running.processes import Ranks
 from benchmark.training.batches import Batches, DeviceImages
 
 CPU = torch.device("cpu")
@@ -88,6 +89,48 @@ def test_the_losses_are_their_formulas(mini_data: Path, rotation: float, outlier
         total += 0.5 * np.mean(each)
     assert float(losses["loss"].detach()) == pytest.approx(total, rel=1e-4)
     assert ("rotation" in losses, "outliers" in losses) == (bool(rotation), outliers)
+
+
+@pytest.mark.parametrize("step", [0, 1, 2, 7])
+def test_one_turn_a_step_has_the_loss_of_all_turns_in_the_mean(mini_data: Path, step: int) -> None:
+    """Image i is shown upright and turned by 1 + (i + step) % 3; its turns weigh as all three would."""
+    method, batch = prepared(
+        config(method={"name": "classifier", "classes": 4, "rotation_weight": 0.7, "turns": "one"}), mini_data
+    )
+    losses = method.losses(batch, Moment(0, 2, step, 10))
+    upright = batch.positives["images"][:8]
+    turns = [1 + (i + step) % 3 for i in range(8)]
+    turned = torch.stack([torch.rot90(image, turn, (1, 2)) for image, turn in zip(upright, turns, strict=True)])
+    shown = torch.cat([upright, turned])
+    logits, told = (log_softmax(answers(method, shown, head), axis=1) for head in ("classes", "rotation"))
+    classes = -np.mean([logits[i][int(label)] for i, label in enumerate(batch.labels)])
+    rotation = -np.mean([told[i][0] / 4 + 3 / 4 * told[8 + i][turn] for i, turn in enumerate(turns)])
+    assert float(losses["classes"].detach()) == pytest.approx(classes, rel=1e-4)
+    assert float(losses["rotation"].detach()) == pytest.approx(rotation, rel=1e-4)
+    assert float(losses["loss"].detach()) == pytest.approx(classes + 0.7 * rotation, rel=1e-4)
+
+
+def test_three_steps_of_one_turn_show_every_turn_once_and_ranks_share_them(mini_data: Path) -> None:
+    method, _ = prepared(
+        config(method={"name": "classifier", "classes": 4, "rotation_weight": 1, "turns": "one"}), mini_data
+    )
+    rows = torch.cat([method._shown(8, step)[8:] for step in range(3)])
+    assert sorted(rows.tolist()) == list(range(8, 32))
+    whole = method._shown(8, 5)[8:] // 8
+    halves = []
+    for rank in (0, 1):
+        method.ranks = Ranks(rank, 2)
+        halves.append(method._shown(4, 5)[4:] // 4)
+    assert torch.equal(torch.cat(halves), whole)
+
+
+def test_turns_without_a_weight_are_refused_and_the_published_ones_keep_their_names() -> None:
+    with pytest.raises(BenchError, match=r"method.turns: one given, but with method.rotation_weight 0"):
+        config(method={"name": "classifier", "classes": 4, "turns": "one"})
+    rotated = {"name": "classifier", "classes": 4, "rotation_weight": 1.0}
+    before, one = config(method=rotated), config(method={**rotated, "turns": "one"})
+    assert before.identity()["method"] == {"name": "classifier", "classes": 4, "rotation_weight": 1.0}
+    assert config(method={**rotated, "turns": "all"}).identity() == before.identity() != one.identity()
 
 
 def test_views_are_whole_images_padded_and_scaled_as_published(mini_data: Path) -> None:
