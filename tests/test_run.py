@@ -109,6 +109,9 @@ def test_a_new_ood_set_is_scored_without_training(
     assert set(record.ood) == {"mini-ood", "mini-ood2"} and record.ood["mini-ood"] == finished[1].ood["mini-ood"]
     assert record.training == finished[1].training and record.run_id == finished[1].run_id
     folder.weights.unlink()
+    newer = tiny(eval={"ood": ["mini-ood", "mini-ood3"]})
+    assert state_of(newer, folder)[::2] == ("no weights", f"new: mini-ood3; weights gone: {folder.name}")
+    assert state_of(more, folder)[0] == "done"
     with pytest.raises(BenchError, match="not trained twice"):
         run(tiny(eval={"ood": ["mini-ood3"]}), results, with_third_set(mini_data, tmp_path), RUNTIME)
 
@@ -132,6 +135,11 @@ def test_replaced_ood_images_are_scored_again_without_training(
     )
     [item] = plan(load_sweep(sweep_file), results, root)
     assert item.state == "to score" and item.detail == "other images now: mini-ood/test"
+    folder = RunFolder(results / finished[1].name)
+    folder.weights.rename(tmp_path / "elsewhere")
+    [item] = plan(load_sweep(sweep_file), results, root)
+    assert item.state == "no weights" and item.detail == f"other images now: mini-ood/test; weights gone: {folder.name}"
+    (tmp_path / "elsewhere").rename(folder.weights)
     monkeypatch.setattr("benchmark.training.trained.Trainer", lambda *a, **k: pytest.fail("trained twice"))
     assert run(tiny(), results, root, RUNTIME).ood["mini-ood"].n_ood == 9
     assert [item.state for item in plan(load_sweep(sweep_file), results, root)] == ["done"]

@@ -51,6 +51,7 @@ def fill(results: Path, path: Path, count: int, data: Path | None = None) -> Non
         folder.mkdir(parents=True)
         (folder / "config.yaml").write_text(json.dumps(record.config))  # which is YAML too
         (folder / "record.json").write_text(record.model_dump_json())
+        (folder / "weights.safetensors").touch()
 
 
 @pytest.mark.parametrize(("command", "done"), [("sweep --dry-run --executor local", 2000), ("status", 0)])

@@ -87,7 +87,7 @@ def sweep(
             _show_more(plan, found, arrays, results)
             return
         _refuse_without_images(found, file)
-        failed = _start(plan, found, arrays, asked) or bool(found.left_alone)
+        failed = _start(plan, found, arrays, asked) or bool(found.left_alone + found.without_weights)
     again = "".join(f" --set {shlex.quote(text)}" for text in set_ or [])
     if use_slurm and wait:
         failed |= _follow(plan, results, root)
@@ -105,6 +105,9 @@ def _show(plan: Sweep, found: Board, arrays: Sequence[Array]) -> None:
     say(f"{len(found.rows)} runs: {status.counts(row.state for row in found.rows)}")
     if found.left_alone:
         say(f"left alone, failed before: {', '.join(found.left_alone)} (again with --retry-failed)")
+    if found.without_weights:
+        names = ", ".join(found.without_weights)
+        say(f"left alone, weights gone: {names} (a run without its record.json is trained again)")
     if arrays:
         say(slurm.describe(arrays))
 

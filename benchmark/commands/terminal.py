@@ -60,6 +60,7 @@ def print_table(columns: Sequence[str], lines: Sequence[Sequence[str]], title: s
         "ready": "green",
         "failed": "red",
         "no data": "red",
+        "no weights": "red",
         "missing": "yellow",
         "running": "cyan",
         "pending": "cyan",

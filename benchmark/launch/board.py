@@ -35,6 +35,11 @@ class Board:
     left_alone: list[str]  # failed before, and not to be tried again
 
     @property
+    def without_weights(self) -> list[str]:
+        """Runs that cannot be scored, or begun, before the weights that they need are trained again."""
+        return [row.name for row in self.rows if row.state == "no weights"]
+
+    @property
     def open_runs(self) -> dict[str, RunFolder]:
         """Recipe -> folder of the runs that are queued, running or to be started."""
         states = {row.name: row.state for row in self.rows}

@@ -24,6 +24,7 @@ STATES = (
     "unknown",
     "failed",
     "no data",
+    "no weights",
 )
 
 

@@ -76,6 +76,13 @@ class RunFolder:
     def name(self) -> str:
         return self.path.name
 
+    @property
+    def weights_are_gone(self) -> str:
+        """What to say where a finished run's weights are needed and not there, with what to do."""
+        return (
+            f"{self.weights}: is gone, and a finished run is not trained twice; delete {self.record} to train it again"
+        )
+
     def read_record(self) -> Record | None:
         """The record, or None while there is none. Raises BenchError when it is broken or of a newer schema."""
         if not self.record.exists():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,7 +17,7 @@ from benchmark.store.folders import RunFolder, runs_by_recipe
 from benchmark.store.records import Record
 
 Fingerprint = Callable[[str, str], str | None]  # set, split -> sha256 of its images, None where it is missing
-State = Literal["done", "running", "failed", "interrupted", "lost", "to score", "to do", "no data"]
+State = Literal["done", "running", "failed", "interrupted", "lost", "to score", "to do", "no data", "no weights"]
 
 
 @dataclass(frozen=True)
@@ -106,15 +106,36 @@ def _plan_one(run: SweepRun, there: _Disk, need_data: bool) -> PlannedRun:
     else:
         run_id = config.run_id({key: value for key, value in prints.items() if value is not None}, run.identity)
         folder = RunFolder(there.results / config.run_name(run_id))
+    gone = _start_without_weights(config, there, prints)
     if folder.name not in there.folders:
-        return PlannedRun(run, "to do", folder)
+        return PlannedRun(run, "no weights", folder, gone) if gone else PlannedRun(run, "to do", folder)
     record = folder.read_record()
     state, _, detail = _judge(config, folder, record)
     seen = record.data if record and state == "done" else {}
     changed = [key for key, image_set in seen.items() if tests.get(key, image_set.fingerprint) != image_set.fingerprint]
     if changed:
-        state, detail = "to score", f"other images now: {', '.join(changed)}"
+        state, detail = _to_score(config, folder, f"other images now: {', '.join(changed)}")
+    if state == "to do" and gone:
+        state, detail = "no weights", gone
     return PlannedRun(run, state, folder, detail, begun=True)
+
+
+def _start_without_weights(config: RunConfig, there: _Disk, prints: Mapping[str, str | None]) -> str:
+    """What to say where the finished run that this one goes on from has lost its weights; else ""."""
+    recipe, key = config.method.starts_from, config.train_key
+    for folder in there.by_recipe.get(recipe, []) if recipe else []:
+        record = folder.read_record()
+        seen = record.data.get(key) if record else None
+        if seen and seen.fingerprint == prints[key] and not folder.weights.exists():
+            return f"weights gone: {folder.name}"
+    return ""
+
+
+def _to_score(config: RunConfig, folder: RunFolder, why: str) -> tuple[State, str]:
+    """The state of a finished run that a score or a set is asked of which it does not have: its weights can tell."""
+    if config.method.trains and not folder.weights.exists():
+        return "no weights", f"{why}; weights gone: {folder.name}"
+    return "to score", why
 
 
 def state_of(config: RunConfig, folder: RunFolder) -> tuple[State, RunFolder, str]:
@@ -127,7 +148,10 @@ def _judge(config: RunConfig, folder: RunFolder, record: Record | None) -> tuple
         return "running", folder, ""
     if record is not None:
         missing = record.lacks(config)
-        return ("to score", folder, f"new: {', '.join(missing)}") if missing else ("done", folder, "")
+        if not missing:
+            return "done", folder, ""
+        state, detail = _to_score(config, folder, f"new: {', '.join(missing)}")
+        return state, folder, detail
     status = folder.read_status()
     if status is None:
         return "to do", folder, ""

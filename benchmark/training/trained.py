@@ -86,10 +86,7 @@ def _keep_weights(method: Method, run: Context, training: dict[str, Any]) -> Non
 
 def _is_trained(folder: RunFolder) -> bool:
     if not folder.weights.exists() and folder.record.exists():
-        raise BenchError(
-            f"{folder.weights}: is gone, and a finished run is not trained twice; "
-            f"delete {folder.record} to train it again"
-        )
+        raise BenchError(folder.weights_are_gone)
     return folder.weights.exists()
 
 

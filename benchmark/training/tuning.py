@@ -50,5 +50,5 @@ def _find(recipe: str, run: Context) -> RunFolder:
     if why := misfit(run.config, record.run_config):
         raise BenchError(f"method.tune: {folder.path} does not fit: {why}")
     if not folder.weights.exists():
-        raise BenchError(f"method.tune: {folder.path} keeps no weights; train it again: bench run {folder.config}")
+        raise BenchError(f"method.tune: {folder.weights_are_gone}")
     return folder

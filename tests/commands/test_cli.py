@@ -71,7 +71,8 @@ def fake_run(monkeypatch: pytest.MonkeyPatch) -> list[str]:
                     "ood": {"other": MEASURES},
                 }
             )
-            return [sys.executable, "-S", "-c", f"open({str(job.folder.record)!r}, 'w').write({text!r})"]
+            write = f"open({str(job.folder.record)!r}, 'w').write({text!r}); open({str(job.folder.weights)!r}, 'w')"
+            return [sys.executable, "-S", "-c", write]
 
         return starting.by_command(command)
 
@@ -194,6 +195,13 @@ def test_a_sweep_runs_fails_in_part_continues_and_retries(bench, fake_run, tmp_p
     (tmp_path / "mine.yaml").write_text(
         SWEEP.replace("[other]", "[other, mine]")
     )  # one more OOD set: scored, not trained
+    weights = next((tmp_path / "results").glob("mine-rot-imgn-*/weights.safetensors"))
+    weights.unlink()
+    assert "1 to score, 1 failed, 1 no weights" in bench("sweep", "mine.yaml", "--dry-run").out
+    said = bench("sweep", "mine.yaml", "--only", "*rot*")
+    assert said.code == 1 and fake_run == [] and f"left alone, weights gone: {weights.parent.name}" in said.out
+    assert "a run without its record.json is trained again" in said.out and "nothing to do" in said.out
+    weights.touch()
     assert "2 to score, 1 failed" in bench("sweep", "mine.yaml", "--dry-run").out
     bench("sweep", "mine.yaml", "--jobs", "1")
     assert [name.rpartition("-")[0] for name in fake_run] == ["mine-rot-imgn-s0", "mine-image-statistics-s0"]

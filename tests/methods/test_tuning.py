@@ -22,6 +22,7 @@ from benchmark.report.groups import group_runs
 from benchmark.report.one_class import recipe_of
 from benchmark.run import run
 from benchmark.running.device import Runtime
+from benchmark.store import states
 from benchmark.store.folders import RunFolder
 
 CPU = Runtime("cpu", threads=1)
@@ -121,6 +122,29 @@ def test_a_sweep_without_the_run_or_with_another_network_is_refused_in_one_line(
         assert "\n" not in str(caught.value)
 
 
+def test_a_plan_knows_that_the_start_has_lost_its_weights_and_its_advice_helps(mini_data: Path, tmp_path: Path) -> None:
+    sweep, results = load(tmp_path, {}, TUNED), tmp_path / "results"
+
+    def found() -> dict[str, tuple[str, str]]:
+        return {item.run.config.label: (item.state, item.detail) for item in states.plan(sweep, results, mini_data)}
+
+    assert found() == {"classifier": ("to do", ""), "oe-tuned-imgn": ("to do", "")}
+    record = run(sweep.runs[0].config, results, mini_data, CPU)
+    assert record is not None
+    folder = RunFolder(results / record.name)
+    assert found() == {"classifier": ("done", ""), "oe-tuned-imgn": ("to do", "")}
+    folder.weights.unlink()
+    assert found() == {"classifier": ("done", ""), "oe-tuned-imgn": ("no weights", f"weights gone: {folder.name}")}
+    assert str(folder.weights) in folder.weights_are_gone and f"delete {folder.record} to" in folder.weights_are_gone
+    kept = folder.record.read_text()
+    folder.record.write_text(kept.replace(record.data["mini/train"].fingerprint, "0" * 64))
+    assert found()["oe-tuned-imgn"] == ("to do", "")  # it is another run's record, and says nothing of this one's start
+    folder.record.unlink()
+    assert found()["oe-tuned-imgn"] == ("to do", "")
+    assert run(sweep.runs[0].config, results, mini_data, CPU) is not None and folder.weights.exists()
+    assert run(sweep.runs[1].config, results, mini_data, CPU) is not None
+
+
 def test_unfinished_weightless_and_other_images_are_refused(mini_data: Path, tmp_path: Path) -> None:
     start, tuned = (one.config for one in load(tmp_path, {}, TUNED).runs)
     results = tmp_path / "results"
@@ -143,7 +167,7 @@ def test_unfinished_weightless_and_other_images_are_refused(mini_data: Path, tmp
     folder.record.write_bytes(kept)
     weights = folder.weights.read_bytes()
     folder.weights.unlink()
-    refused(r"method\.tune: .* keeps no weights; train it again: bench run ")
+    refused(r"method\.tune: .*/weights\.safetensors: is gone, .*; delete .*record\.json to train it again$")
     folder.weights.write_bytes(weights[:100])
     refused(r"weights\.safetensors: broken weights")
     named = tuned.model_copy(update={"method": tuned.method.model_copy(update={"tune": "classifier"})})
