@@ -42,7 +42,8 @@ def sweep(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and start nothing.")] = False,
     executor: Annotated[ExecutorName, typer.Option("--executor", help="Where to run.")] = ExecutorName.auto,
     only: Annotated[
-        str | None, typer.Option("--only", metavar="GLOB", help="Only runs whose name matches, as in '*-rot-*'.")
+        list[str] | None,
+        typer.Option("--only", metavar="GLOB", help="Only runs whose name matches, as in '*-rot-*'. Repeatable."),
     ] = None,
     set_: SetOption = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed runs again.")] = False,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import fnmatch
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -118,14 +118,14 @@ def find(path: Path, folder: Path = Path()) -> Path:
 def load(
     path: Path,
     sets: list[str] | None = None,
-    only: str | None = None,
+    only: str | Sequence[str] | None = None,
     site: SiteFile | None = None,
     data: Path | None = None,
 ) -> Sweep:
     """Read and expand the sweep file `path`, or the built-in sweep of that name.
 
-    sets: "dotted.field=value" overrides of every run, as from `--set`. only: a glob on `SweepRun.short_name`,
-    a class of a set as cifar10.cat or cifar10:cat.
+    sets: "dotted.field=value" overrides of every run, as from `--set`. only: globs on `SweepRun.short_name`, a
+    class of a set as cifar10.cat or cifar10:cat; what matches any of them is chosen, and each must match something.
     site: what the cluster wants of resources; None reads the user's own site file where there is one. data: the folder
     of the image sets, by default the usual one: `SET:*` reads there which classes SET has, unless the catalogue knows.
     Raises BenchError, one line that names the file and the key.
@@ -153,11 +153,21 @@ def load(
         trained.setdefault((run.config.method.multi_crop, settings), run)
     for run in [_reference(run, name) for run in trained.values() for name in sweep.references]:
         _add(runs, run)
-    chosen = [run for run in runs.values() if only is None or fnmatch.fnmatch(run.short_name, only.replace(":", "."))]
-    if not chosen:
-        names = some_of(run.short_name for run in runs.values())
-        raise BenchError(f"--only {only}: matches no run of {path}, whose names go without the id: {names}")
+    globs = [only] if isinstance(only, str) else only or []
+    chosen = _chosen(list(runs.values()), globs, path) if globs else list(runs.values())
     return Sweep(path, sweep.title or path.stem, tuple(chosen))
+
+
+def _chosen(runs: Sequence[SweepRun], globs: Sequence[str], path: Path) -> list[SweepRun]:
+    """The runs whose names match any of the globs, in their order. Raises BenchError for a glob that none matches."""
+    matched = set()
+    for glob in globs:
+        found = {run.recipe for run in runs if fnmatch.fnmatch(run.short_name, glob.replace(":", "."))}
+        if not found:
+            names = some_of(run.short_name for run in runs)
+            raise BenchError(f"--only {glob}: matches no run of {path}, whose names go without the id: {names}")
+        matched |= found
+    return [run for run in runs if run.recipe in matched]
 
 
 def _with_starts(runs: dict[str, SweepRun], path: Path) -> dict[str, SweepRun]:

@@ -198,6 +198,10 @@ def test_a_sweep_runs_fails_in_part_continues_and_retries(bench, fake_run, tmp_p
     weights = next((tmp_path / "results").glob("mine-rot-imgn-*/weights.safetensors"))
     weights.unlink()
     assert "1 to score, 1 failed, 1 no weights" in bench("sweep", "mine.yaml", "--dry-run").out
+    assert (
+        "1 to score, 1 no weights"
+        in bench(*("sweep", "mine.yaml", "--dry-run", "--only", "*rot*", "--only", "*statistics*")).out
+    )
     said = bench("sweep", "mine.yaml", "--only", "*rot*")
     assert said.code == 1 and fake_run == [] and f"left alone, weights gone: {weights.parent.name}" in said.out
     assert "a run without its record.json is trained again" in said.out and "nothing to do" in said.out

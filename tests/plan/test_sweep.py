@@ -158,6 +158,16 @@ def test_circular_extends_and_bad_set(tmp_path: Path) -> None:
     assert [run.config.in_dist for run in as_a_set] == ["cifar10:cat"] and as_a_set == as_a_run
 
 
+def test_several_globs_choose_what_any_of_them_matches_and_none_is_in_vain(tmp_path: Path) -> None:
+    file = write(tmp_path)
+    every = [run.short_name for run in sweeps.load(file).runs]
+    chosen = [run.short_name for run in sweeps.load(file, only=["*-s1", "mini-dino-*"]).runs]
+    assert chosen == [name for name in every if name.endswith("-s1") or name.startswith("mini-dino-")]
+    assert len(chosen) < len(every) and {"mini-dino-s0", "mini-dino-s1"} < set(chosen)
+    with pytest.raises(BenchError, match=r"^--only nothing\*: matches no run of "):
+        sweeps.load(file, only=["*-s1", "nothing*"])
+
+
 def test_built_in_sweeps_go_by_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert sorted(sweeps.built_in()) == sorted(path.stem for path in (REPOSITORY / "sweeps").glob("*.yaml"))
