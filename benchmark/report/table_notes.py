@@ -210,6 +210,9 @@ def describe(config: RunConfig) -> str:
     k = f", K = {soft_classes}" if soft_classes else ""
     views = f"views {config.views.global_size}/{config.views.local_size} px"
     sees = views if config.method.multi_crop else f"{config.data.image_size} px"
+    if not config.method.multi_crop:  # what a small sweep changes of a method as published
+        changed = config.method.model_dump(exclude_defaults=True, exclude={"name", "classes", "tune"})
+        sees += "".join(f", {key} {value}" for key, value in changed.items())
     return (f"{config.model.backbone}{args}, {sees}{k}, "
             f"{config.train.epochs} epochs, batch {config.train.batch}, {config.train.precision}, "
             f"protocol {config.protocol}")  # fmt: skip

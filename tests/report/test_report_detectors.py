@@ -17,6 +17,7 @@ from benchmark.plan.config import RunConfig
 from benchmark.report import published, published_detectors, tables
 from benchmark.report.detectors_table import detectors
 from benchmark.report.groups import Group, group_runs, title_of
+from benchmark.report.table_notes import describe
 from benchmark.report.table_text import as_csv, markdown
 from benchmark.store.records import OODMetrics, Record, ScoreInRecord
 
@@ -204,3 +205,12 @@ def test_the_table_is_written_for_sweeps_with_labels_alone(tmp_path: Path, monke
         make(tmp_path, tables=["oe"], sweep=plain)
     names, _ = make(tmp_path, sweep=plain, everything=True)
     assert "table2/table2.md" in names and not any("oe" in name for name in names)
+
+
+def test_what_a_sweep_changes_of_a_published_method_is_said_with_its_settings() -> None:
+    assert ", 32 px, 60 epochs" in describe(run("classifier"))
+    assert ", 32 px, rotation_weight 1.0, turns one, 60 epochs" in describe(
+        run("classifier", rotation_weight=1.0, turns="one")
+    )
+    assert ", 32 px, test_crops 4, 60 epochs" in describe(run("csi", test_crops=4))
+    assert "turns" not in describe(GEOMETRIC) and "head_hidden" not in describe(run(variant="imgn", head_hidden=64))
