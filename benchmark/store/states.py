@@ -106,18 +106,16 @@ def _plan_one(run: SweepRun, there: _Disk, need_data: bool) -> PlannedRun:
     else:
         run_id = config.run_id({key: value for key, value in prints.items() if value is not None}, run.identity)
         folder = RunFolder(there.results / config.run_name(run_id))
-    gone = _start_without_weights(config, there, prints)
-    if folder.name not in there.folders:
-        return PlannedRun(run, "no weights", folder, gone) if gone else PlannedRun(run, "to do", folder)
-    record = folder.read_record()
-    state, _, detail = _judge(config, folder, record)
+    begun = folder.name in there.folders
+    record = folder.read_record() if begun else None
+    state, _, detail = _judge(config, folder, record) if begun else ("to do", folder, "")
     seen = record.data if record and state == "done" else {}
     changed = [key for key, image_set in seen.items() if tests.get(key, image_set.fingerprint) != image_set.fingerprint]
     if changed:
         state, detail = _to_score(config, folder, f"other images now: {', '.join(changed)}")
-    if state == "to do" and gone:
+    if state == "to do" and (gone := _start_without_weights(config, there, prints)):
         state, detail = "no weights", gone
-    return PlannedRun(run, state, folder, detail, begun=True)
+    return PlannedRun(run, state, folder, detail, begun)
 
 
 def _start_without_weights(config: RunConfig, there: _Disk, prints: Mapping[str, str | None]) -> str:

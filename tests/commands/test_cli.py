@@ -71,7 +71,9 @@ def fake_run(monkeypatch: pytest.MonkeyPatch) -> list[str]:
                     "ood": {"other": MEASURES},
                 }
             )
-            write = f"open({str(job.folder.record)!r}, 'w').write({text!r}); open({str(job.folder.weights)!r}, 'w')"
+            write = f"open({str(job.folder.record)!r}, 'w').write({text!r})"
+            if job.config.method.trains:
+                write += f"; open({str(job.folder.weights)!r}, 'w')"
             return [sys.executable, "-S", "-c", write]
 
         return starting.by_command(command)
