@@ -20,6 +20,7 @@ class SetInfo:
     title: as in the paper's tables. roles: "id", "aux", "ood". counts: split -> official number of images, None where
     none is known. checksum: file -> md5. recipe: how the originals become 32x32. how_to_get: one line, shown in errors.
     near_for: the in-distribution sets for which it is near OOD. stands_for: the paper's set that it replaces, if any.
+    taken_from: the larger collection that its images are from; "" where it is one of its own.
     builtin: drawn by `benchmark.data.synthetic` on demand.
     """
 
@@ -34,6 +35,7 @@ class SetInfo:
     how_to_get: str = ""
     near_for: tuple[str, ...] = ()
     stands_for: str | None = None
+    taken_from: str = ""
     notes: str = ""
     builtin: bool = False
 
@@ -87,6 +89,7 @@ _SETS = (
         notes="30 classes by wnid (IMAGENET30); the ILSVRC12 validation tree has 50 images a class, 1,500 in all. CSI "
         "leaves out airliner, ambulance, parking meter and schooner against CIFAR10; they are kept here, as 30 were "
         "published",
+        taken_from="ImageNet",
     ),
     SetInfo(
         "tinyimagenet", "TinyImageNet", ("ood",), {"test": 10_000},
@@ -94,6 +97,7 @@ _SETS = (
         checksum={"tiny-imagenet-200.zip": "90528d7ca1a48142e341f4ef8d21d0de"},
         how_to_get=_by_hand("tinyimagenet", "get tiny-imagenet-200.zip from cs231n.stanford.edu"),
         notes="the 10,000 labelled validation images (the test split has no labels); 64x64 JPEG, halved in size",
+        taken_from="ImageNet",
     ),
     SetInfo(
         "lsun", "LSUN", ("ood",), {"test": 10_000},
@@ -107,6 +111,7 @@ _SETS = (
         checksum={"stl10_binary.tar.gz": "91f7769df0f17e558f3565bffb0c7dfb"},
         how_to_get=_prepare("stl10", "2.6 GB"),
         notes="shares all classes but monkey with CIFAR10: against CIFAR10 a test of shift, not of new classes",
+        taken_from="ImageNet",
     ),
     SetInfo(
         "places365", "Places365", ("ood",), {"test": 36_500},
@@ -130,6 +135,7 @@ _SETS = (
         source="https://www.image-net.org", licence="research only, terms of access",
         how_to_get=_by_hand("imagenet", "get ILSVRC12 train from image-net.org under its terms, one folder a wnid"),
         notes="auxiliary only, never an OOD test; holds classes of CIFAR10 and CIFAR100",
+        taken_from="ImageNet",
     ),
     SetInfo(
         "dti", "DTI", ("aux",), {"aux": 300_000},
@@ -147,11 +153,13 @@ _SETS = (
         "stl10-unlabeled", "STL10 unlab.", ("ood",), {"test": None}, how_to_get=_import("stl10-unlabeled", "test"),
         stands_for="stl10",
         notes="a stand-in: images of STL10's unlabelled part, not its test set; shares classes with CIFAR10",
+        taken_from="ImageNet",
     ),
     SetInfo(
         "imagenet1k", "ImageNet-1k", ("aux",), {"aux": None}, how_to_get=_import("imagenet1k", "aux"),
         stands_for="imagenet",
         notes="a stand-in: few images of many ImageNet classes",
+        taken_from="ImageNet",
     ),
     _builtin("synthetic", "Synthetic", "id", {"train": 2000, "test": 600}, "upright objects of ten classes"),
     _builtin("synthetic-near", "Synthetic near", "ood", {"test": 400}, "eight other objects", ("synthetic",)),

@@ -148,6 +148,10 @@ class RunConfig(Strict):
                 f"{self.train.epochs}; allowed: 0 to {self.train.epochs}"
             )
         try:
+            if self.method.needs_negatives and self.variant == "none":
+                raise BenchError(
+                    f"none given; {self.method.name} learns from a variant's negatives, as in variant: imgn"
+                )
             if self.method.needs_negatives and not self.kinds():
                 raise BenchError(f"{self.variant!r} has no outliers to expose, or negatives.weight is 0")
             for negative in variant(self.variant).negatives:

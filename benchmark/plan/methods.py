@@ -191,6 +191,11 @@ class ClassifierSettings(MethodSettings):
         if self.turns == "one" and not self.rotation_weight:
             raise ValueError("method.turns: one given, but with method.rotation_weight 0 no image is turned")
 
+    def setting(self, full: dict[str, Any]) -> dict[str, Any]:
+        """Without the number of classes, which is the in-distribution set's: its table has columns of several sets."""
+        full["method"].pop("classes")
+        return full
+
     def identity(self, full: dict[str, Any], in_dist: str) -> dict[str, Any]:
         full = super().identity(full, in_dist)
         if self.turns == "all":  # keeps the names that runs had before there was a choice
@@ -219,7 +224,7 @@ class OutlierExposureConfig(ClassifierSettings):
     outliers: PositiveInt = 2  # of each kind to an image; published 256 beside 128
     # The classifier to go on from. In a sweep "classifier" or "classifier-rotation", which means its run of the same
     # in-distribution set and seed; what is kept of it is that run's recipe.
-    tune: str | None = None
+    tune: Annotated[str, Field(min_length=1)] | None = None
 
     @property
     def negatives_each(self) -> int:
@@ -240,6 +245,7 @@ class OutlierExposureConfig(ClassifierSettings):
         return full
 
     def setting(self, full: dict[str, Any]) -> dict[str, Any]:
+        full = super().setting(full)
         return full | {"method": full["method"] | {"tune": self.tune is not None}}
 
 

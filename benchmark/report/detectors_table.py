@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from benchmark.data.catalog import info, set_behind
 from benchmark.negatives import IN_DIST
@@ -17,8 +18,8 @@ from benchmark.report.cells import Cell, Row, Table
 from benchmark.report.groups import Group
 from benchmark.report.leagues import meaning
 from benchmark.report.numbers import accuracy
-from benchmark.report.table_notes import about, missing_notes
-from benchmark.report.tables import Column, columns_of, leagues_of, mark_best
+from benchmark.report.table_notes import about, missing_notes, row_notes
+from benchmark.report.tables import Column, columns_of, leagues_of, mark_best, stand_in_mark
 from benchmark.store.records import OODMetrics, Record
 
 # key -> title, what of the metrics, whether more is better
@@ -49,15 +50,16 @@ def _table(group: Group, in_dist: str) -> Table:
     values = {c.key: {s: v for s, r in group.records(in_dist, c.label).items() if (v := accuracy(r)) is not None}
               for c in made}  # fmt: skip
     if any(values.values()):
-        cells = {key: Cell(of) for key, of in values.items()}
+        cells = {c.key: Cell(values[c.key], published.accuracy(in_dist, c.label)) for c in made}
         rows.append(Row(in_dist, "accuracy", "accuracy", "measure", mark_best(cells, True)))
     counts = {c.key: str(len(group.records(in_dist, c.label))) for c in made}
     rows.append(Row(in_dist, "n", "n (runs)", "n", texts=counts))
     title = f"Detectors by what they learn from. {info(in_dist).title} (in-distribution) against each OOD set"
-    of_auroc = [replace(row, key=row.key.partition(":")[2]) for row in rows if row.key.startswith("auroc:")]
-    notes = [CONVENTION, *missing_notes(of_auroc, columns, group, [in_dist]), meaning(list(leagues.values()))]
+    sets = [replace(row, key=row.key.partition(":")[2]) for row in rows if row.section in ("ood", "average")]
+    notes = [CONVENTION, *missing_notes(sets, columns, group, [in_dist]), *row_notes(sets, columns)]
+    notes.append(meaning(list(leagues.values())))
     if any(cell.published is not None for row in rows for cell in row.cells.values()):
-        notes += published.NOTES
+        notes += published.notes(in_dist)
     notes += _seen_before(group, in_dist, made) + about(group, [in_dist])
     return Table("oe", title, group.heading, "OOD set", columns, rows, notes, leagues=leagues)
 
@@ -86,9 +88,11 @@ def _block(
 
     rows = [Row(in_dist, metric, title, "league", texts=dict.fromkeys((c.key for c in columns), " "), block=metric)]
     for ood in oods:
-        paper = (lambda label, ood=ood: published.value(in_dist, ood, label)) if metric == "auroc" else lambda _: None
+        paper = partial(published.value, in_dist, ood, metric=metric)
         found = cells(lambda record, ood=ood: one(record, ood), paper)  # type: ignore[misc]
-        rows.append(Row(in_dist, f"{metric}:{ood}", info(ood).title, "ood", found, block=metric))
+        rows.append(
+            Row(in_dist, f"{metric}:{ood}", info(ood).title + stand_in_mark(ood, found), "ood", found, block=metric)
+        )
     if len(oods) > 1:
         found = cells(average, lambda _: None)
         rows.append(Row(in_dist, f"{metric}:average", f"average ({len(oods)})", "average", found, block=metric))
@@ -96,13 +100,21 @@ def _block(
 
 
 def _seen_before(group: Group, in_dist: str, columns: list[Column]) -> list[str]:
-    """A note where a column learns from images of the very set that it is then to detect."""
+    """Notes where a column learns from images of the very set that it is then to detect, or of the same origin."""
     configs = {run.config.label: run.config for run in group.runs if run.config.in_dist == in_dist}
     seen = []
+    akin: dict[str, list[str]] = {}
     for column in columns:
         config = configs[column.label]
         used = {source for kind in config.kinds() for source in kind.sources} - {IN_DIST}
         sources = {config.data.sources[source] for source in used}
         names = {set_behind(source) for source in sources}
         seen += [f"{column.title}: {info(ood).title}" for ood in group.ood_sets(in_dist) if set_behind(ood) in names]
-    return [f"Not unseen, the training images are of the same set: {'; '.join(seen)}."] if seen else []
+        origins = {info(source).taken_from for source in sources} - {""}
+        alike = [info(o).title for o in group.ood_sets(in_dist) if info(o).taken_from in origins and o not in names]
+        if alike:
+            akin.setdefault(", ".join(alike), []).append(column.title)
+    notes = [f"Not unseen, the training images are of the same set: {'; '.join(seen)}."] if seen else []
+    for sets, titles in akin.items():
+        notes.append(f"Of one origin with the outliers, and easier for it: {sets}, in {'; '.join(titles)}.")
+    return notes

@@ -88,6 +88,10 @@ _METHODS = {
     "classifier-rotation": "MSP + rotation",
     "simclr": "SimCLR",
     "csi": "CSI",
+    "oe": "OE",
+    "oe-tuned": "OE tuned",
+    "oe-rotation": "OE + rotation",
+    "oe-tuned-rotation": "OE tuned + rotation",
 }
 _BACKGROUNDS = {"remove": "BG_RM", "random": "BG_Random", "swaps": "BG_Swaps"}
 _WITH_NEGATIVES = {

@@ -199,8 +199,12 @@ def _settings(group: Group) -> list[str]:
 
 def _images(key: str, seen: SetInRecord) -> str:
     name, _, split = key.rpartition("/")
-    of = f" of {seen.official_count:,}" if seen.official_count and seen.official_count != seen.count else ""
-    return f"{info(name).title} {split} {seen.count:,}{of}{'' if seen.official else ' (imported)'}"
+    there = f"{seen.official_count:,}" if seen.official_count else ""
+    if not seen.official:  # whose images they are nobody has checked
+        of = f" imported (official {there})" if there else " imported"
+    else:
+        of = f" of {there}" if there and seen.official_count != seen.count else ""
+    return f"{info(name).title} {split} {seen.count:,}{of}"
 
 
 def describe(config: RunConfig) -> str:
@@ -213,9 +217,10 @@ def describe(config: RunConfig) -> str:
     if not config.method.multi_crop:  # what a small sweep changes of a method as published
         changed = config.method.model_dump(exclude_defaults=True, exclude={"name", "classes", "tune"})
         sees += "".join(f", {key} {value}" for key, value in changed.items())
-    return (f"{config.model.backbone}{args}, {sees}{k}, "
-            f"{config.train.epochs} epochs, batch {config.train.batch}, {config.train.precision}, "
-            f"protocol {config.protocol}")  # fmt: skip
+        sees += f", weight of negatives {config.negatives.weight}" if config.method.negatives else ""
+    train = config.train
+    return (f"{config.model.backbone}{args}, {sees}{k}, {train.epochs} epochs, batch {train.batch}, lr {train.lr}, "
+            f"{train.precision}, protocol {config.protocol}")  # fmt: skip
 
 
 def machine(environment: dict[str, Any]) -> str:

@@ -113,8 +113,7 @@ def _rows(group: Group, in_dist: str, columns: list[Column]) -> list[Row]:
     rows = []
     for ood in oods:
         made = cells(lambda record, score, ood=ood: auroc(record, ood, score), partial(published.value, in_dist, ood))  # type: ignore[misc]
-        mark = "†" if published.is_stand_in(ood) and any(cell.published is not None for cell in made.values()) else ""
-        rows.append(Row(in_dist, ood, info(ood).title + mark, "ood", mark_best(made)))
+        rows.append(Row(in_dist, ood, info(ood).title + stand_in_mark(ood, made), "ood", mark_best(made)))
     if not oods:
         empty = {column.key: Cell(planned=column.key in planned) for column in columns}
         rows.append(Row(in_dist, "none", "AUROC: not measured", "average", empty))
@@ -122,7 +121,8 @@ def _rows(group: Group, in_dist: str, columns: list[Column]) -> list[Row]:
     for name, sets in (("average", oods), ("near average", near), ("far average", [o for o in oods if o not in near])):
         if sets:
             made = {c.key: _average(in_dist, sets, c, records.get(c.key), c.key in planned) for c in columns}
-            rows.append(Row(in_dist, name, f"{name} ({len(sets)})", "average", mark_best(made)))
+            stands_in = "†" if any(stand_in_mark(ood, made) for ood in sets) else ""
+            rows.append(Row(in_dist, name, f"{name} ({len(sets)}){stands_in}", "average", mark_best(made)))
 
     reading = occupancy_reading(group)
     measures: list[tuple[str, Measure, int]] = [
@@ -148,6 +148,11 @@ def _average(in_dist: str, sets: list[str], column: Column, records: dict[int, R
     incomplete = 0 < len(shared) < len(sets)
     paper = published.average(in_dist, sets, column.key)
     return Cell(seeds, None if incomplete else paper, planned, over=len(shared) if incomplete else 0)
+
+
+def stand_in_mark(ood: str, cells: dict[str, Cell]) -> str:
+    """ "†" behind the name of a set that a published value stands beside and that only stands in for the published."""
+    return "†" if published.is_stand_in(ood) and any(cell.published is not None for cell in cells.values()) else ""
 
 
 def mark_best(cells: dict[str, Cell], more: bool = True) -> dict[str, Cell]:

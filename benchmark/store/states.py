@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,6 +12,7 @@ from benchmark.data.catalog import CATALOG, OTHER_BACKGROUNDS, set_behind, split
 from benchmark.data.images import class_names, fingerprint, read_manifest
 from benchmark.errors import BenchError, unknown
 from benchmark.plan.config import RunConfig
+from benchmark.plan.starts import misfit
 from benchmark.plan.sweep import Sweep, SweepRun
 from benchmark.store.folders import RunFolder, runs_by_recipe
 from benchmark.store.records import Record
@@ -38,8 +39,11 @@ def plan(sweep: Sweep, results: Path, data_root: Path, need_data: bool = True) -
     """
     there = _Disk(results, data_root)
     if need_data:
+        recipes = {run.recipe for run in sweep.runs}
         for run in sweep.runs:
             _check_set_names(run.config, sweep.path, there)
+            _check_labels(run.config, sweep.path, there)
+            _check_start(run.config, recipes, sweep.path, there)
     return [_plan_one(run, there, need_data) for run in sweep.runs]
 
 
@@ -84,6 +88,31 @@ def _check_set_names(config: RunConfig, path: Path, there: _Disk) -> None:
             raise BenchError(f"{path}: eval.ood: {error}") from error
 
 
+def _check_labels(config: RunConfig, path: Path, there: _Disk) -> None:
+    """Raise BenchError where a method learns from labels and the training images, which are there, have none."""
+    name = split_class(config.in_dist)[0]
+    if config.method.labels and there.fingerprint(name, "train") is not None:
+        try:
+            there.class_names(name, "train")
+        except BenchError as error:
+            raise BenchError(f"{path}: method.name: {config.method.name} needs labels, and {error}") from error
+
+
+def _check_start(config: RunConfig, recipes: Collection[str], path: Path, there: _Disk) -> None:
+    """Raise BenchError where the run that this one goes on from is neither to be trained nor there, or does not fit."""
+    recipe = config.method.starts_from
+    if recipe is None or recipe in recipes:
+        return
+    found = there.by_recipe.get(recipe, [])
+    if not found:
+        raise BenchError(
+            f"{path}: method.tune: the run that {config.short_name} goes on from (recipe {recipe[:8]}) is neither "
+            f"among the runs chosen nor in {there.results}; train it first"
+        )
+    if why := misfit(config, found[-1].read_config()):
+        raise BenchError(f"{path}: method.tune: {found[-1].path} does not fit: {why}")
+
+
 def _stored(key: str) -> str:
     """The "set/split" that is kept on disk for "set/split": that of the whole set for a class."""
     name, _, split = key.rpartition("/")
@@ -120,13 +149,16 @@ def _plan_one(run: SweepRun, there: _Disk, need_data: bool) -> PlannedRun:
 
 def _start_without_weights(config: RunConfig, there: _Disk, prints: Mapping[str, str | None]) -> str:
     """What to say where the finished run that this one goes on from has lost its weights; else ""."""
-    recipe, key = config.method.starts_from, config.train_key
-    for folder in there.by_recipe.get(recipe, []) if recipe else []:
+    if config.method.starts_from is None:
+        return ""
+    key, fitting = config.train_key, []
+    for folder in there.by_recipe.get(config.method.starts_from, []):
         record = folder.read_record()
         seen = record.data.get(key) if record else None
-        if seen and seen.fingerprint == prints[key] and not folder.weights.exists():
-            return f"weights gone: {folder.name}"
-    return ""
+        fitting += [folder] if seen and seen.fingerprint == prints[key] else []
+    if not fitting or any(folder.weights.exists() for folder in fitting):
+        return ""
+    return f"weights gone: {fitting[-1].name}"
 
 
 def _to_score(config: RunConfig, folder: RunFolder, why: str) -> tuple[State, str]:

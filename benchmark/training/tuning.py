@@ -43,12 +43,13 @@ def _find(recipe: str, run: Context) -> RunFolder:
     records = [(folder, record) for folder in found if (record := folder.read_record())]
     if not records:
         raise BenchError(f"method.tune: {found[-1].path} is not finished; train it first: bench run {found[-1].config}")
-    same = [(folder, record) for folder, record in records if record.data[key].fingerprint == prints]
+    newest, record = records[-1]
+    if why := misfit(run.config, record.run_config):  # which is the same of all, as their recipe is
+        raise BenchError(f"method.tune: {newest.path} does not fit: {why}")
+    same = [folder for folder, record in records if record.data[key].fingerprint == prints]
     if not same:
-        raise BenchError(f"method.tune: {records[-1][0].path} was trained on other images of {run.config.in_dist}")
-    folder, record = same[-1]
-    if why := misfit(run.config, record.run_config):
-        raise BenchError(f"method.tune: {folder.path} does not fit: {why}")
-    if not folder.weights.exists():
-        raise BenchError(f"method.tune: {folder.weights_are_gone}")
-    return folder
+        raise BenchError(f"method.tune: {newest.path} was trained on other images of {run.config.in_dist}")
+    usable = [folder for folder in same if folder.weights.exists()]
+    if not usable:
+        raise BenchError(f"method.tune: {same[-1].weights_are_gone}")
+    return usable[-1]

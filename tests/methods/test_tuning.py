@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 from test_classifier import OE, RAW
 
+from benchmark.data.images import load as load_set
+from benchmark.data.images import write_set
 from benchmark.errors import BenchError
 from benchmark.plan import sweep as sweeps
 from benchmark.plan.config import RunConfig
 from benchmark.plan.layers import merge
 from benchmark.plan.starts import misfit
+from benchmark.plan.validation import validate
 from benchmark.report.groups import group_runs
 from benchmark.report.one_class import recipe_of
 from benchmark.run import run
@@ -145,9 +151,64 @@ def test_a_plan_knows_that_the_start_has_lost_its_weights_and_its_advice_helps(m
     assert run(sweep.runs[1].config, results, mini_data, CPU) is not None
 
 
+def test_of_two_runs_of_the_start_the_one_with_weights_will_do(mini_data: Path, tmp_path: Path) -> None:
+    """As where test images were exchanged: the same recipe and training images, another folder."""
+    sweep, results = load(tmp_path, {}, TUNED), tmp_path / "results"
+    record = run(sweep.runs[0].config, results, mini_data, CPU)
+    assert record is not None
+    whole = RunFolder(results / record.name)
+    for name, age in (("mini-classifier-s0-00000000", -1000), ("mini-classifier-s0-ffffffff", 1000)):
+        bare = RunFolder(Path(shutil.copytree(whole.path, results / name)))
+        bare.weights.unlink()
+        when = whole.config.stat().st_mtime + age
+        os.utime(bare.config, (when, when))
+        tuned = states.plan(sweep, results, mini_data)[1]
+        assert tuned.state == "to do" and tuned.folder is not None
+        assert run(sweep.runs[1].config, results, mini_data, CPU) is not None
+        shutil.rmtree(tuned.folder.path)
+        shutil.rmtree(bare.path)
+
+
+def test_what_a_plan_can_see_of_labels_and_starts_is_refused_before_anything_runs(
+    mini_data: Path, tmp_path: Path
+) -> None:
+    results, root = tmp_path / "results", Path(shutil.copytree(mini_data, tmp_path / "data"))
+
+    def refused(words: str, *entries: dict[str, Any], **base: Any) -> None:
+        sweep = load(tmp_path, *(merge(copy.deepcopy(base), one) for one in entries))
+        with pytest.raises(BenchError, match=words) as caught:
+            states.plan(sweep, results, root)
+        assert "\n" not in str(caught.value)
+
+    unknown = merge(copy.deepcopy(TUNED), {"method": {"tune": "0" * 64}})
+    refused(
+        r"mine\.yaml: method\.tune: the run that mini-oe-tuned-imgn-s0 goes .* 00000000\) is neither among", {}, unknown
+    )
+    record = run(config(), results, root, CPU)
+    assert record is not None
+    there = merge(copy.deepcopy(TUNED), {"method": {"tune": record.recipe_id}})
+    assert [item.state for item in states.plan(load(tmp_path, there), results, root)] == ["to do"]
+    wider = merge(copy.deepcopy(there), {"model": {"args": {"width": 16}}})
+    refused(r"mine\.yaml: method\.tune: .*/mini-classifier-s0-\w+ does not fit: its network is", wider)
+    for split in ("train", "test"):
+        one = load_set(mini_data, "mini", split)
+        write_set(root, "bare", split, one.images, np.full(len(one.images), -1), recipe="unlabelled")
+    refused(r"mine\.yaml: method\.name: classifier needs labels, and image set bare/train", {}, in_dist="bare")
+
+
+@pytest.mark.parametrize(("changes", "words"), [
+    ({"variant": "none"}, r"variant: none given; outlier-exposure learns from a variant's negatives, as in"),
+    ({"method": {"tune": ""}}, r"method\.tune"),
+])  # fmt: skip
+def test_outlier_exposure_without_outliers_or_with_an_empty_start_is_refused(changes: Any, words: str) -> None:
+    with pytest.raises(BenchError, match=words) as caught:
+        validate(RunConfig, merge(merge(copy.deepcopy(RAW), copy.deepcopy(OE)), changes), "test")
+    assert "\n" not in str(caught.value)
+
+
 def test_unfinished_weightless_and_other_images_are_refused(mini_data: Path, tmp_path: Path) -> None:
     start, tuned = (one.config for one in load(tmp_path, {}, TUNED).runs)
-    results = tmp_path / "results"
+    results, other = tmp_path / "results", Path(shutil.copytree(mini_data, tmp_path / "data"))
     record = run(start, results, mini_data, CPU)
     assert record is not None
     folder = RunFolder(results / record.name)
@@ -168,6 +229,12 @@ def test_unfinished_weightless_and_other_images_are_refused(mini_data: Path, tmp
     weights = folder.weights.read_bytes()
     folder.weights.unlink()
     refused(r"method\.tune: .*/weights\.safetensors: is gone, .*; delete .*record\.json to train it again$")
+    elsewhere = tuned.model_copy(update={"in_dist": "mini-ood2"})  # a set that the start has not seen at all
+    images = load_set(mini_data, "mini", "train"), load_set(mini_data, "mini", "test")
+    for split, one in zip(("train", "test"), images, strict=True):
+        write_set(other, "mini-ood2", split, one.images, one.labels, recipe="copy", replace=True)
+    with pytest.raises(BenchError, match=r"method\.tune: .* does not fit: it was trained on mini, not mini-ood2$"):
+        run(elsewhere, results, other, CPU)
     folder.weights.write_bytes(weights[:100])
     refused(r"weights\.safetensors: broken weights")
     named = tuned.model_copy(update={"method": tuned.method.model_copy(update={"tune": "classifier"})})

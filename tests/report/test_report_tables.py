@@ -167,7 +167,7 @@ def test_footnotes_name_images_stand_ins_and_doubtful_cells(tmp_path):
     path = write_sweep(tmp_path, variant=["dino", "dti"], extra="base: {eval: {ood: [cifar100, stl10, lsunlike]}}")
     table = table2(path, lambda c: record_of(c, official=False))
     notes = "\n".join(table.notes)
-    assert "CIFAR10 train 50 of 100 (imported)" in notes
+    assert "CIFAR10 train 50 imported (official 100)" in notes
     assert "† LSUN-like stands in for LSUN" in notes and row(table, "lsunlike").title == "LSUN-like†"
     assert "STL10 shares all its classes but monkey" in notes
     assert "probably a slip" in notes
