@@ -270,6 +270,11 @@ def test_ood_sets_of_the_outliers_own_origin_are_said_by_column() -> None:
     (table,) = detectors(beside(both))
     (note,) = [note for note in table.notes if "origin" in note]
     assert note.endswith(": ImageNet30, TinyImageNet, STL10, in OE, ImgN.")  # neither its own images' nor DTI's
+    data = OE["imgn"].data.model_copy(update={"sources": {"imagenet": "imagenet30", "dti": "dti"}})
+    same = with_oods(OE["imgn"].model_copy(update={"data": data}), ["imagenet30", "tinyimagenet"])
+    (table,) = detectors(group_runs([same], [record(same)])[0])
+    said = [note for note in table.notes if "origin" in note or "Not unseen" in note]
+    assert said[0].endswith(": OE, ImgN: ImageNet30.") and said[1].endswith(": TinyImageNet, in OE, ImgN.")
     (table,) = detectors(beside([with_oods(OE["imgn"], ["svhn"])]))
     assert not any("origin" in note for note in table.notes)
 
