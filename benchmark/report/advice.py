@@ -188,7 +188,8 @@ def _explained(places: Sequence[Place]) -> list[str]:
     ways = {
         "seeds": "paired by seed, Student's t over n seeds",
         "Welch": "Welch's t over the seeds of each",
-        "DeLong": "DeLong's test on the same images, as there is one seed: what another seed would give is not known",
+        "DeLong": "DeLong's test on the same images, where their error is the wider one or there is one seed: what "
+        "another seed would give is then not known",
         "Hanley-McNeil": "Hanley and McNeil's error of two AUROCs from their numbers of images, as there is one seed "
         "and no scores.npz: too wide, and what another seed would give is not known",
     }
@@ -197,7 +198,7 @@ def _explained(places: Sequence[Place]) -> list[str]:
     tail = f"; p after Holm over {len(places) - 1} comparisons, {LEVEL:g}." if used else "."
     kind = " or ".join(f"over {one}" for one in kinds)
     judged = f" vs best, noise: {'; or '.join(ways[way] for way in used)}" if used else ""
-    seeds = " Seeds say nothing of other ID images." if "seeds" in kinds else ""
+    seeds = " Of seeds and images, the wider." if "seeds" in kinds else ""
     return [
         f"sensitivity: AUROC in % of ID train against ID test, ± half its 95% interval {kind}.{judged}{tail}{seeds}"
     ]
@@ -234,10 +235,10 @@ def _verdict(one: Trial) -> str:
             f" Its sensitivities differ by {one.spread:.1f} points at most, and its images leave each open by "
             f"±{one.error:.1f}: a weak test of the rule."
         )
-    if one.halves and one.halves[0] < one.halves[1]:
+    if one.halves and one.halves[0] < min(0.0, one.halves[1]):
         text += (
-            f" Part of a negative τ is chance, as both measures share the ID test images: on one half of them τ = "
-            f"{one.halves[0]:+.2f} (average), with each measure on a half of its own {one.halves[1]:+.2f}."
+            f" Part of a negative τ is chance, as both measures share the ID test images: one seed each, on one half "
+            f"of them τ = {one.halves[0]:+.2f} (average), with each measure on a half of its own {one.halves[1]:+.2f}."
         )
     return text
 

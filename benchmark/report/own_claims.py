@@ -21,7 +21,8 @@ PERMUTED = "eq6-permutations+energy-gap-permutations"  # the same of shuffled ne
 RESPONSE = "msp"  # seen to stand out once the first seed was measured: for other seeds to confirm
 CONFIDENT = "eq6-confident"  # fixed after one run had been scored so, before any other
 RULES = (
-    f"{RESPONSE} was seen to stand out after the first seed had been measured; of that seed it is no test.",
+    f"{RESPONSE} was seen to stand out after seed 0 of sweeps/cpu.yaml and sweeps/one-class.yaml had been measured: of "
+    "those runs it describes and tests nothing, and where n = 1 there is no other.",
     f"{CONFIDENT} was fixed after one set of one run had been scored so (CIFAR10, Rot. ImgN, seed 0, TinyImageNet), "
     "and before any other was.",
     "So by some further scores: the same is true where both sides are scored by one of these.",
@@ -141,4 +142,7 @@ def _against(
         for score in records[0].scores
         if all(ood in measured(one, score) for one in records for ood in oods)
     ]
-    return claim(None, so_by(further))
+    prints = [{seen.fingerprint for side in (ours, theirs) if (seen := side[seed].data.get(f"{ood}/test"))}
+              for seed in seeds for ood in oods]  # fmt: skip
+    other_images = "the two saw other images of it" if any(len(one) > 1 for one in prints) else ""
+    return claim(None, "; ".join(filter(None, (so_by(further), other_images))))

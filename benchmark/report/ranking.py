@@ -67,8 +67,9 @@ class Place:
 def rank(candidates: Sequence[Candidate]) -> list[Place]:
     """The variants by mean sensitivity, the largest first, each held against the first.
 
-    The same two or more seeds: paired by seed, Student's t. Two or more each, but other seeds: Welch's t. Otherwise the
-    sampling error of the images: DeLong's on the same images or, without their scores, Hanley and McNeil's.
+    The same two or more seeds: paired by seed, Student's t. Two or more each, but other seeds: Welch's t. All seeds
+    share the images, whose sampling error they do not show: DeLong's on the same images, in the mean over the seeds
+    that both have. Of the two the wider decides. Without either, Hanley and McNeil's.
     """
     ordered = sorted(candidates, key=lambda candidate: -candidate.mean)
     best = ordered[0]
@@ -83,18 +84,31 @@ def rank(candidates: Sequence[Candidate]) -> list[Place]:
 
 
 def _interval(one: Candidate) -> tuple[float, str]:
+    found = []
     made = estimate(list(one.sensitivity.values()))
     if made.half is not None:
-        return made.half, "seeds"
-    seed = next(iter(one.sensitivity))
-    if seed in one.scores:
-        return 1.96 * delong(one.scores[seed]), "images (DeLong)"
+        found.append((made.half, "seeds"))
+    errors = [delong(one.scores[seed]) for seed in one.sensitivity if seed in one.scores]
+    if errors:
+        found.append((1.96 * math.fsum(errors) / len(errors), "images (DeLong)"))
+    if found:
+        return max(found)
     return 1.96 * hanley_mcneil(one.mean, *one.counts), "images (Hanley-McNeil)"
 
 
 def _against(best: Candidate, other: Candidate) -> tuple[float, float, str]:
     """Half the 95% interval of the difference of the means, its two-sided p, and the way they were found."""
+    difference = other.mean - best.mean
     shared = sorted(best.sensitivity.keys() & other.sensitivity.keys())
+    found = [one for one in (_by_seeds(best, other, shared), _by_images(best, other, shared)) if one is not None]
+    if found:
+        return max(found, key=lambda one: one[1])
+    error = math.hypot(*(hanley_mcneil(one.mean, *one.counts) for one in (best, other)))
+    return *_student(difference, error, math.inf), "Hanley-McNeil"
+
+
+def _by_seeds(best: Candidate, other: Candidate, shared: list[int]) -> tuple[float, float, str] | None:
+    """What the spread over seeds leaves of the difference; None where one side has a single seed."""
     if len(shared) >= 2 and len(shared) == len(best.sensitivity) == len(other.sensitivity):
         steps = [other.sensitivity[seed] - best.sensitivity[seed] for seed in shared]
         return *_student(
@@ -107,12 +121,16 @@ def _against(best: Candidate, other: Candidate) -> tuple[float, float, str]:
         below = sum(part**2 / (len(side) - 1) for part, side in zip(parts, sides, strict=True))
         freedom = sum(parts) ** 2 / below if below else math.inf
         return *_student(other.mean - best.mean, error, freedom), "Welch"
-    for seed in shared:
-        if seed in best.scores and seed in other.scores and _same_images(best.scores[seed], other.scores[seed]):
-            error = delong(best.scores[seed], other.scores[seed])
-            return *_student(other.mean - best.mean, error, math.inf), "DeLong"
-    error = math.hypot(*(hanley_mcneil(one.mean, *one.counts) for one in (best, other)))
-    return *_student(other.mean - best.mean, error, math.inf), "Hanley-McNeil"
+    return None
+
+
+def _by_images(best: Candidate, other: Candidate, shared: list[int]) -> tuple[float, float, str] | None:
+    """What the choice of the ID images leaves of it; None where no seed has both sides' scores of the same images."""
+    pairs = [(best.scores[s], other.scores[s]) for s in shared if s in best.scores and s in other.scores]
+    errors = [delong(one, another) for one, another in pairs if _same_images(one, another)]
+    if not errors:
+        return None
+    return *_student(other.mean - best.mean, math.fsum(errors) / len(errors), math.inf), "DeLong"
 
 
 def _student(difference: float, error: float, freedom: float) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from benchmark.report.groups import Group, title_of
 from benchmark.report.numbers import auroc
 from benchmark.report.one_class import OneClass
 from benchmark.report.one_class_notes import about as about_classes
-from benchmark.report.table_notes import about, about_controls, kendall
+from benchmark.report.table_notes import about, about_controls, kendall, seed_notes
 from benchmark.store.records import Record
 
 OWN = "own"  # the key of the method's own score
@@ -53,7 +53,15 @@ def _of_set(group: Group, in_dist: str) -> Table:
     title = f"Scores. Mean AUROC in % of {info(in_dist).title} (in-distribution) by the score that detects"
     columns = {label: title_of(label) for label in labels}
     order = _order_notes(in_dist, {"near": near, "all": oods}, labels, rows)
-    notes = NOTES + order + about_controls(group, in_dist) + about(group, [in_dist])
+    counts = {label: str(len(group.records(in_dist, label))) for label in labels}
+    rows.append(Row(in_dist, "n", "n (runs)", "n", texts=counts))
+    notes = (
+        NOTES
+        + seed_notes([row for row in rows if row.block == rows[0].block], columns)
+        + order
+        + about_controls(group, in_dist)
+        + about(group, [in_dist])
+    )
     return Table("scores", title, group.heading, "score", columns, rows, notes)
 
 
@@ -88,14 +96,18 @@ def _of_classes(group: OneClass) -> list[Table]:
         return Cell(mean.by_seed, over=over)
 
     rows = _block(f"mean of {len(group.classes)} classes", "near", group.parent, asked, ordered, cell)
-    partly = any(cell.over for row in rows for cell in row.cells.values())
-    notes = [*NOTES, *(["* over the classes that have been scored so."] if partly else []), *about_classes(group)]
+    fewer = [f"{by_key[key].title}, {row.title}: {one.over} of {len(group.classes)}" for row in rows
+             for key, one in row.cells.items() if one.over]  # fmt: skip
+    partly = [f"* over the classes that have been scored so: {'; '.join(fewer)}; never bold."] if fewer else []
+    counts = {key: str(len(group.mean(by_key[key]).by_seed)) for key in ordered}
+    columns = {key: by_key[key].title for key in ordered}
+    rows.append(Row(group.parent, "n", "n (runs)", "n", texts=counts))
+    notes = [*NOTES, *partly, *seed_notes(rows, columns), *about_classes(group)]
     title = (
         f"Scores, one-class protocol on {info(group.parent).title}. Mean AUROC in % of one class against the others by "
         "the score that detects"
     )
     labels = {column.key: column.label for column in group.columns}
-    columns = {key: by_key[key].title for key in ordered}
     return [Table("scores", title, group.heading, "score", columns, rows, notes, labels=labels)]
 
 
@@ -117,7 +129,9 @@ def _block(
     keys: dict[str, str | None] = {OWN: None, **{name: name for name in asked}}
     made = {key: {column: cell(column, score) for column in columns} for key, score in keys.items()}
     for column in columns:
-        found = {key: round(ours.mean, 1) for key in keys if (ours := made[key][column].ours)}
+        found = {
+            key: round(ours.mean, 1) for key in keys if (ours := made[key][column].ours) and not made[key][column].over
+        }
         for key in keys if len(found) > 1 and part != "control" else ():
             made[key][column] = replace(made[key][column], best=found.get(key) == max(found.values()))
     rows = [Row(in_dist, part, title, "league", texts=dict.fromkeys(columns, " "), block=part)]

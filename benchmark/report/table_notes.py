@@ -46,8 +46,9 @@ def missing_notes(rows: list[Row], columns: dict[str, str], group: Group, in_dis
     return notes
 
 
-def row_notes(rows: list[Row], columns: dict[str, str]) -> list[str]:
-    notes = ["These runs score no OOD set (eval.ood: []): no AUROC is measured."] if _unscored(rows) else []
+def seed_notes(rows: list[Row], columns: dict[str, str]) -> list[str]:
+    """What ± is, where there is one, and where a column's rows are over fewer seeds than its others."""
+    notes = []
     cells = [(row, column, row.cells[column]) for row in rows for column in columns if column in row.cells]
     estimates = [cell.ours for _, _, cell in cells if cell.ours]
     if any(one.half is not None for one in estimates):
@@ -64,6 +65,13 @@ def row_notes(rows: list[Row], columns: dict[str, str]) -> list[str]:
             mixed.append(f"{columns[column]}: {', '.join(fewer)}, the rest n = {usual}")
     if mixed:
         notes.append(f"n differs within a column: {'; '.join(mixed)}.")
+    return notes
+
+
+def row_notes(rows: list[Row], columns: dict[str, str]) -> list[str]:
+    notes = ["These runs score no OOD set (eval.ood: []): no AUROC is measured."] if _unscored(rows) else []
+    notes += seed_notes(rows, columns)
+    cells = [(row, column, row.cells[column]) for row in rows for column in columns if column in row.cells]
     incomplete = [f"{columns[column]}, {row.title}: over {cell.over} sets" for row, column, cell in cells if cell.over]
     if incomplete:
         notes.append(f"* incomplete, over the sets measured only: {'; '.join(incomplete)}.")
@@ -160,6 +168,8 @@ def about(group: Group, in_dists: Sequence[str]) -> list[str]:
     images = [_images(key, seen[key]) for key in dict.fromkeys(keys) if key in seen]
     if images:
         notes.append(f"Images: {', '.join(images)}.")
+    if any(not seen[key].official for key in dict.fromkeys(keys) if key in seen):
+        notes.append("Imported: brought under the set's name, a part of it or a stand-in; nobody has checked which.")
     swapped = [f"{info(source).title} negatives are drawn from {info(name).title}"
                for source, name in (group.trained[0].data.sources if group.trained else {}).items()
                if name != source and f"{name}/aux" in seen]  # fmt: skip

@@ -129,6 +129,18 @@ def test_backgrounds_in_views_are_held_against_the_same_views_without() -> None:
         assert (claim.ours, claim.n, claim.verdict, claim.note) == (pytest.approx(ours), n, verdict, note)
 
 
+def test_a_control_of_other_images_is_said() -> None:
+    configs = [background("dino", kept) for kept in ("keep", "random")]
+    records = [of_backgrounds(one) for one in configs]
+    seen = records[1].data[f"{CONTROL}/test"].model_copy(update={"fingerprint": "abcdef0123"})
+    records[1] = records[1].model_copy(update={"data": records[1].data | {f"{CONTROL}/test": seen}})
+    found = checked(group_runs(configs, records)[0])
+    assert found is not None
+    notes = {claim.text.partition("views ")[2][:6]: claim.note for claim in found.claims}
+    assert notes["lowers"].endswith("further scores; the two saw other images of it")
+    assert notes["detect"].endswith("further scores")
+
+
 def test_our_negatives_are_held_against_rotated_ones_by_the_mean_that_has_no_control_in_it() -> None:
     configs = [background(variant, seed=seed) for variant in ("rot-in-dist", "foreground-imgn") for seed in (0, 1)]
     found = checked(group_runs(configs, [of_backgrounds(c) for c in configs])[0])

@@ -21,6 +21,7 @@ from benchmark.report import advice as wording
 from benchmark.report import recommend as choosing
 from benchmark.report.intervals import delong, hanley_mcneil, holm, placements
 from benchmark.report.ranking import Candidate, rank
+from benchmark.report.trial import Agreement, Trial
 from benchmark.store.folders import RunFolder, all_runs
 from benchmark.store.records import Record, ScoreInRecord
 
@@ -96,6 +97,25 @@ def test_other_seeds_are_scipys_welch() -> None:
     assert second.how == "Welch" and second.p == pytest.approx(expected.pvalue)
     span = expected.confidence_interval(0.95)
     assert second.difference_half == pytest.approx((span.high - span.low) / 2)
+
+
+def test_of_seeds_and_images_the_wider_decides() -> None:
+    """Seeds that agree to a hair share the images, and say nothing of others."""
+    a, b = scored(1, 0.6), scored(2, 0.2)
+    level, lower = auc(a), auc(b)
+    both = {0: a, 1: a}, {0: b, 1: b}
+    calm = [of("a", level, level + 0.01, scores=both[0]), of("b", lower, lower + 0.02, scores=both[1])]
+    first, second = rank(calm)
+    assert second.how == "DeLong" and first.interval == second.interval == "images (DeLong)"
+    assert first.half == pytest.approx(1.96 * delong(a))
+    z = (second.sensitivity - first.sensitivity) / delong(a, b)
+    assert second.p == pytest.approx(2 * stats.norm.sf(abs(z)))
+    wild = [of("a", level - 20, level + 20, scores=both[0]), of("b", lower - 20, lower + 21, scores=both[1])]
+    first, second = rank(wild)
+    assert second.how == "DeLong"  # paired, the seeds differ by one point alone
+    assert first.interval == "seeds"
+    apart = [of("a", level - 20, level + 20, scores=both[0]), of("b", lower + 20, lower - 20, scores=both[1])]
+    assert rank(apart)[1].how == "seeds"
 
 
 def test_one_seed_is_judged_by_the_images() -> None:
@@ -311,6 +331,14 @@ def test_another_score_is_tried_on_records_that_have_it_and_on_no_others(tmp_pat
 
     assert taus("msp") == pytest.approx({"this sweep": 1.0, "with": 1.0})
     assert taus(None) == pytest.approx({"this sweep": -1.0, "with": -1.0, "without": -1.0})
+
+
+@pytest.mark.parametrize(("halves", "said"), [((-0.4, 0.1), True), ((-0.4, -0.1), True), ((0.06, 0.2), False),
+                                              ((-0.1, -0.4), False), (None, False)])  # fmt: skip
+def test_a_share_of_chance_is_said_of_a_negative_tau_alone(halves: tuple[float, float] | None, said: bool) -> None:
+    near = Agreement("CIFAR100", "near", 11, 0.2, 0.5)
+    trial = Trial("mine", (near,), "dino", "imgn", 3.0, 5.0, 4.0, 1.0, 11, halves)
+    assert ("is chance" in wording._verdict(trial)) is said
 
 
 def test_halves_are_free_of_the_images_both_measures_share(tmp_path: Path) -> None:

@@ -17,9 +17,10 @@ from rich.console import Console
 from benchmark.errors import BenchError
 from benchmark.plan.config import RunConfig
 from benchmark.report import build, page_tables
+from benchmark.report.cells import Cell
 from benchmark.report.groups import group_runs
 from benchmark.report.one_class import one_class_groups
-from benchmark.report.scores_table import scores
+from benchmark.report.scores_table import _block, scores
 from benchmark.report.table_text import as_csv, markdown
 from benchmark.store.records import OODMetrics, Record, ScoreInRecord
 
@@ -57,10 +58,11 @@ def test_on_the_page_a_block_is_named_once_and_a_turned_column_by_its_own() -> N
     plain, turned = re.findall(r"<table.*?</table>", str(page_tables.tables_section([table], {})), re.DOTALL)
     names = ["own", "knn-5", "eq6-rotations, 4 passes"]
     blocks = ["near (CIFAR100)", "far (SVHN, Texture)", "all (3 sets)"]
-    assert re.findall(r'<th scope="row">(.*?)</th>', plain) == [title for block in blocks for title in (block, *names)]
+    shown = [title for block in blocks for title in (block, *names)]
+    assert re.findall(r'<th scope="row">(.*?)</th>', plain) == [*shown, "n (runs)"]
     headings = [html.unescape(text) for text in re.findall(r"<button[^>]*>(.*?)</button>", turned)]
     assert [text.replace("\N{NON-BREAKING HYPHEN}", "-") for text in headings] == [
-        "variant", *(f"{name}, {part}" for part in ("near", "far", "all") for name in names)
+        "variant", *(f"{name}, {part}" for part in ("near", "far", "all") for name in names), "n (runs)"
     ]  # fmt: skip
 
 
@@ -80,6 +82,8 @@ def test_whole_sets_near_far_and_all() -> None:
                 assert cell.best == (key == "eq6-rotations")  # the longest name has the highest invented value
         assert rows[f"{part}:knn-5"].cells["image-statistics"].ours is None
         assert rows[f"{part}:own"].cells["image-statistics"].ours is not None
+    assert rows["n"].texts == {"dino": "3", "rot-in-dist": "3", "image-statistics": "1"}
+    assert any(note.startswith("± is half of the 95% Student-t interval") for note in table.notes)
     assert rows["near"].title == "near (CIFAR100)" and rows["all"].title == "all (3 sets)"
     assert rows["far:eq6-rotations"].title == "eq6-rotations, 4 passes" and rows["far:knn-5"].title == "knn-5"
 
@@ -140,11 +144,27 @@ def test_classes_are_averaged_seed_by_seed_and_what_is_not_scored_is_starred() -
             assert cell.ours is not None
             assert cell.ours.mean == pytest.approx(mean(by_hand(label, score, part, seed) for seed in (0, 1)))
             assert cell.over == (1 if len(part) == 1 else 0)
-    assert "* over the classes that have been scored so." in table.notes
+    assert "* over the classes that have been scored so: DINO, knn-5: 1 of 2; never bold." in table.notes
+    assert rows["n"].texts == {"rot-in-dist": "2", "dino": "2"}
     text = markdown(table)
     assert "eq6-rotations, 4 passes" in text and "mean of 2 classes" in text
     frame = pd.read_csv(io.StringIO(as_csv([table])))
     assert set(frame["ood"]) == {"near:own", "near:knn-5", "near:eq6-rotations"}
+
+
+def test_a_mean_over_part_of_the_classes_is_never_the_best() -> None:
+    cells = {None: Cell({0: 45.5}), "knn-5": Cell({0: 59.7}, over=3), "cosine": Cell({0: 44.0})}
+    rows = _block("mean of 10 classes", "near", "cifar10", ["knn-5", "cosine"], ["dino"], lambda _, score: cells[score])
+    assert {row.key: row.cells["dino"].best for row in rows[1:]} == {
+        "near:own": True, "near:knn-5": False, "near:cosine": False
+    }  # fmt: skip
+
+
+def test_rows_of_one_column_over_fewer_seeds_are_said() -> None:
+    configs = [of_sets("dino", seed) for seed in (0, 1, 2)]
+    records = [scored(one, "knn-5" if one.seed == 2 else "") for one in configs]
+    [table] = scores(group_runs(configs, records)[0])
+    assert "n differs within a column: DINO: knn-5 n = 2, the rest n = 3." in table.notes
 
 
 def test_the_command_writes_the_table_and_it_fits_80_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
