@@ -164,7 +164,11 @@ def test_rows_of_one_column_over_fewer_seeds_are_said() -> None:
     configs = [of_sets("dino", seed) for seed in (0, 1, 2)]
     records = [scored(one, "knn-5" if one.seed == 2 else "") for one in configs]
     [table] = scores(group_runs(configs, records)[0])
-    assert "n differs within a column: DINO: knn-5 n = 2, the rest n = 3." in table.notes
+    said = "n differs within a column: DINO: knn-5 n = 2, the rest n = 3."
+    assert said in table.notes
+    far = [one.model_copy(update={"eval": one.eval.model_copy(update={"ood": OODS[1:]})}) for one in configs]
+    [table] = scores(group_runs(far, [scored(one, "knn-5" if one.seed == 2 else "") for one in far])[0])
+    assert said in table.notes and "far" in {row.block for row in table.rows}
 
 
 def test_the_command_writes_the_table_and_it_fits_80_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
