@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
 
 from benchmark.commands.options import Data
 from benchmark.commands.terminal import print_table, progress, say, say_wrapped
+from benchmark.errors import BenchError
 
 
 def init(
@@ -47,18 +49,24 @@ def init(
       bench init my-images/ --size 64 --to sweeps/mine.yaml
       bench init plants/ --in-dist healthy --auxiliary other --ood mildew --ood rust
     """
+    from benchmark.data.catalog import CATALOG
     from benchmark.data.images import data_root as resolve_data
+    from benchmark.data.pictures import unread_files
     from benchmark.launch.slots import visible_gpus
     from benchmark.own import layout, summary, sweepfile
     from benchmark.own.bring import bring
     from benchmark.own.examine import examine
 
+    if name in CATALOG:
+        raise BenchError(f"--name {name}: is a set of the catalogue, beside which values are published; take another")
     called = name or layout.free_name(folder)
     file = to or Path(f"{called}.yaml")
     sweepfile.refuse_to_overwrite(file, force)
     found = layout.layout(folder, called, in_dist, auxiliary, ood or ())
     if found.unused:
         say(f"not used: {', '.join(found.unused)}; choose with --in-dist, --auxiliary and --ood")
+    if unread := unread_files(folder):
+        say(f"not read: {unread}; convert what are images to PNG or JPEG")
     with progress() as tick:
         brought = bring(found, resolve_data(data_root), size, test_share, seed, drop_duplicates, replace, tick)
         tick("examining", 0, 1)
@@ -68,5 +76,5 @@ def init(
     print_table(summary.COLUMNS, summary.rows(brought, examined), f"{folder}, stored in {brought.root}")
     for line in summary.notes(brought, examined):
         say_wrapped(line)
-    where = f" --data {data_root}" if data_root else ""
-    say(f"written: {file}\nNext: bench sweep {file}{where}\nthen: bench recommend {file}")
+    where = f" --data {quote(str(data_root))}" if data_root else ""
+    say(f"written: {file}\nNext: bench sweep {quote(str(file))}{where}\nthen: bench recommend {quote(str(file))}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import shutil
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +21,7 @@ def score(
         list[str],
         typer.Argument(
             metavar="IMAGES...",
-            help="Files, folders, glob patterns, .npz arrays, stored sets; - reads a list of files, one a line.",
+            help="Files, folders, glob patterns, .npz arrays; - reads a list of files, one a line.",
         ),
     ],
     out: Annotated[
@@ -55,6 +57,10 @@ def score(
     from benchmark.files import atomic_write
 
     check_device(device)
+    if threshold is not None and not math.isfinite(threshold):
+        raise BenchError(f"--threshold {threshold}: must be a finite number")
+    if out is not None and page is not None and out.resolve() == page.resolve():
+        raise BenchError(f"--page {page}: is where --out writes its rows; take another file")
     sources = find_images(images, sys.stdin.buffer)
     total = None if "-" in images else sum(1 for _ in find_images(images))
     if total == 0:
@@ -69,7 +75,14 @@ def score(
         sys.stdout.flush()
     else:
         with atomic_write(out) as file:
-            write_lines(lines, file)
+            try:
+                write_lines(lines, file)
+            except KeyboardInterrupt:
+                file.flush()
+                part = out.with_name(f"{out.name}.partial")
+                shutil.copyfile(file.name, part)
+                print(f"rows so far: {part}; the command begins at the first image again", file=sys.stderr)
+                raise
     print(progress.text(), file=sys.stderr)
     if page is not None:
         write_page(page, top, progress, loaded, threshold)

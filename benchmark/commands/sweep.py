@@ -93,8 +93,8 @@ def sweep(
     if use_slurm and wait:
         failed |= _follow(plan, results, root)
     elif arrays:
-        say(f"Watch them: bench status {plan.path}{again}{_results_option(results)}")
-    say(f"See the results: bench report --all --sweep {file}{again}{_results_option(results)}")
+        say(f"Watch them: bench status {shlex.quote(str(plan.path))}{again}{_results_option(results)}")
+    say(f"See the results: bench report --all --sweep {shlex.quote(str(file))}{again}{_results_option(results)}")
     if failed:
         raise typer.Exit(FAILED)
 
@@ -176,7 +176,7 @@ def _run_here(found: Board, asked: _Asked) -> bool:
 
 
 def _results_option(results: Path) -> str:
-    return "" if results == Path("results") else f" --results {results}"
+    return "" if results == Path("results") else f" --results {shlex.quote(str(results))}"
 
 
 def _follow(plan: Sweep, results: Path, root: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
 
@@ -96,6 +97,19 @@ def image_files(folder: Path) -> list[str]:
         for name in names
         if name.lower().endswith(SUFFIXES) and not name.startswith(".")
     )
+
+
+def unread_files(folder: Path) -> str:
+    """What else lies under a folder, by the ends of its files' names, as in "60 .heic, 1 .txt"; "" for nothing."""
+    found: Counter[str] = Counter()
+
+    def locked(error: OSError) -> None:
+        found[f"folder without permission ({error.filename})"] += 1
+
+    for _, _, names in os.walk(folder, followlinks=True, onerror=locked):
+        ends = (os.path.splitext(name)[1].lower() or name for name in names if not name.startswith("."))
+        found.update(end for end in ends if end not in SUFFIXES)
+    return ", ".join(f"{count:,} {end}" for end, count in found.most_common(5)) + (", ..." if len(found) > 5 else "")
 
 
 def class_folders(folder: Path, names: list[str], split: str, classes: list[str], upright: bool = False) -> Pictures:

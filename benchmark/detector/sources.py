@@ -7,6 +7,7 @@ import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from PIL import Image
@@ -75,25 +76,29 @@ def _images_of(path: str) -> Iterator[Source]:
         if os.path.isfile(os.path.join(path, "images.npy")):
             yield from _array(path, _npy_images(os.path.join(path, "images.npy")))
         else:
-            for file in _walk(path):
-                yield Source(file, lambda file=file: read_picture(file))  # type: ignore[misc]
+            yield from _walk(path)
     elif path.lower().endswith(".npz"):
         yield from _array(path, _npz_images(path))
     else:
         yield Source(path, lambda: _read_file(path))
 
 
-def _walk(folder: str) -> Iterator[str]:
-    """Image files under a folder, by name, a folder at a time. Links to folders are not followed."""
-    with os.scandir(folder) as entries:
-        inside = sorted(entries, key=lambda entry: entry.name)
+def _walk(folder: str) -> Iterator[Source]:
+    """Image files under a folder, by name, a folder at a time; one that is locked is a row, and what follows is read.
+    Links to folders are not followed."""
+    try:
+        with os.scandir(folder) as entries:
+            inside = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        yield _broken(folder, why(error))
+        return
     for entry in inside:
         if entry.name.startswith("."):
             continue
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(entry.path)
         elif entry.name.lower().endswith(SUFFIXES) and entry.is_file():
-            yield entry.path
+            yield Source(entry.path, partial(read_picture, entry.path))
 
 
 def _read_file(path: str) -> Image.Image:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.context
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -75,7 +76,12 @@ def warm_up(slot: Slot) -> multiprocessing.context.ForkServerContext:
     context.set_forkserver_preload(["benchmark.run", "timm", "sklearn.metrics"])
     # The server inherits it at its start, when OpenMP and BLAS read it: all CPU slots have equally many threads.
     os.environ.update(slot.environment())
-    forkserver.ensure_running()
+    # Ctrl-C is for us: the server would answer it, while it imports, with a traceback. It inherits what is blocked.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
 
 
@@ -100,6 +106,7 @@ class _Forked:
 def _run_forked(arguments: list[str], log: str, asked: tuple[Any, ...]) -> None:
     """In the fork: become the leader of a process group, write to the log, and do what `bench run` does."""
     os.setsid()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # the server, whose fork this is, has it blocked
     stream = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     for number in (1, 2):
         os.dup2(stream, number)

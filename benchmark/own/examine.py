@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmark.detection.metrics import auroc
 from benchmark.detection.statistics import StatisticsDetector, image_statistics, single_statistic_auroc
-from benchmark.own.bring import Own, stored_name
+from benchmark.own.bring import SIZES, Own, stored_name
 from benchmark.own.orientation import Upright, upright
 
 EASY = 70.0  # AUROC in % from which image statistics alone tell a set from ID
@@ -90,7 +90,7 @@ def _few(own: Own) -> list[str]:
         )
     if own.train < TRAINABLE:
         lines.append(
-            f"few ID images: {own.train} to train on; a vision transformer from scratch learns little from fewer than "
+            f"few ID images: {own.train} to train on; a network from scratch learns little from fewer than "
             f"about {TRAINABLE}, so expect AUROCs near those of the untrained network"
         )
     for one in own.of("ood"):
@@ -187,7 +187,8 @@ def _pipelines(own: Own) -> list[str]:
         if enlarged:
             lines.append(
                 f"{one.source.title}: {enlarged} of {len(one.names)} images are smaller than {own.size} pixels (down "
-                f"to {short.min()}) and were enlarged, which makes them smooth; take a smaller --size"
+                f"to {short.min()}) and were enlarged, which makes them smooth"
+                + ("; take a smaller --size" if own.size > min(SIZES) else "")
             )
         lost = float(np.median(1 - short / one.original.max(1)))
         if lost > 1 / 3:

@@ -6,6 +6,7 @@ import math
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 
@@ -54,7 +55,7 @@ def sweep_text(path: Path, own: Own, found: Findings, gpu: bool, data: Path | No
     kept = [name for name in chosen if name not in left_out]
     settings = _settings(own, gpu)
     runs = 3 * len(kept)
-    where = f" --data {data}" if data else ""
+    where = f" --data {quote(str(data))}" if data else ""
     oods = [stored_name(own, one.source) for one in own.of("ood")]
     head = [
         f"Which negatives suit {own.name}? {len(kept)} variants x 3 seeds, written by `bench init`.",
@@ -63,7 +64,7 @@ def sweep_text(path: Path, own: Own, found: Findings, gpu: bool, data: Path | No
         f"Rotations of the ID images are told apart with {found.upright}: an up and down, {found.upright.verdict}.",
         f"Settings for {'one GPU' if gpu else 'CPU cores, one a run'}: {settings.why}",
         f"Cost: {settings.cost(runs)}",
-        f"Command: bench sweep {path}{where} && bench recommend {path}",
+        f"Command: bench sweep {quote(str(path))}{where} && bench recommend {quote(str(path))}",
     ]
     if found.warnings:
         head += ["", "What `bench init` warned of:", *(f"- {line}" for line in found.warnings)]

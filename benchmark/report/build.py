@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from benchmark.data.images import data_root
@@ -102,9 +103,9 @@ def report(
                 nothing[f"{names}: no run is trained on one class of a set (in_dist: PARENT:CLASS, with "
                         "PARENT:not-CLASS in eval.ood), as the one-class protocol needs"] = None  # fmt: skip
                 continue
-            commands = " && ".join(f"bench sweep {path}" for path in paths)
+            commands = " && ".join(f"bench sweep {quote(str(path))}" for path in paths)
             others = (
-                f" (its {len(records)} records are of other settings: give their --set here too)" if records else ""
+                f" (its {len(records)} records are of other sweeps, or of a --set to give here too)" if records else ""
             )
             nothing[f"{results}: no records for {names} yet; run: {commands}{others}"] = None
             continue

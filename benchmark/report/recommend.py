@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from shlex import quote
 
 from benchmark.data.catalog import info, set_behind, split_class
 from benchmark.errors import BenchError
@@ -54,8 +55,8 @@ def recommend(
         if (ranking := _ranking(group, in_dist, results, score))
     ]
     if not rankings:
-        others = f" (its {len(records)} records are of other settings: give their --set here too)" if records else ""
-        raise BenchError(f"{results}: no trained runs of {sweep} yet; run: bench sweep {sweep}{others}")
+        others = f" (its {len(records)} records are of other sweeps, or of a --set to give here too)" if records else ""
+        raise BenchError(f"{results}: no trained runs of {sweep} yet; run: bench sweep {quote(str(sweep))}{others}")
     place = reference_folder(reference)
     tried = list(_trials(place, results, score)) if place else []
     mine = (rules.tried("this sweep", group, in_dists) for group in groups for in_dists in _together(group))

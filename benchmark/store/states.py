@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from benchmark.data.catalog import CATALOG, OTHER_BACKGROUNDS, set_behind, split_class
-from benchmark.data.images import class_names, fingerprint, read_manifest
+from benchmark.data.images import class_names, fingerprint, read_manifest, stored
 from benchmark.errors import BenchError, unknown
 from benchmark.plan.config import RunConfig
 from benchmark.plan.starts import misfit
@@ -51,7 +51,7 @@ class _Disk:
     """What a plan reads of a disk for all its runs together, each thing once: a sweep may have thousands of runs."""
 
     def __init__(self, results: Path, data_root: Path) -> None:
-        self.results = results
+        self.results, self.root = results, data_root
         self.folders = {path.name for path in results.iterdir()} if results.is_dir() else set()
         self.fingerprint: Fingerprint = functools.cache(functools.partial(fingerprint, data_root))
         self.manifest = functools.cache(functools.partial(read_manifest, data_root))
@@ -72,8 +72,10 @@ def _check_set_names(config: RunConfig, path: Path, there: _Disk) -> None:
     for key, name, split in wanted:
         parent, of = split_class(name)
         if set_behind(name).removesuffix(OTHER_BACKGROUNDS) not in CATALOG and there.fingerprint(parent, split) is None:
+            known = {*CATALOG, *(name for name, _ in stored(there.root))}
             raise BenchError(
-                f"{path}: {key}: {unknown('image set', parent, CATALOG)}; or import it: bench data import DIR"
+                f"{path}: {key}: {unknown('image set', parent, known)}; or import it: bench data import DIR "
+                f"(looked in {there.root}: --data, $BENCH_DATA)"
             )
         if of is not None and there.fingerprint(parent, split) is not None:
             try:

@@ -84,6 +84,48 @@ def test_threshold_and_out(bench: Callable[..., Said], made: Made, pictures: Pat
     assert bench("score", made.whole, "photos/a.png", "--threshold", "1e9", "--nearest", "0").rows[0]["ood"] == "no"
 
 
+def test_a_locked_folder_is_a_row_and_what_follows_is_read(
+    bench: Callable[..., Said], made: Made, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (pictures / "sub" / "a-locked").mkdir()
+    scandir = os.scandir
+
+    def refuse(folder: str) -> Any:
+        if str(folder).endswith("a-locked"):
+            raise PermissionError(13, "Permission denied", folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    rows = {row["path"]: row["error"] for row in bench("score", made.whole, "photos").rows}
+    assert "ermission denied" in rows["photos/sub/a-locked"]
+    assert rows["photos/sub/c.png"] == rows["photos/sub/e.png"] == "" and len(rows) == 7
+
+
+def test_interrupted_rows_are_kept_beside_and_it_is_said(
+    bench: Callable[..., Said], made: Made, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(lines: Iterator[bytes], file: Any) -> None:
+        file.write(b"some rows\n")
+        raise KeyboardInterrupt
+
+    Path("rows.csv").write_text("of before")
+    monkeypatch.setattr("benchmark.detector.output.write_lines", interrupted)
+    said = bench("score", made.whole, "photos", "--out", "rows.csv")
+    assert said.code == 130 and "rows so far: rows.csv.partial; the command begins at the first image" in said.err
+    assert Path("rows.csv.partial").read_text() == "some rows\n" and Path("rows.csv").read_text() == "of before"
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    (["--out", "same.csv", "--page", "./same.csv"], "--page same.csv: is where --out writes its rows"),
+    (["--threshold", "nan"], "--threshold nan: must be a finite number"),
+])  # fmt: skip
+def test_options_that_cannot_be_meant(
+    bench: Callable[..., Said], made: Made, pictures: Path, options: list[str], words: str
+) -> None:
+    said = bench("score", made.whole, "photos", *options)
+    assert said.code == 2 and words in said.err and said.err.count("\n") == 1
+
+
 def test_out_may_be_a_pipe_or_a_link_and_stays_one(bench: Callable[..., Said], made: Made, pictures: Path) -> None:
     """Renamed over, a device such as /dev/stdout would be gone for every program on the machine."""
     os.mkfifo("pipe")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,7 @@ def test_small_and_narrow_images_are_told(tmp_path: Path) -> None:
     save(tmp_path / "mine", [np.asarray(Image.fromarray(p).resize((100, 24))) for p in pictures(40)])
     _, found = looked_through(tmp_path / "mine")
     assert warned(found, "40 of 40 images are smaller than 32 pixels (down to 24)")
+    assert not warned(found, "smaller --size")  # there is none
     assert warned(found, "leaves out 76% of the median image")
 
 
@@ -134,6 +136,34 @@ def test_an_existing_sweep_file_is_kept(tmp_path: Path) -> None:
 SHORT = [f"--set={text}" for text in (
     "train.epochs=1", "train.warmup_epochs=0.1", "model.args={channels: [8, 8, 8, 8]}",
     "method={name: dino, classes: 8, head_hidden: 8, head_bottleneck: 4}", "views.local_views=1")]  # fmt: skip
+
+
+def test_what_is_not_read_is_counted_and_a_set_of_the_catalogue_is_nobodys_name(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.heic", "b.HEIC", "notes.txt", ".hidden"):
+        (folder / "in" / name).write_bytes(b"no image")
+    picture = next((folder / "in" / "a").iterdir())
+    picture.rename(picture.with_suffix(".jfif"))
+    where = ["--data", str(tmp_path / "the data")]
+    said = run_bench(monkeypatch, capsys, "init", str(folder), "--name", "cifar10", *where)
+    assert said.code == 2 and "--name cifar10: is a set of the catalogue" in said.err
+    said = run_bench(monkeypatch, capsys, "init", str(folder), "--to", "my sweep.yaml", *where)
+    assert said.code == 0 and "not read: 2 .heic, 1 .txt; convert" in said.out
+    (told,) = [line for line in said.out.splitlines() if line.startswith("Next: ")]
+    assert shlex.split(told)[1:] == ["bench", "sweep", "my sweep.yaml", *where]
+    assert (images.read_manifest(tmp_path / "the data", "mine", "train") or {})[
+        "count"
+    ] == 48  # the .jfif is one of them
+    text = Path("my sweep.yaml").read_text()
+    assert "bench sweep 'my sweep.yaml' --data" in text and "bench recommend 'my sweep.yaml'" in text
+    said = run_bench(monkeypatch, capsys, "sweep", "my sweep.yaml", "--dry-run", "--data", str(tmp_path / "empty"))
+    assert said.code == 2 and f"looked in {tmp_path / 'empty'}: --data, $BENCH_DATA" in said.err
+    wrong = Path("my sweep.yaml").read_text().replace("in_dist: mine", "in_dist: mime")
+    Path("wrong.yaml").write_text(wrong)
+    said = run_bench(monkeypatch, capsys, "sweep", "wrong.yaml", "--dry-run", *where)
+    assert said.code == 2 and "did you mean 'mine'?" in said.err
 
 
 def test_from_a_folder_without_labels_or_ood_to_report_and_recommend(
