@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -76,7 +76,9 @@ def warm_up(slot: Slot) -> multiprocessing.context.ForkServerContext:
     context.set_forkserver_preload(["benchmark.run", "timm", "sklearn.metrics"])
     # The server inherits it at its start, when OpenMP and BLAS read it: all CPU slots have equally many threads.
     os.environ.update(slot.environment())
-    # Ctrl-C is for us: the server would answer it, while it imports, with a traceback. It inherits what is blocked.
+    # Ctrl-C is for us: the server would answer it, while it imports, with a traceback. It inherits what is blocked; the
+    # tracker, started with it otherwise, would unblock what it finds blocked.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         forkserver.ensure_running()
