@@ -93,7 +93,7 @@ def test_runs_made_with_set_are_found_with_the_same_set(place):
     path = write_sweep(place, variant=["dino"], extra="base: {train: {warmup_epochs: 1}}")
     short = write_sweep(place, variant=["dino"], extra="base: {train: {warmup_epochs: 1, epochs: 2}}", name="s.yaml")
     write_runs(Path("results"), short, lambda c: record_of(c) if c.variant == "dino" else None)
-    with pytest.raises(BenchError, match="its 1 records are of other settings"):
+    with pytest.raises(BenchError, match="its 1 records are of other sweeps"):
         make(place, tables=["2"], sweep=path)
     _, text = make(place, tables=["2"], sweep=path, sets=["train.epochs=2"])
     assert "2 epochs" in text
