@@ -108,7 +108,6 @@ class _Forked:
 def _run_forked(arguments: list[str], log: str, asked: tuple[Any, ...]) -> None:
     """In the fork: become the leader of a process group, write to the log, and do what `bench run` does."""
     os.setsid()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # the server, whose fork this is, has it blocked
     stream = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     for number in (1, 2):
         os.dup2(stream, number)
@@ -116,4 +115,9 @@ def _run_forked(arguments: list[str], log: str, asked: tuple[Any, ...]) -> None:
     from benchmark.exits import exit_code
     from benchmark.launch.foreground import run_file
 
-    sys.exit(exit_code(lambda: run_file(*asked)))
+    def begin() -> int | None:
+        # The server, whose fork this is, has Ctrl-C blocked; one that came meanwhile is answered here, in order.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        return run_file(*asked)
+
+    sys.exit(exit_code(begin))

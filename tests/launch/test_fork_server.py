@@ -25,3 +25,18 @@ print(blocked(f"/proc/{server._forkserver._forkserver_pid}/status"), blocked("/p
         pytest.skip("signals are read from /proc, which this system does not have")
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert said.stdout.split() == ["True", "False"], said.stderr
+
+
+def test_a_run_that_is_stopped_before_it_has_begun_is_interrupted_and_not_failed(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    code = f"""
+import os, signal
+from benchmark.launch import starting
+signal.pthread_sigmask(signal.SIG_BLOCK, {{signal.SIGINT}})
+os.kill(os.getpid(), signal.SIGINT)
+os.setsid = lambda: None
+starting._run_forked(["run", "x.yaml"], {str(log)!r}, ())
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert said.returncode == 130 and "Traceback" not in said.stderr + log.read_text()
+    assert log.read_text().startswith("stopped; what is done and saved is kept. To go on: bench run x.yaml")
