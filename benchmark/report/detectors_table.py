@@ -116,5 +116,8 @@ def _seen_before(group: Group, in_dist: str, columns: list[Column]) -> list[str]
             akin.setdefault(", ".join(alike), []).append(column.title)
     notes = [f"Not unseen, the training images are of the same set: {'; '.join(seen)}."] if seen else []
     for sets, titles in akin.items():
-        notes.append(f"Of one origin with the outliers, and easier for it: {sets}, in {'; '.join(titles)}.")
+        notes.append(
+            f"Of one origin with the outliers, and may be easier for it: {sets}, in {'; '.join(titles)}".rstrip(".")
+            + "."
+        )
     return notes
