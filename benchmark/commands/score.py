@@ -78,10 +78,11 @@ def score(
             try:
                 write_lines(lines, file)
             except KeyboardInterrupt:
-                file.flush()
-                part = out.with_name(f"{out.name}.partial")
-                shutil.copyfile(file.name, part)
-                print(f"rows so far: {part}; the command begins at the first image again", file=sys.stderr)
+                if Path(file.name) != out:  # what goes to a pipe or a device has gone there
+                    file.flush()
+                    part = out.with_name(f"{out.name}.partial")
+                    shutil.copyfile(file.name, part)
+                    print(f"rows so far: {part}; the command begins at the first image again", file=sys.stderr)
                 raise
     print(progress.text(), file=sys.stderr)
     if page is not None:

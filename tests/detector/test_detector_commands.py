@@ -113,6 +113,8 @@ def test_interrupted_rows_are_kept_beside_and_it_is_said(
     said = bench("score", made.whole, "photos", "--out", "rows.csv")
     assert said.code == 130 and "rows so far: rows.csv.partial; the command begins at the first image" in said.err
     assert Path("rows.csv.partial").read_text() == "some rows\n" and Path("rows.csv").read_text() == "of before"
+    said = bench("score", made.whole, "photos", "--out", os.devnull)
+    assert said.code == 130 and "rows so far" not in said.err
 
 
 @pytest.mark.parametrize(("options", "words"), [
