@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -177,6 +178,17 @@ def all_runs(results: Path) -> list[RunFolder]:
     if not results.is_dir():
         return []
     return [RunFolder(path) for path in sorted(results.iterdir()) if (path / "config.yaml").exists()]
+
+
+def trained_on(folders: Iterable[RunFolder], key: str, fingerprint: str | None) -> list[RunFolder]:
+    """Those of the runs that are finished and were trained on these very images of "set/split", in their order."""
+    found = []
+    for folder in folders:
+        record = folder.read_record()
+        seen = record.data.get(key) if record else None
+        if seen and seen.fingerprint == fingerprint:
+            found.append(folder)
+    return found
 
 
 def runs_by_recipe(results: Path) -> dict[str, list[RunFolder]]:

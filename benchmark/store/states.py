@@ -14,7 +14,7 @@ from benchmark.errors import BenchError, unknown
 from benchmark.plan.config import RunConfig
 from benchmark.plan.starts import misfit
 from benchmark.plan.sweep import Sweep, SweepRun
-from benchmark.store.folders import RunFolder, runs_by_recipe
+from benchmark.store.folders import RunFolder, runs_by_recipe, trained_on
 from benchmark.store.records import Record
 
 Fingerprint = Callable[[str, str], str | None]  # set, split -> sha256 of its images, None where it is missing
@@ -153,11 +153,8 @@ def _start_without_weights(config: RunConfig, there: _Disk, prints: Mapping[str,
     """What to say where the finished run that this one goes on from has lost its weights; else ""."""
     if config.method.starts_from is None:
         return ""
-    key, fitting = config.train_key, []
-    for folder in there.by_recipe.get(config.method.starts_from, []):
-        record = folder.read_record()
-        seen = record.data.get(key) if record else None
-        fitting += [folder] if seen and seen.fingerprint == prints[key] else []
+    key = config.train_key
+    fitting = trained_on(there.by_recipe.get(config.method.starts_from, []), key, prints[key])
     if not fitting or any(folder.weights.exists() for folder in fitting):
         return ""
     return f"weights gone: {fitting[-1].name}"

@@ -8,7 +8,7 @@ from benchmark.errors import BenchError, first_line
 from benchmark.methods.base import Method
 from benchmark.plan.starts import RECIPE, misfit
 from benchmark.running.context import Context
-from benchmark.store.folders import RunFolder, runs_by_recipe
+from benchmark.store.folders import RunFolder, runs_by_recipe, trained_on
 
 
 def begin_from(method: Method, run: Context) -> None:
@@ -46,7 +46,7 @@ def _find(recipe: str, run: Context) -> RunFolder:
     newest, record = records[-1]
     if why := misfit(run.config, record.run_config):  # which is the same of all, as their recipe is
         raise BenchError(f"method.tune: {newest.path} does not fit: {why}")
-    same = [folder for folder, record in records if record.data[key].fingerprint == prints]
+    same = trained_on(found, key, prints)
     if not same:
         raise BenchError(f"method.tune: {newest.path} was trained on other images of {run.config.in_dist}")
     usable = [folder for folder in same if folder.weights.exists()]
