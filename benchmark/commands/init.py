@@ -66,7 +66,7 @@ def init(
     if found.unused:
         say(f"not used: {', '.join(found.unused)}; choose with --in-dist, --auxiliary and --ood")
     if unread := unread_files(folder):
-        say(f"not read: {unread}; convert what are images to PNG or JPEG")
+        say(unread)
     with progress() as tick:
         brought = bring(found, resolve_data(data_root), size, test_share, seed, drop_duplicates, replace, tick)
         tick("examining", 0, 1)

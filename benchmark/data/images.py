@@ -108,6 +108,17 @@ def fingerprint(root: Path, name: str, split: str) -> str | None:
     return classes.find(name, _names(root, parent, split, manifest)).fingerprint(manifest["sha256"])
 
 
+def stored_fingerprint(root: Path, key: str) -> str | None:
+    """`fingerprint` of "set/split" `key`, but nothing is drawn for it. None too for a damaged set, of which
+    `bench data verify` speaks."""
+    name, _, split = key.rpartition("/")
+    try:
+        here = read_manifest(root, split_class(name)[0], split)
+        return None if here is None else fingerprint(root, name, split)
+    except BenchError:
+        return None
+
+
 def load(root: Path, name: str, split: str) -> ImageSet:
     """A stored split, memory-mapped; a built-in one is drawn when it is missing. Of a class, its images are copied.
 

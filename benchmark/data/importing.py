@@ -14,7 +14,15 @@ import numpy as np
 from benchmark import files
 from benchmark.data import catalog
 from benchmark.data.images import ImageSet
-from benchmark.data.pictures import SUFFIXES, Pictures, array_pictures, class_folders, file_pictures, image_files
+from benchmark.data.pictures import (
+    SUFFIXES,
+    Pictures,
+    array_pictures,
+    class_folders,
+    file_pictures,
+    image_files,
+    unread_files,
+)
 from benchmark.data.storing import Report, store
 from benchmark.errors import BenchError, first_line, unknown
 
@@ -40,19 +48,23 @@ def import_dir(
     if not folder.is_dir():
         raise BenchError(f"{folder}: no such folder")
     entries = [entry for entry in sorted(folder.iterdir()) if entry.suffix == ".npz" or entry.is_dir()]
-    found = []
+    found, others = [], []
     for entry in entries:
         match = _FILE_NAME.fullmatch(entry.stem if entry.suffix == ".npz" else entry.name)
         if match:
             found.append((entry, match[1], match[2]))
         elif entry.suffix == ".npz":
             raise BenchError(f"{entry}: the name must be NAME-train.npz, NAME-test.npz or NAME-aux.npz")
+        elif not entry.name.startswith("."):
+            others.append(f"{entry.name}/")
     if not found:
         raise BenchError(f"{folder}: nothing to import; wanted are NAME-SPLIT.npz or folders NAME-SPLIT/ of images, "
                          "SPLIT one of train, test, aux")  # fmt: skip
     for name in names or ():
         if name not in (have := {base for _, base, _ in found}):
             raise BenchError(f"{folder}: " + unknown("image set", name, have))
+    if others:
+        report(f"{folder}: not imported: {', '.join(others)}; wanted are NAME-SPLIT/, SPLIT one of train, test, aux")
     class_names = _class_names(folder)
     done = []
     for entry, base, split in found:
@@ -66,6 +78,8 @@ def import_dir(
         if entry.is_dir():
             pictures = _own_folder(entry, split, class_names.get(entry.name))
             recipe = f"imported from image files: RGB, central square, PIL bicubic with antialias to {size}x{size}"
+            if unread := unread_files(entry):
+                report(f"{entry}: {unread}")
         else:
             pictures = _own_npz(entry, split, size, class_names.get(entry.stem))
             recipe = "imported as arrays"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,23 +93,39 @@ def image_files(folder: Path) -> list[str]:
     """All image files under a folder, in the order of their names."""
     return sorted(
         os.path.join(place, name)
-        for place, _, names in os.walk(folder, followlinks=True)
+        for place, names in _walk(folder)
         for name in names
         if name.lower().endswith(SUFFIXES) and not name.startswith(".")
     )
 
 
 def unread_files(folder: Path) -> str:
-    """What else lies under a folder, by the ends of its files' names, as in "60 .heic, 1 .txt"; "" for nothing."""
+    """What else lies under a folder, by the ends of its files' names, in words; "" for nothing."""
     found: Counter[str] = Counter()
 
     def locked(error: OSError) -> None:
         found[f"folder without permission ({error.filename})"] += 1
 
-    for _, _, names in os.walk(folder, followlinks=True, onerror=locked):
+    for _, names in _walk(folder, locked):
         ends = (os.path.splitext(name)[1].lower() or name for name in names if not name.startswith("."))
         found.update(end for end in ends if end not in SUFFIXES)
-    return ", ".join(f"{count:,} {end}" for end, count in found.most_common(5)) + (", ..." if len(found) > 5 else "")
+    if not found:
+        return ""
+    most = ", ".join(f"{count:,} {end}" for end, count in found.most_common(5)) + (", ..." if len(found) > 5 else "")
+    return f"not read: {most}; convert what are images to PNG or JPEG"
+
+
+def _walk(folder: Path, locked: Callable[[OSError], None] | None = None) -> Iterator[tuple[str, list[str]]]:
+    """Each folder under `folder`, but hidden ones, and its files. Links are followed, but a folder is read once: one
+    that is linked into itself would come again at every depth that the system allows."""
+    seen = set()
+    for place, below, names in os.walk(folder, followlinks=True, onerror=locked):
+        if (real := os.path.realpath(place)) in seen:
+            below.clear()
+            continue
+        seen.add(real)
+        below[:] = sorted(name for name in below if not name.startswith("."))  # of two links, the first by name
+        yield place, names
 
 
 def class_folders(folder: Path, names: list[str], split: str, classes: list[str], upright: bool = False) -> Pictures:

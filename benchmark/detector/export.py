@@ -317,9 +317,10 @@ def _figures(source: _Source, kept: _Bank, threshold: Threshold) -> artifact.Fig
 
 def check(detector: Detector, record: Record, config: RunConfig, features: Tensor, data_root: Path) -> str:
     """Hold the detector's features of some ID test images against the run's own; what was found, in words."""
-    images = _same_images(record, f"{config.in_dist}/test", data_root)
+    images = _same_images(record, config.test_key, data_root)
     if images is None:
-        return "not checked: the ID test images were not at hand"
+        missing = stored_images.read_manifest(data_root, *config.test_key.split("/")) is None
+        return "not checked: the ID test images " + ("were not at hand" if missing else "stored here are not the run's")
     rows = limited(images, config.data.test_limit)[:CHECKED_IMAGES]
     again = detector.features(np.ascontiguousarray(images.images[rows]))
     error = float((again - features[: len(rows)].float()).abs().max())
@@ -332,7 +333,7 @@ def check(detector: Detector, record: Record, config: RunConfig, features: Tenso
 
 
 def _training_images(record: Record, config: RunConfig, data_root: Path, count: int) -> _TrainingImages:
-    images = _same_images(record, f"{config.in_dist}/train", data_root)
+    images = _same_images(record, config.train_key, data_root)
     if images is None:
         counted: Counted = "stored split" if config.data.train_limit is None else "images of the run"
         return _TrainingImages(np.arange(count), np.full(count, -1), None, None, counted)

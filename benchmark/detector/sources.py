@@ -76,16 +76,19 @@ def _images_of(path: str) -> Iterator[Source]:
         if os.path.isfile(os.path.join(path, "images.npy")):
             yield from _array(path, _npy_images(os.path.join(path, "images.npy")))
         else:
-            yield from _walk(path)
+            yield from _walk(path, set())
     elif path.lower().endswith(".npz"):
         yield from _array(path, _npz_images(path))
     else:
         yield Source(path, lambda: _read_file(path))
 
 
-def _walk(folder: str) -> Iterator[Source]:
+def _walk(folder: str, seen: set[str]) -> Iterator[Source]:
     """Image files under a folder, by name, a folder at a time; one that is locked is a row, and what follows is read.
-    Links to folders are not followed."""
+    Links are followed, but a folder is read once (seen): one that is linked into itself would come without end."""
+    if (real := os.path.realpath(folder)) in seen:
+        return
+    seen.add(real)
     try:
         with os.scandir(folder) as entries:
             inside = sorted(entries, key=lambda entry: entry.name)
@@ -95,9 +98,9 @@ def _walk(folder: str) -> Iterator[Source]:
     for entry in inside:
         if entry.name.startswith("."):
             continue
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(entry.path)
-        elif entry.name.lower().endswith(SUFFIXES) and entry.is_file():
+        if os.path.isdir(entry.path):  # False, not an error, for a link to itself
+            yield from _walk(entry.path, seen)
+        elif entry.name.lower().endswith(SUFFIXES) and os.path.isfile(entry.path):
             yield Source(entry.path, partial(read_picture, entry.path))
 
 

@@ -17,7 +17,6 @@ from typing import Any, Literal
 import numpy as np
 
 from benchmark.data import images
-from benchmark.data.catalog import split_class
 from benchmark.detection.recount import recount
 from benchmark.errors import BenchError
 from benchmark.files import read_npz
@@ -102,19 +101,9 @@ def run_folders(place: Path) -> list[RunFolder]:
 
 def verify(folders: list[RunFolder], data_root: Path, features: bool = True) -> Iterator[Verdict]:
     """A verdict a folder, in order. features: also recompute scores and more from the features, where they are kept."""
-    fingerprint: Fingerprint = functools.cache(functools.partial(_fingerprint, data_root))
+    fingerprint: Fingerprint = functools.cache(functools.partial(images.stored_fingerprint, data_root))
     for folder in folders:
         yield _examine(folder, data_root, fingerprint, features)
-
-
-def _fingerprint(root: Path, key: str) -> str | None:
-    """Nothing is drawn or written for it; what is damaged is `bench data verify`'s to say."""
-    name, _, split = key.rpartition("/")
-    try:
-        here = images.read_manifest(root, split_class(name)[0], split)
-        return None if here is None else images.fingerprint(root, name, split)
-    except BenchError:
-        return None
 
 
 def _examine(folder: RunFolder, data_root: Path, fingerprint: Fingerprint, features: bool) -> Verdict:

@@ -23,7 +23,8 @@ PUBLISHED = (
 @dataclass(frozen=True)
 class Ranking:
     """One ranking: all variants of one ID set with the same settings. costs: label -> column -> points of AUROC lost
-    against the best variant there. references: label -> sensitivity of the rows that train nothing."""
+    against the best variant there. references: label -> sensitivity of the rows that train nothing. replaced: the
+    "set/split" that the runs read, of which other images are stored here now."""
 
     heading: str
     in_dist: str
@@ -36,6 +37,7 @@ class Ranking:
     costs: dict[str, dict[str, float]]
     aurocs: dict[str, dict[str, float]]
     trial: Trial | None
+    replaced: tuple[str, ...] = ()
 
     @property
     def best(self) -> Place:
@@ -170,6 +172,11 @@ def _ranking_notes(ranking: Ranking) -> list[str]:
             f"Every sensitivity is within ±{error:.1f} of 50, the error that {ranking.counts[0]:,} training and "
             f"{ranking.counts[1]:,} test images leave: the score does not tell unseen ID images from seen ones. Train "
             "longer, or on more images, before choosing by it."
+        )
+    if ranking.replaced:
+        notes.append(
+            f"What is stored here now as {', '.join(ranking.replaced)} are other images than these runs read: the "
+            "ranking is of those before, until the sweep runs again."
         )
     if ranking.missing:
         more = f" and {len(ranking.missing) - 8} more" if len(ranking.missing) > 8 else ""

@@ -16,7 +16,7 @@ from benchmark.plan.config import RunConfig
 from benchmark.report import claims as paper_claims
 from benchmark.report import claims_text, drawn, one_class_claims, own_claims, table_text
 from benchmark.report.by_score import by_score, named
-from benchmark.report.groups import Group, group_runs
+from benchmark.report.groups import Group, group_runs, of_other_sweeps
 from benchmark.report.items import FIGURES, TABLES, Item, Protocol
 from benchmark.report.one_class import OneClass, class_of, one_class_groups
 from benchmark.store.records import Record
@@ -104,10 +104,7 @@ def report(
                         "PARENT:not-CLASS in eval.ood), as the one-class protocol needs"] = None  # fmt: skip
                 continue
             commands = " && ".join(f"bench sweep {quote(str(path))}" for path in paths)
-            others = (
-                f" (its {len(records)} records are of other sweeps, or of a --set to give here too)" if records else ""
-            )
-            nothing[f"{results}: no records for {names} yet; run: {commands}{others}"] = None
+            nothing[f"{results}: no records for {names} yet; run: {commands}{of_other_sweeps(records)}"] = None
             continue
         folder = out / "+".join(path.stem for path in paths)
         written += job(groups, folder / f"by-{score}" if score else folder, console)

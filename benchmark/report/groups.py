@@ -83,6 +83,11 @@ class Group:
         return {key: seen for run in self.runs if run.record for key, seen in run.record.data.items()}
 
 
+def of_other_sweeps(records: Sequence[Record]) -> str:
+    """What to add to "nothing of this sweep is done yet" where records are there; "" where none are."""
+    return f" (its {len(records)} records are of other sweeps, or of a --set to give here too)" if records else ""
+
+
 _METHODS = {
     "classifier": "MSP",
     "classifier-rotation": "MSP + rotation",

@@ -12,13 +12,14 @@ from pathlib import Path
 from shlex import quote
 
 from benchmark.data.catalog import info, set_behind, split_class
+from benchmark.data.images import stored_fingerprint
 from benchmark.errors import BenchError
 from benchmark.plan import sweep as sweeps
 from benchmark.plan.methods import REFERENCES
 from benchmark.report import rules
 from benchmark.report.advice import Advice, Ranking
 from benchmark.report.by_score import by_score
-from benchmark.report.groups import Group, group_runs
+from benchmark.report.groups import Group, group_runs, of_other_sweeps
 from benchmark.report.numbers import sensitivity
 from benchmark.report.ranking import candidates, rank
 from benchmark.report.table_notes import describe
@@ -52,11 +53,12 @@ def recommend(
         ranking
         for group in groups
         for in_dist in group.in_dists
-        if (ranking := _ranking(group, in_dist, results, score))
+        if (ranking := _ranking(group, in_dist, results, score, data))
     ]
     if not rankings:
-        others = f" (its {len(records)} records are of other sweeps, or of a --set to give here too)" if records else ""
-        raise BenchError(f"{results}: no trained runs of {sweep} yet; run: bench sweep {quote(str(sweep))}{others}")
+        raise BenchError(
+            f"{results}: no trained runs of {sweep} yet; run: bench sweep {quote(str(sweep))}{of_other_sweeps(records)}"
+        )
     place = reference_folder(reference)
     tried = list(_trials(place, results, score)) if place else []
     mine = (rules.tried("this sweep", group, in_dists) for group in groups for in_dists in _together(group))
@@ -73,7 +75,7 @@ def _load(results: Path, score: str | None) -> list[Record]:
     return [record for record in by_score(records, score) if sensitivity(record) is not None]
 
 
-def _ranking(group: Group, in_dist: str, results: Path, score: str | None) -> Ranking | None:
+def _ranking(group: Group, in_dist: str, results: Path, score: str | None, data: Path | None) -> Ranking | None:
     found = candidates(group, in_dist, results, score)
     if not found:
         return None
@@ -87,7 +89,17 @@ def _ranking(group: Group, in_dist: str, results: Path, score: str | None) -> Ra
     return Ranking(
         heading, in_dist, describe(group.trained[0]), tuple(rank(found)), tuple(missing), found[0].counts,
         references, columns, cost, aurocs, trial("this sweep", group, in_dist, results, score),
+        _replaced(group, in_dist, data),
     )  # fmt: skip
+
+
+def _replaced(group: Group, in_dist: str, data: Path | None) -> tuple[str, ...]:
+    """The "set/split" that the runs trained on or are ranked by, and of which other images are stored in `data`."""
+    if data is None:
+        return ()
+    read = {"/".join(key) for run in group.runs_of(in_dist) for key in run.config.training_sets()}
+    now = {key: stored_fingerprint(data, key) for key in read}
+    return tuple(sorted(key for key, seen in group.data().items() if now.get(key) not in (None, seen.fingerprint)))
 
 
 def reference_folder(given: Path | None) -> Path | None:

@@ -15,6 +15,7 @@ from PIL import Image
 from benchmark.data import images
 from benchmark.data.importing import import_dir
 from benchmark.data.inventory import listing, verify
+from benchmark.data.pictures import image_files, unread_files
 from benchmark.errors import BenchError
 
 
@@ -116,7 +117,8 @@ def test_import_folders_of_images(tmp_path: Path) -> None:
     assert np.array_equal(stored.images, np.stack([reference(grey), reference(colour)]))
     text = "\n".join(said)
     assert "broken.png" in text and "half.png" in text and "2 unreadable files skipped" in text
-    assert "notes.txt" not in text and stored.manifest["official"] is False
+    assert "pets-train: not read: 1 .txt;" in text and stored.manifest["official"] is False
+    assert "not imported" not in text
 
 
 def test_import_flat_folder_at_another_size_and_by_exif(tmp_path: Path) -> None:
@@ -128,6 +130,24 @@ def test_import_flat_folder_at_another_size_and_by_exif(tmp_path: Path) -> None:
     (stored,) = import_dir(tmp_path, tmp_path / "data", size=48, report=quiet)
     assert (stored.name, stored.labels.tolist(), stored.manifest["size"]) == ("mine@48", [-1], 48)
     assert np.array_equal(stored.images[0], pixels[::-1, ::-1])
+
+
+def test_folders_that_are_no_split_are_named_and_what_is_hidden_is_not_read(tmp_path: Path) -> None:
+    for place in ("pets-train", "pets-val", "pets-train/.thumbnails", ".cache"):
+        save(tmp_path / place / "a.png", noise(32, 32, 3))
+    said: list[str] = []
+    assert [s.count for s in import_dir(tmp_path, tmp_path / "data", report=said.append)] == [1]
+    assert [line.split(";")[0] for line in said if "not imported" in line] == [f"{tmp_path}: not imported: pets-val/"]
+
+
+def test_links_to_folders_are_followed_and_each_folder_is_read_once(tmp_path: Path) -> None:
+    save(tmp_path / "elsewhere/a.png", noise(32, 32, 3))
+    (tmp_path / "pets-train").mkdir()
+    (tmp_path / "pets-train/far").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/itself").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/loop").symlink_to(tmp_path / "elsewhere/loop")
+    assert image_files(tmp_path / "pets-train") == [str(tmp_path / "pets-train/far/a.png")]
+    assert unread_files(tmp_path / "pets-train") == "not read: 1 loop; convert what are images to PNG or JPEG"
 
 
 def test_image_folders_that_cannot_be_read_as_meant(tmp_path: Path) -> None:

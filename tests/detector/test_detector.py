@@ -75,6 +75,12 @@ def test_without_the_images_a_detector_is_made_and_says_that_it_was_not_checked(
     assert np.array_equal(Detector.load(tmp_path / "d").score(images), Detector.load(made.whole).score(images))
 
 
+def test_images_replaced_since_the_run_are_not_taken_for_its_own(made: Made, tmp_path: Path) -> None:
+    shutil.copytree(made.data / "mini-ood" / "test", tmp_path / "mini" / "test")
+    settings = export(made.folder, tmp_path / "d", tmp_path)
+    assert settings.checked == "not checked: the ID test images stored here are not the run's"
+
+
 def test_a_backbone_that_gives_other_features_is_not_exported(made: Made, tmp_path: Path) -> None:
     other = shutil.copytree(made.folder.path, tmp_path / made.record.name)
     weights = safetensors.torch.load_file(other / "weights.safetensors")

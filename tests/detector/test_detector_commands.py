@@ -101,6 +101,15 @@ def test_a_locked_folder_is_a_row_and_what_follows_is_read(
     assert rows["photos/sub/c.png"] == rows["photos/sub/e.png"] == "" and len(rows) == 7
 
 
+def test_links_to_folders_are_followed_and_end(bench: Callable[..., Said], made: Made, pictures: Path) -> None:
+    (pictures / "sub").rename(pictures.parent / "elsewhere")
+    (pictures / "sub").symlink_to(pictures.parent / "elsewhere")
+    (pictures.parent / "elsewhere" / "up").symlink_to(pictures)
+    (pictures.parent / "elsewhere" / "loop.png").symlink_to("loop.png")
+    paths = [row["path"] for row in bench("score", made.whole, "photos").rows]
+    assert "photos/sub/c.png" in paths and not [path for path in paths if "up" in path or "loop" in path]
+
+
 def test_interrupted_rows_are_kept_beside_and_it_is_said(
     bench: Callable[..., Said], made: Made, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from report_fakes import VARIANTS10, config, record_of, write_runs, write_sweep
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
+from benchmark.data.images import stored_fingerprint
 from benchmark.errors import BenchError
 from benchmark.files import write_json
 from benchmark.plan import sweep as sweeps
@@ -211,6 +213,24 @@ def test_what_is_missing_is_said_and_what_is_there_is_ranked(tmp_path: Path) -> 
     assert set(ranking.missing) == {"dino-s1", "imgn-s0", "imgn-s1", "rot-imgn-s1"}
     assert ranking.trial is None  # two variants have no order to correlate
     assert any("4 runs not done" in note for note in wording.sections(advice)[0].notes)
+
+
+def test_images_that_were_replaced_after_the_runs_are_named(tmp_path: Path, mini_data: Path) -> None:
+    sweep = write_sweep(tmp_path, variant=["dino", "rot-in-dist"], in_dist=["mini"],
+                        extra="base: {eval: {ood: [mini-ood]}}")  # fmt: skip
+    same = {key: stored_fingerprint(mini_data, key) or "" for key in ("mini/train", "mini/test", "mini-ood/test")}
+    for prints, names in (
+        (same, None),
+        ({**same, "mini-ood/test": "of others"}, None),  # the ranking reads no OOD image
+        ({**same, "mini/train": "of others"}, "mini/train are"),
+        ({**same, "mini/train": "of others", "mini/test": "too"}, "mini/test, mini/train are"),
+    ):
+        write_runs(tmp_path / "results", sweep, lambda run, prints=prints: record_of(run, prints=prints))
+        notes = wording.sections(choosing.recommend(sweep, tmp_path / "results", data=mini_data))[0].notes
+        said = [note for note in notes if "other images than these runs read" in note]
+        assert len(said) == (names is not None) and (names or "") in "".join(said)
+        assert not choosing.recommend(sweep, tmp_path / "results", data=tmp_path).rankings[0].replaced  # none here
+        shutil.rmtree(tmp_path / "results")
 
 
 def test_own_sets_are_neither_near_nor_far(tmp_path: Path) -> None:
