@@ -51,6 +51,7 @@ def data_prepare(
         typer.Option("--source", "--from", metavar="DIR", help="Files you have already, in the set's official form."),
     ] = None,
     size: Annotated[int, typer.Option("--size", metavar="N", min=8, help="Side in pixels to store.")] = 32,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace sets that are there with other images.")] = False,
     data_root: Data = None,
 ) -> None:
     """Download a set where that is allowed, or read the files given, and store it as uint8 arrays.
@@ -71,7 +72,7 @@ def data_prepare(
     root = resolve_data(data_root)
     if for_ is None:
         for name in names or []:
-            prepare(name, root, source, size)
+            prepare(name, root, source, size, report=say, replace=replace)
         return
     if source is not None:
         raise BenchError("--source: is the files of one set; name that set in place of --for")
@@ -101,7 +102,7 @@ def data_import(
     from benchmark.data.images import data_root as resolve_data
     from benchmark.data.importing import import_dir
 
-    import_dir(folder, resolve_data(data_root), replace)
+    import_dir(folder, resolve_data(data_root), replace, report=say)
 
 
 def data_backgrounds(

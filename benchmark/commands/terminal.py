@@ -86,8 +86,8 @@ def print_checklist(title: str, entries: Mapping[str, str]) -> None:
 
 
 def say(text: str) -> None:
-    """A line, at once: whoever reads a pipe need not wait for the end."""
-    print(text, flush=True)
+    """A line, at once: whoever reads a pipe need not wait for the end. Names of files need not be UTF-8."""
+    print(text.encode("utf-8", "backslashreplace").decode(), flush=True)
 
 
 def say_wrapped(text: str) -> None:

@@ -27,7 +27,10 @@ def _wnid_folder(source: Path, *parts: str) -> tuple[Path, list[str]]:
             wnids = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and _WNID.fullmatch(entry.name))
             if wnids:
                 return folder, wnids
-    raise BenchError(f"{source}: no folders named by wnid (n01440764, ...), as an ImageNet tree has them")
+    raise BenchError(
+        f"{source}: no folders named by wnid (n01440764, ...) in it, {' or '.join(parts)}, as an ImageNet tree has "
+        "them; validation images that lie flat must be sorted into such first"
+    )
 
 
 def _imagenet(source: Path) -> list[Pictures]:
@@ -36,7 +39,7 @@ def _imagenet(source: Path) -> list[Pictures]:
 
 
 def _imagenet30(source: Path) -> list[Pictures]:
-    folder, there = _wnid_folder(source, "val", "ILSVRC/Data/CLS-LOC/val", "train")
+    folder, there = _wnid_folder(source, "val", "ILSVRC/Data/CLS-LOC/val")  # never train: those are the negatives
     missing = sorted(set(catalog.IMAGENET30) - set(there))
     if missing:
         raise BenchError(f"{folder}: {len(missing)} of the 30 classes of ImageNet30 are missing: {', '.join(missing)}")

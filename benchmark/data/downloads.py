@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -55,7 +56,11 @@ def _dtd(folder: Path, split: str, download: bool) -> Pictures:
     if download:
         from torchvision import datasets
 
+        whole = folder / "unpacked"  # torchvision takes a folder that a stopped command left for all of it
+        if not whole.exists():
+            shutil.rmtree(folder / "dtd" / "dtd", ignore_errors=True)
         datasets.DTD(str(folder), split="test", partition=1, download=True)
+        whole.touch()
     for base in (folder / "dtd" / "dtd", folder / "dtd", folder):
         if (base / "labels" / "test1.txt").is_file():
             rows = (base / "labels" / "test1.txt").read_text().split()

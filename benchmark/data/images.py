@@ -308,6 +308,8 @@ class SetWriter:
                 if attempt == 4 or not self.target.exists():
                     raise
             finally:
+                with contextlib.suppress(OSError):
+                    os.rename(aside, self.target)  # back, where nothing has come in its place
                 shutil.rmtree(aside, ignore_errors=True)
 
     @contextlib.contextmanager

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 import os
 import re
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from benchmark import files
-from benchmark.data import catalog
+from benchmark.data import catalog, images
 from benchmark.data.images import ImageSet
 from benchmark.data.pictures import (
     SUFFIXES,
@@ -26,7 +24,6 @@ from benchmark.data.pictures import (
 from benchmark.data.storing import Report, store
 from benchmark.errors import BenchError, first_line, unknown
 
-_NPZ_BROKEN = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 _FILE_NAME = re.compile(r"(.+)-(train|test|aux)")
 
 
@@ -42,7 +39,8 @@ def import_dir(
     folder NAME-SPLIT/ of image files in `folder`; SPLIT is train, test or aux.
 
     Sub-folders of an image folder are its classes. A classes.json beside them ({"NAME-SPLIT": [names]}) names the
-    labels. names: only these sets. Raises BenchError that names the file; sets before it stay stored.
+    labels; without it, training and test images share them: those of both, by name. NAME@SIZE-SPLIT is of that size.
+    names: only these sets. Raises BenchError that names the file; sets before it stay stored.
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
@@ -70,21 +68,26 @@ def import_dir(
     for entry, base, split in found:
         if names and base not in names:
             continue
-        info, stored_as = catalog.info(base), base if size == 32 else f"{base}@{size}"
+        alone, asked = catalog.split_size(base)  # NAME@SIZE-SPLIT is of that size
+        side = asked if asked != 32 else size
+        info, stored_as = catalog.info(base), alone if side == 32 else f"{alone}@{side}"
         if info.builtin:
             raise BenchError(f"{entry}: {base!r} is a built-in set; give yours another name")
         if info.counts and split not in info.counts:
             raise BenchError(f"{entry}: {base} has no split {split!r}; it has {', '.join(info.counts)}")
         if entry.is_dir():
-            pictures = _own_folder(entry, split, class_names.get(entry.name))
-            recipe = f"imported from image files: RGB, central square, PIL bicubic with antialias to {size}x{size}"
+            sharing = {split} if split == "aux" else {"train", "test"}
+            beside = [path for path, of, other in found if of == base and other in sharing and path.is_dir()]
+            titles = class_names.get(entry.name) or _titles(beside, root, stored_as, split)
+            pictures = _own_folder(entry, split, titles)
+            recipe = f"imported from image files: RGB, central square, PIL bicubic with antialias to {side}x{side}"
             if unread := unread_files(entry):
                 report(f"{entry}: {unread}")
         else:
-            pictures = _own_npz(entry, split, size, class_names.get(entry.stem))
+            pictures = _own_npz(entry, split, side, class_names.get(entry.stem))
             recipe = "imported as arrays"
         kept_from = entry if entry.is_dir() else None
-        done.append(store(pictures, root, stored_as, size, recipe, report, replace=replace, folder=kept_from))
+        done.append(store(pictures, root, stored_as, side, recipe, report, replace=replace, folder=kept_from))
     return done
 
 
@@ -103,14 +106,17 @@ def _class_names(folder: Path) -> dict[str, list[str]]:
 
 def _own_npz(file: Path, split: str, size: int, classes: list[str] | None) -> Pictures:
     try:
-        with np.load(file, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise BenchError(f"{file}: a single array, not an npz with `images` and `labels`")
+        archive = np.load(file, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise BenchError(f"{file}: a single array, not an npz with `images` and `labels`")
+        with archive:
             for key in ("images", "labels"):
                 if key not in archive.files:
                     raise BenchError(f"{file}: no array {key!r} inside; it has {', '.join(archive.files) or 'none'}")
             pixels, labels = archive["images"], archive["labels"]
-    except _NPZ_BROKEN as error:
+    except BenchError:
+        raise
+    except Exception as error:  # numpy and zipfile raise whatever a broken file leads them to
         reason = first_line(error)
         raise BenchError(f"{file}: not a readable npz ({reason})") from error
     if pixels.dtype != np.uint8 or pixels.shape[1:] != (size, size, 3):
@@ -130,17 +136,30 @@ def _check_labels(file: Path, labels: np.ndarray, classes: list[str] | None) -> 
         raise BenchError(f"{file}: labels run from {labels.min()} to {labels.max()}; allowed are -1 and 0 {named}")
 
 
+def _titles(folders: list[Path], root: Path, name: str, split: str) -> list[str] | None:
+    """The classes of folders of one set, by name: a class without test images must not shift the labels of others.
+    Those that the other split is stored with, where they are among them. None where there are no class folders."""
+    found = {sub for folder in folders for sub in _class_folders(folder)}
+    stored = images.read_manifest(root, name, "test" if split == "train" else "train") if split != "aux" else None
+    titles = (stored or {}).get("classes") or []
+    return titles if found and found.issubset(titles) else sorted(found) or None
+
+
+def _class_folders(folder: Path) -> list[str]:
+    entries = [entry for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")]
+    return sorted(entry.name for entry in entries if image_files(Path(entry.path)))
+
+
 def _own_folder(folder: Path, split: str, classes: list[str] | None) -> Pictures:
-    """Class sub-folders in the order of their names, or, without any, images of unknown class."""
-    sub = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    """Class sub-folders, label k for the k-th of `classes`, or, without any, images of unknown class."""
+    sub = _class_folders(folder)
     if not image_files(folder):
         raise BenchError(f"{folder}: no image files inside (looked for {', '.join(SUFFIXES)})")
     loose = [path for path in image_files(folder) if os.path.dirname(path) == str(folder)]
     if sub and loose:
         raise BenchError(f"{loose[0]}: lies beside class folders ({sub[0]}, ...); all images must be in one, or none")
     if not sub:
-        return file_pictures(split, loose, [-1] * len(loose), None, upright=True)
-    if classes is not None and sorted(classes) != sub:
-        raise BenchError(f"{folder}: its folders ({', '.join(sub[:3])}, ...) are not the names in classes.json")
-    order = classes or sub
-    return class_folders(folder, order, split, order, upright=True)
+        return file_pictures(split, loose, [-1] * len(loose), None, own=True)
+    if classes is None or not set(sub) <= set(classes):
+        raise BenchError(f"{folder}: its folders ({', '.join(sub[:3])}, ...) are not among the names in classes.json")
+    return class_folders(folder, classes, split, classes, own=True)

@@ -65,5 +65,10 @@ def verify(root: Path) -> list[str]:
                 problems.append(f"{where}: sha256 {sha[:12]} is not the manifest's {manifest['sha256'][:12]}: changed")
         except BenchError as error:
             problems.append(str(error))
-    problems += [f"{path}: left by an interrupted write; delete it" for path in sorted(Path(root).glob("*/.*.tmp"))]
+    for path in sorted(Path(root).glob("*/.*.tmp")):
+        target = path.with_name(path.name.split(".")[1])
+        whole = path.name.endswith(".old.tmp") and not target.exists()
+        problems.append(
+            f"{path}: left by an interrupted write; " + (f"rename it to {target}" if whole else "delete it")
+        )
     return problems

@@ -10,10 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+_TURNS = {  # by the EXIF tag that says how the camera was held
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 @dataclass(frozen=True)
@@ -29,11 +37,8 @@ class Pictures:
     array: np.ndarray | None = None
 
 
-def to_square(image: Image.Image, size: int, first: int | None = None) -> np.ndarray:
-    """RGB, central square, PIL bicubic with antialias: (size, size, 3) uint8 (METHOD of the field: a = -0.5).
-
-    first: bring the shorter side to this many pixels and crop the central square of that side before (CSI uses 256).
-    """
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An image of any mode as RGB of 8 bits. Raises ValueError where nothing says which value is white."""
     if image.mode.startswith("I"):  # 16 bits ("I" in older releases): PIL would clip them at 255 instead of scaling
         values = np.asarray(image)
         if values.max() > 65535:
@@ -43,7 +48,28 @@ def to_square(image: Image.Image, size: int, first: int | None = None) -> np.nda
         raise ValueError("floating-point pixels; save it with 8 or 16 bits")
     elif image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # PIL warns of the direct way, which gives the same
-    image = image.convert("RGB")
+    return image.convert("RGB")
+
+
+def turned_by_exif(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF tag says, once. PIL's own function writes the other tags anew too, and fails at an odd one."""
+    try:
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # tags that cannot be read say nothing
+        return image
+    if turn is None:
+        return image
+    turned = image.transpose(turn)
+    turned.info = {key: value for key, value in turned.info.items() if key == "transparency"}  # the tag is done with
+    return turned
+
+
+def to_square(image: Image.Image, size: int, first: int | None = None) -> np.ndarray:
+    """RGB, central square, PIL bicubic with antialias: (size, size, 3) uint8 (METHOD of the field: a = -0.5).
+
+    first: bring the shorter side to this many pixels and crop the central square of that side before (CSI uses 256).
+    """
+    image = to_rgb(image)
     if first is not None:
         short = min(image.size)
         scaled = [first if side == short else int(first * side / short) for side in image.size]
@@ -68,25 +94,21 @@ def array_pictures(split: str, array: np.ndarray, labels: Any, what: str, classe
     )
 
 
-def _open(path: str, upright: bool = False) -> Image.Image:
-    """Read a whole image file. upright: turn it as its EXIF tag says (loaders of the field do not)."""
+def _open(path: str) -> Image.Image:
     with Image.open(path) as image:
         image.load()
-        return ImageOps.exif_transpose(image) if upright else image
+        return image
 
 
 def read_picture(path: str) -> Image.Image:
     """An image file as `import_dir` reads it: whole, turned as its EXIF tag says. Raises what PIL raises."""
-    return _open(path, upright=True)
+    return turned_by_exif(_open(path))
 
 
-def file_pictures(
-    split: str, paths: list[str], labels: Any, classes: list[str] | None, upright: bool = False
-) -> Pictures:
-    """Pictures from image files."""
-    return Pictures(
-        split, np.asarray(labels, dtype=np.int64), lambda i: _open(paths[i], upright), lambda i: paths[i], classes
-    )
+def file_pictures(split: str, paths: list[str], labels: Any, classes: list[str] | None, own: bool = False) -> Pictures:
+    """Pictures from image files. own: turned as their EXIF tags say, which loaders of the field do not."""
+    read = read_picture if own else _open
+    return Pictures(split, np.asarray(labels, dtype=np.int64), lambda i: read(paths[i]), lambda i: paths[i], classes)
 
 
 def image_files(folder: Path) -> list[str]:
@@ -128,11 +150,11 @@ def _walk(folder: Path, locked: Callable[[OSError], None] | None = None) -> Iter
         yield place, names
 
 
-def class_folders(folder: Path, names: list[str], split: str, classes: list[str], upright: bool = False) -> Pictures:
-    """Pictures of the sub-folders `names`, label k for the k-th."""
+def class_folders(folder: Path, names: list[str], split: str, classes: list[str], own: bool = False) -> Pictures:
+    """Pictures of the sub-folders `names`, label k for the k-th. own: as `file_pictures` has it."""
     paths, labels = [], []
     for label, name in enumerate(names):
         found = image_files(folder / name)
         paths += found
         labels += [label] * len(found)
-    return file_pictures(split, paths, labels, classes, upright)
+    return file_pictures(split, paths, labels, classes, own)

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmark.data import catalog, images
 from benchmark.data.images import ImageSet
-from benchmark.data.pictures import UNREADABLE, Pictures, to_square
+from benchmark.data.pictures import Pictures, to_square
 from benchmark.errors import first_line
 
 Report = Callable[[str], Any]
@@ -57,7 +57,7 @@ def store(
     def square(index: int) -> np.ndarray | None:
         try:
             return to_square(pictures.open(index), size, first)
-        except UNREADABLE as error:
+        except Exception as error:  # PIL's readers raise whatever a broken file leads them to
             reason = first_line(error)
             skipped.append(f"{pictures.name(index)} ({reason})")
             return None

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from benchmark.data.pictures import read_picture, to_square
+from benchmark.data.pictures import read_picture, to_square, turned_by_exif
 from benchmark.detection.knn import nearest
 from benchmark.detection.scores import full_float32, ood_scores
 from benchmark.detection.threshold import p_values
@@ -110,8 +110,9 @@ class Detector:
         """Scores (N,) of images, larger = more OOD: Eq. 6 of the paper as -log of the mean, or `settings.score`.
 
         images: paths or PIL images of any size (or one of them), a uint8 array (N, H, W, 3), or a uint8 tensor
-        (N, 3, H, W). Other sizes than the run's stored one are brought to it as an import does: RGB, central square,
-        PIL's bicubic with antialias. batch: images a forward pass. Raises BenchError that names what cannot be read.
+        (N, 3, H, W). Other sizes than the run's stored one are brought to it as an import does: turned by EXIF, RGB,
+        central square, PIL's bicubic with antialias. batch: images a forward pass. Raises BenchError that names what
+        cannot be read.
         """
         return self.score_outputs(self.outputs(images, batch))
 
@@ -205,7 +206,7 @@ def square_of(image: str | Path | Image.Image, size: int) -> NDArray[np.uint8]:
     if not isinstance(image, (str, Path, Image.Image)):
         raise BenchError(f"images: a {type(image).__name__} among them; allowed are paths and PIL images")
     try:
-        return to_square(image if isinstance(image, Image.Image) else read_picture(str(image)), size)
+        return to_square(turned_by_exif(image) if isinstance(image, Image.Image) else read_picture(str(image)), size)
     except Exception as error:  # PIL's readers raise whatever a broken file leads them to
         what = "a PIL image" if isinstance(image, Image.Image) else str(image)
         raise BenchError(f"{what}: not a readable image ({_reason(error)})") from error

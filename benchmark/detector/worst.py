@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from benchmark.data.pictures import to_rgb
 from benchmark.detector.detector import Detector
 from benchmark.detector.output import Progress
 from benchmark.detector.rows import Row
@@ -75,7 +76,7 @@ def write_page(out: Path, top: Top, progress: Progress, detector: Detector, thre
 
 def _thumbnail(source: Source) -> bytes:
     try:
-        image = source.read().convert("RGB")
+        image = to_rgb(source.read())
     except Exception:  # it was there a moment ago
         image = Image.new("RGB", (1, 1))
     image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.BICUBIC)

@@ -36,7 +36,7 @@ def clear(out: Path) -> None:
 
 
 def pack(archive: Path, members: Sequence[tuple[Path, str]], limits: Limits) -> list[Path]:
-    """Write files, each with its name inside, as one archive, or as ARCHIVE.00, .01, ... where it is over a file's
+    """Write files, each with its name inside, as one archive, or as ARCHIVE.01-of-03, ... where it is over a file's
     limit. Returns what was written."""
     mode = "w:gz" if archive.suffix == ".gz" else "w"
     with tarfile.open(archive, mode) as made:  # type: ignore[call-overload]
@@ -45,13 +45,16 @@ def pack(archive: Path, members: Sequence[tuple[Path, str]], limits: Limits) -> 
     most = int(limits.file_mib * MIB)
     if archive.stat().st_size <= most:
         return [archive]
-    pieces: list[Path] = []
+    pieces = _pieces(archive, -(-archive.stat().st_size // most))
     with open(archive, "rb") as whole:
-        while piece := whole.read(most):
-            pieces.append(archive.with_name(f"{archive.name}.{len(pieces):02d}"))
-            pieces[-1].write_bytes(piece)
+        for piece in pieces:
+            piece.write_bytes(whole.read(most))
     archive.unlink()
     return pieces
+
+
+def _pieces(archive: Path, count: int) -> list[Path]:
+    return [archive.with_name(f"{archive.name}.{number:02d}-of-{count:02d}") for number in range(1, count + 1)]
 
 
 def pack_runs(results: Path, out: Path, limits: Limits) -> list[str]:
@@ -97,9 +100,15 @@ def unpack_runs(back: Path, results: Path) -> int:
 
 
 def _unpack(back: Path, name: str, to: Path) -> None:
-    pieces = [back / name] if (back / name).exists() else sorted(back.glob(f"{name}.[0-9][0-9]"))
+    pieces = [back / name] if (back / name).exists() else sorted(back.glob(f"{name}.*-of-*"))
     if not pieces:
         return
+    if pieces[0].name != name:
+        lost = [
+            piece.name for piece in _pieces(back / name, int(pieces[0].name.rpartition("-")[2])) if piece not in pieces
+        ]
+        if lost:
+            raise BenchError(f"{back}: {', '.join(lost)} did not come back, and the others are nothing without")
     try:
         with tempfile.TemporaryFile() as whole:
             for piece in pieces:

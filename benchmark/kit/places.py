@@ -58,7 +58,8 @@ def take_in(places: Places, sweep: Path, parts: Parts, deadline: Deadline, secon
     if not places.images or not images_lacking(places, sweep):
         return
     unpacked = places.results / ".brought"
-    unpacked.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(unpacked, ignore_errors=True)  # a stopped command leaves half a file
+    unpacked.mkdir(parents=True)
     for folder in places.images:
         for file in sorted(folder.iterdir()):
             if file.suffix == sheets.SUFFIX:

@@ -6,10 +6,9 @@ A file NAME-SPLIT.sheets is in NumPy's npz form: the labels, the shape of the im
 from __future__ import annotations
 
 import io
-import zipfile
 from pathlib import Path
 
-from benchmark.errors import BenchError
+from benchmark.errors import BenchError, first_line
 
 SUFFIX = ".sheets"
 WIDTH, HEIGHT = 1024, 4096  # pixels of a sheet at most, unless one image is larger; WebP ends at 16,383
@@ -30,8 +29,8 @@ def pack(images: Path, to: Path) -> Path:
         count, height, width, channels = pixels.shape
         if pixels.dtype != np.uint8 or channels != 3:
             raise ValueError(f"images are {pixels.dtype} of shape {pixels.shape}, not uint8 (N, H, W, 3)")
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise BenchError(f"{images}: not a set of images ({error})") from error
+    except Exception as error:  # numpy, zipfile and PIL raise whatever a broken file leads them to
+        raise BenchError(f"{images}: not a set of images ({first_line(error)})") from error
     columns, rows = max(1, WIDTH // width), max(1, HEIGHT // height)
     for start in range(0, count, columns * rows):
         some = pixels[start : start + columns * rows]
@@ -68,8 +67,8 @@ def unpack(packed: Path, to: Path) -> Path:
         images = np.concatenate(parts)[:count]
         if len(images) != count:
             raise ValueError(f"{len(images)} of {count} images")
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise BenchError(f"{packed}: not a readable set of sheets ({error}); bring it again") from error
+    except Exception as error:
+        raise BenchError(f"{packed}: not a readable set of sheets ({first_line(error)}); bring it again") from error
     made = to / f"{packed.stem}.npz"
     np.savez(made, images=images, **arrays)
     return made

@@ -197,7 +197,10 @@ def _watch(
     if until is None or ended_early:
         words = log.read_text().strip().splitlines()
         return {"failed": f"{jobs} side by side: " + (words[-1] if ended_early and words else "no time left")}
-    return _rates(results, before, flops)
+    found = _rates(results, before, flops)
+    if len(found["pairs_per_second"]) < len(before):
+        return {"failed": f"{jobs} side by side: no time left"}
+    return found
 
 
 def read_metrics(results: Path) -> dict[str, list[dict[str, float]]]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmark.data import images
-from benchmark.data.pictures import UNREADABLE, read_picture, to_square
+from benchmark.data.pictures import read_picture, to_square
 from benchmark.errors import BenchError, first_line
 from benchmark.own import duplicates
 from benchmark.own.layout import Layout, Source
@@ -172,7 +172,7 @@ def _load(source: Source, size: int, root: Path, tick: Tick) -> Loaded:
                 kind = str(header.format)
             picture = read_picture(path)
             return to_square(picture, size), picture.size, kind
-        except UNREADABLE as error:
+        except Exception as error:  # PIL's readers raise whatever a broken file leads them to
             broken.append(f"{path} ({first_line(error)})")
             return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import textwrap
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from benchmark.files import atomic_write
 from benchmark.negatives import IN_DIST, VARIANTS, Variant, variant
 from benchmark.own.bring import Own, stored_name
 from benchmark.own.examine import Findings
-from benchmark.plan import sweep
+from benchmark.plan import sweep, yamlfile
 
 
 def variants(has_auxiliary: bool) -> list[str]:
@@ -37,8 +38,8 @@ def write_sweep(path: Path, own: Own, found: Findings, gpu: bool, data: Path | N
     gpu: settings for one GPU, else for a CPU core a run. data: the data folder, where it is not the usual one.
     """
     refuse_to_overwrite(path, force)
-    with atomic_write(path, "w") as stream:
-        stream.write(sweep_text(path, own, found, gpu, data))
+    with atomic_write(path) as stream:  # names of files need not be UTF-8
+        stream.write(sweep_text(path, own, found, gpu, data).encode("utf-8", "backslashreplace"))
     sweep.load(path)
 
 
@@ -56,7 +57,7 @@ def sweep_text(path: Path, own: Own, found: Findings, gpu: bool, data: Path | No
     settings = _settings(own, gpu)
     runs = 3 * len(kept)
     where = f" --data {quote(str(data))}" if data else ""
-    oods = [stored_name(own, one.source) for one in own.of("ood")]
+    oods = [_quoted(stored_name(own, one.source)) for one in own.of("ood")]
     head = [
         f"Which negatives suit {own.name}? {len(kept)} variants x 3 seeds, written by `bench init`.",
         "",
@@ -71,7 +72,7 @@ def sweep_text(path: Path, own: Own, found: Findings, gpu: bool, data: Path | No
     comment = "\n".join(_commented(line) for line in head)
     sources = auxiliary = ""
     for one in own.of("aux"):
-        sources = f"sources: {{imagenet: {stored_name(own, one.source)}}}, "
+        sources = f"sources: {{imagenet: {_quoted(stored_name(own, one.source))}}}, "
         auxiliary = "  # `imagenet` is the name of the auxiliary source, whatever its images"
     out = ""
     if left_out:
@@ -81,7 +82,7 @@ def sweep_text(path: Path, own: Own, found: Findings, gpu: bool, data: Path | No
 title: Negatives for {own.name}
 
 base:
-  in_dist: {own.name}
+  in_dist: {_quoted(own.name)}
   data: {{{sources}image_size: {own.size}}}{auxiliary}
 {settings.text}
   # One pass an image each; on the benchmark's own records they detect better than Eq. 6 where negatives were seen.
@@ -93,6 +94,11 @@ grid:
 
 {settings.resources}
 """
+
+
+def _quoted(name: str) -> str:
+    """A set's name in YAML, to which 2024 is a number."""
+    return name if yamlfile.parse(name, name) == name else json.dumps(name)
 
 
 def _commented(line: str) -> str:

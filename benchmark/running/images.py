@@ -66,6 +66,7 @@ def load_images(config: RunConfig, data_root: Path) -> RunImages:
                 f"data.image_size is {config.data.image_size}"
             )
         sets[f"{name}/{split}"] = images
+    _check_classes(sets[config.train_key], sets[config.test_key])
     parent, of = split_class(config.in_dist)
     if of is not None:
         config.check_apart(class_names(data_root, parent, "test"))
@@ -76,6 +77,17 @@ def load_images(config: RunConfig, data_root: Path) -> RunImages:
     if config.method.labels:
         _check_labels(config, found.labels(config.train_key))
     return found
+
+
+def _check_classes(train: ImageSet, test: ImageSet) -> None:
+    """Raises BenchError where one label means two classes, and an accuracy would mean nothing."""
+    pairs = zip(train.manifest.get("classes") or (), test.manifest.get("classes") or (), strict=False)
+    for label, (one, other) in enumerate(pairs):
+        if one != other:
+            raise BenchError(
+                f"{train.name}: label {label} is {one!r} in its training images and {other!r} in its test images; "
+                "import both from one folder, with --replace"
+            )
 
 
 def _check_labels(config: RunConfig, labels: Tensor) -> None:

@@ -29,7 +29,7 @@ def downloads(monkeypatch: pytest.MonkeyPatch, broken: tuple[str, ...] = ()) -> 
     """As if the sets' hosts answered, but for those of `broken`; returns the sets asked for."""
     asked: list[str] = []
 
-    def fetched(name: str, root: Path, source: Path | None, size: int) -> Any:
+    def fetched(name: str, root: Path, source: Path | None = None, size: int = 32, **_: object) -> Any:
         import numpy as np
 
         asked.append(name)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmark.data import images, synthetic
+from benchmark.data.inventory import verify
 from benchmark.errors import BenchError
 
 
@@ -97,6 +99,32 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
         writer.add(pixels, labels)
         raise KeyboardInterrupt
     assert images.fingerprint(tmp_path, "mine", "test") is None and list((tmp_path / "mine").iterdir()) == []
+
+
+def test_a_replacement_that_cannot_be_put_in_place_leaves_the_old_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, rename = some(seed=0), os.rename
+    images.write_set(tmp_path, "mine", "test", *first, "r")
+
+    def fails(source: Path, target: Path) -> None:
+        if Path(target).name == "test" and not Path(source).name.endswith(".old.tmp"):
+            raise OSError(5, "Input/output error")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", fails)
+    with pytest.raises(BenchError, match="Input/output error"):
+        images.write_set(tmp_path, "mine", "test", *some(4, seed=1), "r", replace=True)
+    assert np.array_equal(images.load(tmp_path, "mine", "test").images, first[0])
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["test"]
+
+
+def test_what_a_kill_between_two_renames_left_is_not_to_be_deleted(tmp_path: Path) -> None:
+    images.write_set(tmp_path, "mine", "test", *some(), "r")
+    (tmp_path / "mine/.test.0a.tmp").mkdir()
+    (tmp_path / "mine/test").rename(tmp_path / "mine/.test.0b.old.tmp")
+    said = [line.partition("write; ")[2] for line in verify(tmp_path)]
+    assert said == ["delete it", f"rename it to {tmp_path / 'mine/test'}"]
 
 
 def test_a_folder_without_manifest_is_missing_and_can_be_written(tmp_path: Path) -> None:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from picture_files import noise, npz, one_line, quiet, reference, save
-from PIL import Image
+from PIL import Image, ImageOps
+from tiny_runs import tiny
 
-from benchmark.data import images
+from benchmark.data import catalog, images
 from benchmark.data.importing import import_dir
 from benchmark.data.inventory import listing, verify
-from benchmark.data.pictures import image_files, unread_files
+from benchmark.data.pictures import class_folders, image_files, read_picture, turned_by_exif, unread_files
+from benchmark.data.prepare import prepare
 from benchmark.errors import BenchError
+from benchmark.running.images import load_images
 
 
 def test_import_npz(tmp_path: Path) -> None:
@@ -47,11 +53,19 @@ def test_import_again_and_replace(tmp_path: Path) -> None:
     assert import_dir(tmp_path, tmp_path / "data", replace=True, report=quiet)[0].count == 5
 
 
+def saved_alone() -> bytes:
+    """A .npy file's content, which somebody may have renamed."""
+    written = io.BytesIO()
+    np.save(written, noise(6, 32, 32, 3))
+    return written.getvalue()
+
+
 def object_array() -> np.ndarray:
     return np.array([{}] * 6, dtype=object)
 
 
 BAD: dict[str, Callable[[Path], object]] = {
+    "a single array": lambda p: p.write_bytes(saved_alone()),
     "no images": lambda p: np.savez(p, labels=np.arange(6)),
     "no labels": lambda p: np.savez(p, images=noise(6, 32, 32, 3)),
     "float images": lambda p: npz(p, images=noise(6, 32, 32, 3) / 255),
@@ -148,6 +162,82 @@ def test_links_to_folders_are_followed_and_each_folder_is_read_once(tmp_path: Pa
     (tmp_path / "elsewhere/loop").symlink_to(tmp_path / "elsewhere/loop")
     assert image_files(tmp_path / "pets-train") == [str(tmp_path / "pets-train/far/a.png")]
     assert unread_files(tmp_path / "pets-train") == "not read: 1 loop; convert what are images to PNG or JPEG"
+
+
+def test_a_class_without_images_in_one_split_shifts_no_label(tmp_path: Path) -> None:
+    for seed, place in enumerate(("train/ant", "train/bee", "train/cat", "test/bee", "test/cat", "aux/sky")):
+        save(tmp_path / "in" / f"pets-{place}" / "a.png", noise(32, 32, 3, seed=seed))
+    (tmp_path / "in/pets-test/__MACOSX").mkdir()
+    aux, test, train = sorted(import_dir(tmp_path / "in", tmp_path / "data", report=quiet), key=lambda one: one.split)
+    assert train.manifest["classes"] == test.manifest["classes"] == ["ant", "bee", "cat"]
+    assert train.labels.tolist() == [0, 1, 2] and test.labels.tolist() == [1, 2]
+    assert aux.manifest["classes"] == ["sky"] and aux.labels.tolist() == [0]
+    for place in (
+        "alone/pets-test/cat",
+        "apart/pets-test/cat",
+        "apart/pets-test/dog",
+    ):  # brought later, in other folders
+        save(tmp_path / place / "b.png", noise(32, 32, 3, seed=9))
+    (later,) = import_dir(tmp_path / "alone", tmp_path / "data", replace=True, report=quiet)
+    assert later.manifest["classes"] == ["ant", "bee", "cat"] and later.labels.tolist() == [2]
+    (strange,) = import_dir(tmp_path / "apart", tmp_path / "data", replace=True, report=quiet)
+    assert strange.manifest["classes"] == ["cat", "dog"]
+    ours = tiny(in_dist="pets", variant="dino", eval={"ood": ["pets"], "knn": [1]})
+    with pytest.raises(BenchError, match="pets: label 0 is 'ant' in its training images and 'cat' in its test images"):
+        load_images(ours, tmp_path / "data")
+    import_dir(tmp_path / "alone", tmp_path / "data", replace=True, report=quiet)
+    load_images(ours, tmp_path / "data")
+
+
+@pytest.mark.parametrize("tag", range(1, 9))
+def test_every_exif_turn_is_pils_own_and_an_odd_tag_beside_it_is_no_matter(tmp_path: Path, tag: int) -> None:
+    picture = Image.fromarray(np.kron(noise(5, 7, 3), np.ones((8, 8, 1), np.uint8)))
+    exif = Image.Exif()
+    exif[0x0112] = tag
+    picture.save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as plain:
+        expected = np.asarray(ImageOps.exif_transpose(plain))
+    assert np.array_equal(np.asarray(read_picture(str(tmp_path / "a.png"))), expected)
+    assert np.array_equal(np.asarray(turned_by_exif(read_picture(str(tmp_path / "a.png")))), expected)  # once
+    # A TIFF directory of two tags: the width, as a text, which PIL reads and cannot write, and the turn.
+    odd = b"II*\0" + struct.pack("<IH", 8, 2) + struct.pack("<HHI", 0x0100, 2, 4) + b"wid\0"
+    odd += struct.pack("<HHIHHI", 0x0112, 3, 1, tag, 0, 0)
+    picture.save(tmp_path / "b.png", exif=b"Exif\0\0" + odd)
+    assert np.array_equal(np.asarray(read_picture(str(tmp_path / "b.png"))), expected)
+
+
+def test_official_files_are_not_turned(tmp_path: Path) -> None:
+    pixels, exif = np.kron(noise(4, 4, 3), np.ones((8, 8, 1), np.uint8)), Image.Exif()
+    exif[0x0112] = 3
+    for folder in ("scenes/bedroom", "own-test"):
+        (tmp_path / folder).mkdir(parents=True)
+        Image.fromarray(pixels).save(tmp_path / folder / "a.png", exif=exif)
+    official = class_folders(tmp_path / "scenes", ["bedroom"], "test", ["bedroom"])
+    assert np.array_equal(np.asarray(official.open(0)), pixels)
+    (own,) = import_dir(tmp_path, tmp_path / "data", report=quiet)
+    assert np.array_equal(own.images[0], pixels[::-1, ::-1])
+
+
+def test_a_name_at_a_size_is_of_that_size(tmp_path: Path) -> None:
+    for folder in ("in", "bad"):
+        (tmp_path / folder).mkdir()
+    content = npz(tmp_path / "in/mine@48-train.npz", images=noise(6, 48, 48, 3))
+    save(tmp_path / "in/mine@64-test/a.png", noise(90, 90, 3))
+    done = import_dir(tmp_path / "in", tmp_path / "data", report=quiet)
+    assert [(one.name, one.images.shape) for one in done] == [("mine@48", (6, 48, 48, 3)), ("mine@64", (1, 64, 64, 3))]
+    assert np.array_equal(done[0].images, content["images"])
+    npz(tmp_path / "bad/mine@64-train.npz")
+    with pytest.raises(BenchError, match=r"mine@64-train\.npz: images are uint8 \(6, 32, 32, 3\), not .* 64, 64, 3"):
+        import_dir(tmp_path / "bad", tmp_path / "data", report=quiet)
+
+
+def test_a_damaged_official_file_is_not_the_whole_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(catalog.CATALOG, "lsun", replace(catalog.CATALOG["lsun"], counts={"test": 2}))
+    for name in ("a.png", "b.png"):
+        save(tmp_path / "in" / name, noise(40, 40, 3))
+    assert prepare("lsun", tmp_path / "whole", tmp_path / "in", report=quiet)[0].manifest["official"] is True
+    (tmp_path / "in/b.png").write_bytes(b"")
+    assert prepare("lsun", tmp_path / "part", tmp_path / "in", report=quiet)[0].manifest["official"] is False
 
 
 def test_image_folders_that_cannot_be_read_as_meant(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command import run_bench
 from picture_files import noise, one_line, quiet, reference, save
 
 from benchmark.data import archives, catalog, images, prepare
@@ -144,6 +145,30 @@ def test_imagenet30_picks_its_classes_and_uses_the_256_pixel_recipe(tmp_path: Pa
     assert wnids[7] in one_line(error)
 
 
+def test_other_images_under_the_name_are_replaced_when_that_is_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.jpg", "b.jpg"):
+        save(tmp_path / "lsun" / name, noise(40, 40, 3))
+        words = ("data", "prepare", "lsun", "--source", tmp_path / "lsun", "--data", tmp_path / "data")
+        said = run_bench(monkeypatch, capsys, *words)
+    assert said.code == 2 and "allow it with --replace" in said.err
+    assert run_bench(monkeypatch, capsys, *words, "--replace").code == 0
+    assert images.load(tmp_path / "data", "lsun", "test").count == 2
+
+
+def test_imagenet30_is_never_made_of_the_training_images_that_are_negatives(tmp_path: Path) -> None:
+    for i, wnid in enumerate(catalog.IMAGENET30):
+        save(tmp_path / "train" / wnid / "a.JPEG", noise(50, 70, 3, seed=i))
+    save(tmp_path / "val" / "ILSVRC2012_val_00000001.JPEG", noise(50, 70, 3))  # flat, as the official archive unpacks
+    with pytest.raises(BenchError, match="that lie flat must be sorted"):
+        prepare.prepare("imagenet30", tmp_path / "data", tmp_path, report=quiet)
+    for wnid in catalog.IMAGENET30:
+        save(tmp_path / "val" / wnid / "a.JPEG", noise(50, 70, 3, seed=99))
+    (stored,) = prepare.prepare("imagenet30", tmp_path / "data", tmp_path, report=quiet)
+    assert np.array_equal(stored.images[0], reference(noise(50, 70, 3, seed=99), first=256))
+
+
 @pytest.mark.parametrize("form", ["folder", "parent", "zip"])
 def test_tinyimagenet_validation_images(tmp_path: Path, any_md5: None, form: str) -> None:
     base = tmp_path / "tiny-imagenet-200"
@@ -232,6 +257,28 @@ def test_a_failed_download_is_one_line(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(BenchError) as error:
         prepare.prepare("svhn", tmp_path, report=quiet)
     assert "download failed (no network)" in one_line(error)
+
+
+def test_a_texture_download_that_was_stopped_while_unpacking_is_unpacked_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torchvision import datasets
+
+    unpacked, asked = tmp_path / ".downloads/texture/dtd/dtd", []
+
+    def official(root: str, **_: object) -> None:
+        """As torchvision does it: a folder that is there is taken for all of it."""
+        asked.append(unpacked.exists())
+        if not unpacked.exists():
+            for name in ("banded/a.jpg", "banded/b.jpg"):
+                save(unpacked / "images" / name, noise(40, 40, 3))
+            (unpacked / "labels").mkdir()
+            (unpacked / "labels/test1.txt").write_text("banded/a.jpg\nbanded/b.jpg\n")
+
+    monkeypatch.setattr(datasets, "DTD", official)
+    save(unpacked / "images/banded/a.jpg", noise(40, 40, 3))
+    assert prepare.prepare("texture", tmp_path, report=quiet)[0].count == 2
+    assert prepare.prepare("texture", tmp_path, report=quiet)[0].count == 2 and asked == [False, True]
 
 
 def test_builtin_sets_are_prepared_too(tmp_path: Path) -> None:

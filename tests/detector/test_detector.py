@@ -122,6 +122,7 @@ def test_other_sizes_go_the_way_of_an_import(made: Made, tmp_path: Path) -> None
     detector = Detector.load(made.whole)
     scores = detector.score(sorted(folder.iterdir()))
     assert np.array_equal(scores, detector.score(stored.images)) and len(set(scores.tolist())) == 3
+    assert np.array_equal(scores, detector.score([Image.open(path) for path in sorted(folder.iterdir())]))
     # A batch of one is multiplied in another order than one of three.
     assert detector.score(np.asarray(wide)[None]) == pytest.approx(scores[0], rel=1e-6)
 

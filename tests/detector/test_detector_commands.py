@@ -21,6 +21,7 @@ from benchmark.data.images import load
 from benchmark.detector import artifact
 from benchmark.detector.rows import decoded
 from benchmark.detector.sources import Source
+from benchmark.detector.worst import _thumbnail
 
 
 def test_export_as_a_user_sees_it(bench: Callable[..., Said], made: Made) -> None:
@@ -208,6 +209,25 @@ def test_the_page_gets_the_highest_scores(
         with Image.open(io.BytesIO(item.thumbnail)) as thumbnail, Image.open(item.path) as original:
             assert thumbnail.format == "PNG" and np.array_equal(np.asarray(thumbnail), np.asarray(original))
         assert len(item.neighbours) == 3 and "cosine" in item.neighbours[0]
+
+
+def test_a_broken_npz_of_any_kind_is_a_row(bench: Callable[..., Said], made: Made, pictures: Path) -> None:
+    images = load(made.data, "mini-ood", "test").images
+    np.savez_compressed(pictures / "cut.npz", images=images)
+    whole = bytearray((pictures / "cut.npz").read_bytes())
+    whole[len(whole) // 2 : len(whole) // 2 + 64] = bytes(64)
+    (pictures / "cut.npz").write_bytes(whole)
+    with (pictures / "alone.npz").open("wb") as stream:
+        np.save(stream, images)
+    for name in ("cut.npz", "alone.npz"):
+        (row,) = bench("score", made.whole, f"photos/{name}").rows
+        assert row["error"].startswith("not a readable npz"), name
+
+
+def test_a_thumbnail_of_16_bits_is_not_a_white_square() -> None:
+    grey = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    with Image.open(io.BytesIO(_thumbnail(Source("a", lambda: Image.fromarray(grey))))) as thumbnail:
+        assert np.array_equal(np.asarray(thumbnail)[:, :, 0], grey >> 8)
 
 
 def test_images_are_read_a_bounded_number_ahead() -> None:

@@ -33,7 +33,7 @@ def test_an_archive_over_a_files_limit_is_in_pieces_that_make_it_whole(tmp_path:
     file = tmp_path / "large"
     file.write_bytes(noise(5 * MIB // 2))
     pieces = pack(tmp_path / "it.tar", [(file, "run/large")], Limits(file_mib=1))
-    assert [piece.name for piece in pieces] == ["it.tar.00", "it.tar.01", "it.tar.02"]
+    assert [piece.name for piece in pieces] == [f"it.tar.{number:02d}-of-03" for number in (1, 2, 3)]
     assert all(piece.stat().st_size <= MIB for piece in pieces) and not (tmp_path / "it.tar").exists()
     whole = tmp_path / "whole.tar"
     whole.write_bytes(b"".join(piece.read_bytes() for piece in pieces))
@@ -49,7 +49,7 @@ def test_runs_come_back_as_they_went_without_what_is_large_or_says_who_holds_the
     (here / ".logs").mkdir()
     assert pack_runs(here, out, Limits(file_mib=1)) == []
     assert sorted(path.name for path in out.iterdir()) == [
-        "checkpoints.tar.00", "checkpoints.tar.01", "checkpoints.tar.02", "runs.tar.gz",
+        "checkpoints.tar.01-of-03", "checkpoints.tar.02-of-03", "checkpoints.tar.03-of-03", "runs.tar.gz",
     ]  # fmt: skip
     assert unpack_runs(out, there) == 2
     assert set(contents(there)) == {
@@ -108,8 +108,20 @@ def test_a_broken_archive_is_named(tmp_path: Path) -> None:
     assert unpack_runs(tmp_path / "nothing", tmp_path / "results") == 0
 
 
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_a_piece_that_did_not_come_back_is_named_and_the_others_left_alone(tmp_path: Path, lost: int) -> None:
+    here, out = tmp_path / "here", tmp_path / "out"
+    out.mkdir()
+    a_run(here, "begun", checkpoint_pt=noise(2 * MIB))
+    pack_runs(here, out, Limits(file_mib=1))
+    (out / f"checkpoints.tar.{lost:02d}-of-03").unlink()
+    with pytest.raises(BenchError, match=rf"checkpoints\.tar\.{lost:02d}-of-03 did not come back"):
+        unpack_runs(out, tmp_path / "results")
+    assert not (tmp_path / "results").exists()
+
+
 def test_what_an_earlier_command_left_goes_and_nothing_else(tmp_path: Path) -> None:
-    names = [*home.OURS, "checkpoints.tar.03", "runs.tar.gz.00", "doctor.json"]
+    names = [*home.OURS, "checkpoints.tar.03-of-03", "runs.tar.gz.01-of-02", "doctor.json"]
     for name in names:
         (tmp_path / name).touch()
     clear(tmp_path)

@@ -57,7 +57,7 @@ def test_what_is_no_set_or_damaged_is_one_line(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
     packed = sheets.pack(write_set(tmp_path, "d-train", 40), tmp_path)
     whole = packed.read_bytes()
-    for damaged in (whole[:200], whole[: len(whole) // 2] + b"\x00\xff" + whole[len(whole) // 2 + 2 :]):
+    for damaged in (b"", whole[:200], whole[: len(whole) // 2] + b"\x00\xff" + whole[len(whole) // 2 + 2 :]):
         packed.write_bytes(damaged)
         with pytest.raises(BenchError, match=r"d-train\.sheets: not a readable set of sheets") as caught:
             sheets.unpack(packed, tmp_path)

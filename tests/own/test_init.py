@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 
@@ -164,6 +165,31 @@ def test_what_is_not_read_is_counted_and_a_set_of_the_catalogue_is_nobodys_name(
     Path("wrong.yaml").write_text(wrong)
     said = run_bench(monkeypatch, capsys, "sweep", "wrong.yaml", "--dry-run", *where)
     assert said.code == 2 and "did you mean 'mine'?" in said.err
+
+
+@pytest.mark.parametrize("name", ["2024", "1e5", "null"])
+def test_a_folder_whose_name_is_a_number_to_yaml_gives_a_sweep_that_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for place in ("in", "aux", "ood/7"):
+        save(tmp_path / name / place, pictures(30, seed=len(place)))
+    said = run_bench(monkeypatch, capsys, "init", name, "--data", "data")
+    assert said.code == 0 and "written:" in said.out
+    config = sweep.load(Path(f"{name}.yaml"), data=tmp_path / "data").runs[0].config
+    assert (config.in_dist, config.eval.ood, config.data.sources["imagenet"]) == (name, [f"{name}-7"], f"{name}-aux")
+
+
+def test_names_that_are_no_utf_8_are_written_as_they_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "mine/in", pictures(30, seed=1))
+    (Path(os.fsdecode(b"mine/in/caf\xe9.png"))).write_bytes(b"no image")
+    said = run_bench(monkeypatch, capsys, "init", "mine", "--data", "data")
+    assert said.code == 0 and "caf\\udce9.png" in said.out and "caf\\udce9.png" in Path("mine.yaml").read_text("utf-8")
+    Path("mine/in").rename("mine-test")
+    assert run_bench(monkeypatch, capsys, "data", "import", ".", "--data", "data2").code == 0
 
 
 def test_from_a_folder_without_labels_or_ood_to_report_and_recommend(
