@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 from tiny_runs import TINY, tiny
 
+from benchmark.commands.app import main
 from benchmark.data.images import load, write_set
 from benchmark.errors import BenchError
 from benchmark.methods.dino import Dino
@@ -143,6 +145,45 @@ def test_replaced_ood_images_are_scored_again_without_training(
     monkeypatch.setattr("benchmark.training.trained.Trainer", lambda *a, **k: pytest.fail("trained twice"))
     assert run(tiny(), results, root, RUNTIME).ood["mini-ood"].n_ood == 9
     assert [item.state for item in plan(load_sweep(sweep_file), results, root)] == ["done"]
+
+
+def test_two_sweeps_that_share_a_run_take_nothing_from_each_other(
+    finished: tuple[Path, Record], tmp_path: Path, mini_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results, root = Path(shutil.copytree(finished[0], tmp_path / "results")), with_third_set(mini_data, tmp_path)
+    one = tiny(eval={"ood": ["mini-ood"], "scores": ["knn-5"]})
+    other = tiny(eval={"ood": ["mini-ood2"], "scores": ["cosine"]})
+    first, both = run(one, results, root, RUNTIME), run(other, results, root, RUNTIME)
+    assert set(both.ood) == {"mini-ood", "mini-ood2"} and both.ood["mini-ood"] == first.ood["mini-ood"]
+    assert set(both.scores["knn-5"].ood) == set(both.scores["cosine"].ood) == {"mini-ood", "mini-ood2"}
+    assert both.scores["knn-5"].ood["mini-ood"] == first.scores["knn-5"].ood["mini-ood"]
+    assert not both.lacks(one) and not both.lacks(other) and run(one, results, root, RUNTIME) == both
+    assert {"mini-ood/test", "mini-ood2/test:knn-5"} <= set(np.load(results / both.name / "scores.npz"))
+    replaced = np.zeros((9, 32, 32, 3), np.uint8), np.zeros(9, np.int64)
+    write_set(root, "mini-ood", "test", *replaced, recipe="x", replace=True)
+    capsys.readouterr()
+    third = run(tiny(eval={"ood": ["mini-ood3"]}), results, root, RUNTIME)
+    assert set(third.ood) == {"mini-ood2", "mini-ood3"} and third.ood["mini-ood2"] == both.ood["mini-ood2"]
+    log = (results / third.name / "log.txt").read_text() if (results / third.name / "log.txt").exists() else ""
+    assert "earlier results on mini-ood go" in capsys.readouterr().out + log
+
+
+def test_replaced_images_are_scored_again_by_the_sweep_itself(
+    finished: tuple[Path, Record], tmp_path: Path, mini_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by `run` alone: the queue must not take the run for done."""
+    results = Path(shutil.copytree(finished[0], tmp_path / "results"))
+    root = Path(shutil.copytree(mini_data, tmp_path / "data"))
+    (tmp_path / "s.yaml").write_text(yamlfile.write({"base": TINY, "grid": {"seed": [0]}, "references": []}))
+    replaced = np.zeros((9, 32, 32, 3), np.uint8), np.zeros(9, np.int64)
+    write_set(root, "mini-ood", "test", *replaced, recipe="x", replace=True)
+    words = ("sweep", tmp_path / "s.yaml", "--executor", "local", "--results", results, "--data", root)
+    monkeypatch.setattr(sys, "argv", ["bench", *map(str, words)])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    record = RunFolder(results / finished[1].name).read_record()
+    assert not exit_.value.code and record is not None and record.ood["mini-ood"].n_ood == 9
+    assert [item.state for item in plan(load_sweep(tmp_path / "s.yaml"), results, root)] == ["done"]
 
 
 def test_other_images_are_another_run(finished: tuple[Path, Record], tmp_path: Path, mini_data: Path) -> None:

@@ -23,7 +23,6 @@ from benchmark.launch.jobs import Job, Outcome
 from benchmark.launch.slots import Slot
 from benchmark.launch.starting import Launch
 from benchmark.launch.status import mark_failed
-from benchmark.store.states import state_of
 
 # What a run that is to stop is sent, and how many seconds after the request. Each further Ctrl-C skips one stage.
 STOP_STAGES = ((0.0, signal.SIGINT), (20.0, signal.SIGTERM), (30.0, signal.SIGKILL))
@@ -35,7 +34,7 @@ def run_queue(jobs: Sequence[Job], slots: Sequence[Slot], launch: Launch, displa
     """Run `jobs` in order, at most one a slot, and return how each ended. A run that fails leaves the others going.
 
     SIGINT, SIGTERM and SIGHUP stop all runs (each saves a checkpoint); those and the ones not started yet come back as
-    "interrupted". A job that is done or held by the time its turn comes is not started.
+    "interrupted". A job that is held by the time its turn comes is not started.
     """
     waiting, free, running, outcomes = deque(jobs), list(slots), list[_Child](), list[Outcome]()
 
@@ -51,10 +50,7 @@ def run_queue(jobs: Sequence[Job], slots: Sequence[Slot], launch: Launch, displa
             while waiting or running:
                 while free and not stop.asked and (job := _next(waiting, running, recipes)):
                     waiting.remove(job)
-                    state, _, _ = state_of(job.config, job.folder)
-                    if state == "done":
-                        end(Outcome(job.folder.name, "done", "finished meanwhile by another sweep"))
-                    elif state == "running":
+                    if job.folder.lease_is_live():  # whether it is done meanwhile, the run itself finds out
                         end(Outcome(job.folder.name, "elsewhere", "another process is on it"))
                     else:
                         running.append(_Child(job, free.pop(0), launch))

@@ -22,7 +22,6 @@ from benchmark.launch.status import mark_failed
 from benchmark.plan.resources import Resources
 from benchmark.store.folders import RunFolder
 from benchmark.store.leases import RunIsHeld
-from benchmark.store.states import state_of
 
 FRUITLESS_STARTS = 3  # so many time limits in a row without one training step, and the run counts as failed
 ASK_TIMEOUT_SECONDS = 30
@@ -68,8 +67,6 @@ class RunTask:
 
     def _run(self, folder: RunFolder) -> str:
         config, several = folder.read_config(), os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1"
-        if not several and state_of(config, folder)[0] == "done":
-            return "done"
         from benchmark.run import run
         from benchmark.running.device import Runtime
         from benchmark.running.processes import from_environment

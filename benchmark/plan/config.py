@@ -6,7 +6,7 @@ SLURM): those belong to the sweep's resources and to the command line.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -317,6 +317,12 @@ class RunConfig(Strict):
         if self.method.trains and not self.method.multi_crop:
             raw["views"]["global_size"] = self.data.image_size
         return RunConfig.model_validate(raw)
+
+    def with_more(self, ood: Iterable[str], scores: Iterable[str]) -> RunConfig:
+        """The same run, scored on these OOD sets and by these scores too."""
+        wanted = {"ood": [*self.ood_sets(), *ood], "scores": [*self.eval.scores, *scores]}
+        unique = {key: list(dict.fromkeys(names)) for key, names in wanted.items()}
+        return self.model_copy(update={"eval": self.eval.model_copy(update=unique)})
 
     def setting(self) -> dict[str, Any]:
         """The settings that all cells of one table share: all but in-distribution set, seed and what `label` tells of

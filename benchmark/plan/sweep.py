@@ -215,12 +215,11 @@ def _starts(sweep: SweepFile, path: Path, data: Path | None) -> list[_Start]:
 
 
 def _add(runs: dict[str, SweepRun], run: SweepRun) -> None:
-    """Add a run, or the OOD sets that it has beyond those of the same run that is there."""
+    """Add a run, or the OOD sets and scores that it has beyond those of the same run that is there."""
     there = runs.setdefault(run.identity, run)
-    if there.config.eval.ood != run.config.eval.ood:
-        oods = list(dict.fromkeys(there.config.ood_sets() + run.config.ood_sets()))
-        scored = there.config.eval.model_copy(update={"ood": oods})
-        runs[run.identity] = replace(there, config=there.config.model_copy(update={"eval": scored}))
+    if there.config.eval != run.config.eval:
+        config = there.config.with_more(run.config.ood_sets(), run.config.eval.scores)
+        runs[run.identity] = replace(there, config=config)
 
 
 def _build(

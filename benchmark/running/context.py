@@ -11,10 +11,11 @@ from pathlib import Path
 
 import torch
 
+from benchmark.data.images import stored_fingerprint
 from benchmark.plan.config import RunConfig
 from benchmark.provenance import source_commit
 from benchmark.running.device import Runtime, room_on
-from benchmark.running.images import RunImages
+from benchmark.running.images import RunImages, load_images
 from benchmark.running.processes import Ranks
 from benchmark.running.signals import StopFlag, stop_signals
 from benchmark.running.status import Clock, Reporter
@@ -65,6 +66,8 @@ def take_on(
         if ranks.from_main(lambda: _is_done(folder, config, images.fingerprints)):
             yield folder
             return
+        images = _with_earlier(folder, images)
+        config = images.config
         if ranks.is_main:
             folder.write_config(config)
             _note_attempt(folder)
@@ -92,11 +95,22 @@ def _take_lease(folder: RunFolder, held: ExitStack, ranks: Ranks) -> Lease | Non
 
 def _is_done(folder: RunFolder, config: RunConfig, fingerprints: dict[str, str]) -> bool:
     done = folder.read_record()
-    return (
-        done is not None
-        and not done.lacks(config)
-        and all(fingerprints.get(key) == seen.fingerprint for key, seen in done.data.items() if key in fingerprints)
-    )
+    return done is not None and not done.lacks(config) and not done.changed(fingerprints)
+
+
+def _with_earlier(folder: RunFolder, images: RunImages) -> RunImages:
+    """The run's images with those that it has been scored on before, and its scores: two sweeps that share a run must
+    not take each other's results away. Sets whose images are not the same any more are left behind, and it is said."""
+    record, config = folder.read_record(), images.config
+    if record is None:
+        return images
+    earlier = {name: config.ood_key(name) for name in record.ood if name not in config.ood_sets()}
+    now = {key: stored_fingerprint(images.root, key) for key in earlier.values()}
+    lost = set(record.changed(now))
+    if names := [name for name, key in earlier.items() if key in lost]:
+        print(f"note: earlier results on {', '.join(names)} go: these images are not here any more", flush=True)
+    more = config.with_more((name for name, key in earlier.items() if key not in lost), record.scores)
+    return load_images(more, images.root)
 
 
 def _note_attempt(folder: RunFolder) -> None:

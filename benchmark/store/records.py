@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -79,6 +80,10 @@ class Record(BaseModel):
         """What `config` asks of this run and the record does not hold yet: OOD sets and scores."""
         oods = [name for name in config.ood_sets() if name not in self.ood]
         return oods + [name for name in config.scores() if name not in self.scores]
+
+    def changed(self, now: Mapping[str, str | None]) -> list[str]:
+        """The "set/split" of which the run saw other images than now. now: "set/split" -> fingerprint, of some sets."""
+        return [key for key, seen in self.data.items() if now.get(key, seen.fingerprint) != seen.fingerprint]
 
     @property
     def run_config(self) -> RunConfig:

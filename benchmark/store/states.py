@@ -140,9 +140,7 @@ def _plan_one(run: SweepRun, there: _Disk, need_data: bool) -> PlannedRun:
     begun = folder.name in there.folders
     record = folder.read_record() if begun else None
     state, _, detail = _judge(config, folder, record) if begun else ("to do", folder, "")
-    seen = record.data if record and state == "done" else {}
-    changed = [key for key, image_set in seen.items() if tests.get(key, image_set.fingerprint) != image_set.fingerprint]
-    if changed:
+    if record and state == "done" and (changed := record.changed(tests)):
         state, detail = _to_score(config, folder, f"other images now: {', '.join(changed)}")
     if state == "to do" and (gone := _start_without_weights(config, there, prints)):
         state, detail = "no weights", gone

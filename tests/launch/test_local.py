@@ -211,19 +211,18 @@ def test_held_elsewhere_is_not_a_failure(queue) -> None:
     assert (outcomes["run"].state, outcomes["other"].state) == ("elsewhere", "done")
 
 
-def test_finished_and_held_runs_are_not_started(queue, tmp_path: Path) -> None:
+def test_held_runs_are_not_started_and_a_finished_one_is_asked(queue, tmp_path: Path) -> None:
+    """Its record may be of other images than are here now, or lack a score: `run` finds out, under the run's lease."""
     finished, held = RunFolder(tmp_path / "finished"), RunFolder(tmp_path / "held")
     finished.write_record(record("finished"))
-    before = finished.record.read_bytes()
     with held.hold():
-        outcomes, seen = queue({"finished": "crash", "held": "crash", "new": "ok"})
-    assert seen.names == ["new"]
+        outcomes, seen = queue({"finished": "ok", "held": "crash", "new": "ok"})
+    assert seen.names == ["finished", "new"]
     assert {name: outcome.state for name, outcome in outcomes.items()} == {
         "finished": "done",
         "held": "elsewhere",
         "new": "done",
     }
-    assert finished.record.read_bytes() == before
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

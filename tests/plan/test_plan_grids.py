@@ -81,6 +81,11 @@ def test_grids_give_no_run_twice(tmp_path: Path) -> None:
     path = write(tmp_path / "s.yaml", {"method": {"classes": 64}}, grids=[ADAM, *more])
     first, second = configs(path)  # one run, which scores what both ask for
     assert first.ood_sets() == ["synthetic-near", "synthetic-digits"] and second.ood_sets() == ["synthetic-near"]
+    scores = [
+        {"base": {"eval": {"scores": names}}, "grid": {"variant": ["dino"]}} for names in (["knn-5"], ["eq6@0.1"])
+    ]
+    [one, _] = configs(write(tmp_path / "s.yaml", {"method": {"classes": 64}}, grids=[*scores, ADAM]))
+    assert one.eval.scores == ["knn-5", "eq6@0.1"] and one.ood_sets() == ["synthetic-near"]
 
 
 def test_one_grid_is_as_it_was_as_an_entry(tmp_path: Path) -> None:
