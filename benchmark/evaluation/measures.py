@@ -33,6 +33,7 @@ class Measures:
     sensitivity: float
     scores: dict[str, ScoreInRecord]
     extra: dict[str, Any]
+    alarms: list[str]
 
 
 @torch.no_grad()
@@ -70,7 +71,23 @@ def measure(method: Method, run: Context, outputs: dict[str, Outputs], kept: Kep
         sensitivity=sensitivity(scores[train_key], scores[test_key]),
         scores=further,
         extra=extra,
+        alarms=_collapsed(outputs[train_key], run) if config.method.trains else [],
     )
+
+
+ALL_BUT_ONE = 0.999  # trained networks here had 0.95 at most
+
+
+def _collapsed(train: Outputs, run: Context) -> list[str]:
+    """An alarm, said too, where all training images have all but one feature, whatever the method and its loss say: the
+    mean cosine of two of them, drawn with replacement."""
+    mean = train["features"].double().mean(0)
+    cosine = float(mean @ mean)
+    if cosine < ALL_BUT_ONE:
+        return []
+    alarm = f"collapse: the features of the training images are all but one (mean cosine {cosine:.4f})"
+    run.reporter.say(f"ALARM {alarm}")
+    return [alarm]
 
 
 def own_scores(method: Method, config: RunConfig, outputs: dict[str, Outputs]) -> dict[str, np.ndarray]:
@@ -126,7 +143,7 @@ def write_record(
     run: Context, training: dict[str, Any], occupied: dict[str, float] | None, measured: Measures
 ) -> Record:
     """The run's record, on disk; what only an unfinished run needs goes."""
-    training = dict(training)
+    training = training | ({"alarms": training.get("alarms", []) + measured.alarms} if training else {})
     trajectory = training.pop("trajectory", [])
     record = Record(
         run_id=run.run_id,

@@ -98,8 +98,10 @@ class Dino(Method):
         with torch.no_grad():
             teacher_logits = _logits(self.teacher, positives["globals"]).float()
             if self.settings.teacher_sees_negatives:
+                self.teacher.eval()  # nothing comes of it, and no statistics of a batch normalisation must
                 for views in batch.negatives:
                     _logits(self.teacher, views["globals"])
+                self.teacher.train()
             teacher = torch.softmax((teacher_logits - self.centre) / self.teacher_temperature(moment), dim=-1)
             teacher = teacher.unflatten(0, (2, -1))  # two global views an image
         self._last_teacher_rows = teacher_logits

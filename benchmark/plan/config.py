@@ -18,7 +18,7 @@ from benchmark.errors import BenchError
 from benchmark.negatives import IN_DIST, WHOLE_IMAGE, Negative, patch_grid, perm_count, variant
 from benchmark.plan import scores
 from benchmark.plan.identity import canonical, digest, sha256
-from benchmark.plan.methods import REFERENCES, DinoConfig, MethodConfig
+from benchmark.plan.methods import REFERENCES, DinoConfig, MethodConfig, check_scale
 from benchmark.plan.sections import DataConfig, EvalConfig, ModelConfig, NegativesConfig, TrainConfig, ViewsConfig
 from benchmark.plan.validation import Strict
 
@@ -87,10 +87,9 @@ class RunConfig(Strict):
                 + ", ".join(self.method.backgrounds)
             )
         self.method.check(self.data.image_size, self.train.batch)
-        if self.method.multi_crop and any(
-            small > large for small, large in (self.views.local_scale, self.views.global_scale)
-        ):
-            raise ValueError("views: a scale is [smallest, largest] share of the area")
+        if self.method.multi_crop:
+            check_scale("views.local_scale", self.views.local_scale)
+            check_scale("views.global_scale", self.views.global_scale)
         if self.method.trains and self.train.warmup_epochs >= self.train.epochs:
             raise ValueError(
                 f"train.warmup_epochs: {self.train.warmup_epochs:g} leaves nothing of train.epochs {self.train.epochs}"
@@ -134,6 +133,8 @@ class RunConfig(Strict):
                     f"eval.scores: {name!r} needs {' and '.join(sorted(lacking))}, which {self.method.name!r} does not "
                     "have; allowed: " + ", ".join(n for n, k in scores.KINDS.items() if k.needs <= self.method.answers)
                 )
+            if "permutations" in scores.needs([name]) and self.data.image_size % 2:
+                raise ValueError(f"eval.scores: {name!r} cuts images in quarters; data.image_size is odd")
 
     def scores(self) -> list[str]:
         """The scores beside the method's own that this run is to have."""
@@ -157,8 +158,7 @@ class RunConfig(Strict):
             for negative in variant(self.variant).negatives:
                 count = perm_count(negative.transform)
                 per_image = self.negatives.draw == "per-image"
-                sizes = [self.data.image_size] if per_image else [self.views.global_size, self.views.local_size]
-                for size in sizes if count else []:
+                for size in ((self.data.image_size,) if per_image else self.input_sizes()) if count else ():
                     patch_grid(count or 1, size)
                 for source in {*negative.sources} - {IN_DIST, *self.data.sources}:
                     raise BenchError(f"variant {self.variant!r} needs data.sources.{source}, which is not set")

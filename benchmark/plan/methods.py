@@ -130,6 +130,12 @@ class RotationConfig(MethodSettings):
             raise ValueError(f"method.shift: {self.shift} pixels is not less than the {image_size} of an image")
 
 
+def check_scale(key: str, scale: list[float]) -> None:
+    """Raises ValueError, one line with the key, for what is no share of an area."""
+    if not 0 < scale[0] <= scale[1] <= 1:
+        raise ValueError(f"{key}: {scale} given, a scale is [smallest, largest] share of the area, above 0 and up to 1")
+
+
 class ContrastiveSettings(MethodSettings):
     """What SimCLR and CSI share: NT-Xent over two views, and the score of CSI."""
 
@@ -147,8 +153,7 @@ class ContrastiveSettings(MethodSettings):
     def check(self, image_size: int, batch: int) -> None:
         if batch < 2:
             raise ValueError(f"train.batch: {batch} image has nothing to be unlike; NT-Xent needs 2 at least")
-        if not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise ValueError(f"method.scale: {self.scale} given, a scale is [smallest, largest] share of the area")
+        check_scale("method.scale", self.scale)
 
     def identity(self, full: dict[str, Any], in_dist: str) -> dict[str, Any]:
         shown = {key: value for key, value in full["views"].items() if key in ("background", "background_p")}

@@ -56,6 +56,11 @@ class Part:
     kind: Kind
     number: float | None = None
 
+    @property
+    def count(self) -> int:
+        """How many training images it asks for at least: a count after a -, else one."""
+        return int(self.number) if self.kind.number == "count" and self.number else 1
+
 
 def parts(name: str) -> list[Part]:
     """The scores whose sum `name` is; one for most. Raises BenchError, with what is allowed, for a name of none."""

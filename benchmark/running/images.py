@@ -14,6 +14,7 @@ from benchmark.data.images import ImageSet, class_names, load
 from benchmark.data.subsets import limited
 from benchmark.errors import BenchError
 from benchmark.plan.config import RunConfig
+from benchmark.plan.scores import parts
 from benchmark.store.records import SetInRecord
 
 
@@ -74,6 +75,11 @@ def load_images(config: RunConfig, data_root: Path) -> RunImages:
     bank = len(found.positions(config.train_key))
     if max(config.eval.knn) > bank:
         raise BenchError(f"eval.knn: {max(config.eval.knn)} neighbours of {bank} training images of {config.in_dist}")
+    for name in config.scores():
+        if max(part.count for part in parts(name)) >= bank:
+            raise BenchError(
+                f"eval.scores: {name} asks for more than the {bank - 1} other images of {config.train_key}"
+            )
     if config.method.labels:
         _check_labels(config, found.labels(config.train_key))
     return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,7 +21,9 @@ class Mahalanobis(Score):
 
     Unit features are standardised, dimension by dimension, by the training images' mean and deviation, then clustered
     by k-means; each cluster has its own mean and covariance (with 1/n), inverted as a pseudo-inverse. A training image
-    is part of its own covariance: scored as if unseen it would lie farther out by a share of about D / M.
+    is part of its own covariance: scored as if unseen it would lie farther out by a share of about D / M. Of a cluster
+    with fewer images than D, distance in directions that its images do not vary in counts as none: with many clusters
+    of few images the score is much the worse for it.
     """
 
     def __init__(self, clusters: int = 1) -> None:
@@ -37,7 +41,7 @@ class Mahalanobis(Score):
         rows = self._standardised(rows)
         self.centres_, self.inverses_ = [], []
         which = self._cluster(rows)
-        for number in range(self.clusters):
+        for number in np.unique(which):  # fewer than asked for where fewer features are distinct
             mine = rows[which == number]
             self.centres_.append(mine.mean(0))
             covariance = np.atleast_2d(np.cov(mine.T, bias=True))
@@ -50,8 +54,11 @@ class Mahalanobis(Score):
         if self.clusters == 1:
             return np.zeros(len(rows), dtype=int)
         from sklearn.cluster import KMeans
+        from sklearn.exceptions import ConvergenceWarning
 
-        return KMeans(self.clusters, n_init=1, max_iter=100, random_state=0).fit_predict(rows)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # of fewer distinct rows than clusters
+            return KMeans(self.clusters, n_init=1, max_iter=100, random_state=0).fit_predict(rows)
 
     def score(self, outputs: Outputs, self_index: Tensor | None = None) -> Tensor:
         features = outputs["features"].cpu()

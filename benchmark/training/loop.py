@@ -34,7 +34,7 @@ class Outside:
     process has taken the run over). ranks: who computes each step together; rank 0 alone reads and writes the folder
     and calls `report`. look: scores the method as it stands after so many epochs, for the summary's trajectory, and
     raises Stopped where it is to stop before it is through; called every `look_every` epochs but the last, which the
-    record is about.
+    record is about. begin: gives the method its first weights, where there is no checkpoint.
     """
 
     ranks: Ranks = ALONE
@@ -45,6 +45,7 @@ class Outside:
     say: Callable[[str], None] = print
     look: Callable[[int], dict[str, Any]] = lambda epoch: {}
     look_every: int | None = None
+    begin: Callable[[], None] = lambda: None
 
 
 class Trainer:
@@ -122,7 +123,7 @@ class Trainer:
 
     def _one_step(self, moment: Moment, inside: int) -> None:
         # Drop-path draws from the global generator: seeded by the step, it needs no place in the checkpoint. Ranks
-        # draw apart, so that with drop-path (and there alone) other numbers of ranks train with other draws.
+        # draw apart, so that with drop-path, and rotation's shifts, other numbers of ranks train with other draws.
         torch.manual_seed(derive_seed(self.seed, "step", moment.step) + self.ranks.rank)
         schedule(self.optimiser, self.config, self.batches.batch_size, self.batches.steps_per_epoch, moment)
         batch = self.batches.batch(moment.epoch, inside)
@@ -192,6 +193,8 @@ class Trainer:
             self.losses = Losses(dict(saved["epoch_sums"]))
             self.summary.resumed += 1
             self.outside.say(f"resumed at step {self.step} of {self.steps}")
+        else:
+            self.outside.begin()
         self.ranks.copy_from_main_(modules.state_dict().values())
         if self.ranks.is_main:
             truncate(self.metrics, self.step)

@@ -33,7 +33,6 @@ def trained(method: Method, run: Context, look: Callable[[int], dict[str, Any]])
         return {}
     if run.ranks.from_main(lambda: _is_trained(run.folder)):
         return _load_weights(method, run) if run.ranks.is_main else {}
-    begin_from(method, run)
     run.reporter.phase("train")
     outside = Outside(
         ranks=run.ranks,
@@ -44,6 +43,7 @@ def trained(method: Method, run: Context, look: Callable[[int], dict[str, Any]])
         say=run.reporter.say,
         look=look,
         look_every=run.config.eval.every,
+        begin=lambda: begin_from(method, run),
     )
     config = run.config
     found = foregrounds(run)

@@ -74,7 +74,7 @@ def random_batch(kinds: int, images: int = 4, seed: int = 0) -> Batch:
 
 def build(**changes: object) -> Dino:
     torch.manual_seed(3)
-    method = methods.build(tiny(model={"drop_path": 0.0}, **changes), torch.device("cpu"))
+    method = methods.build(tiny(**({"model": {"drop_path": 0.0}} | changes)), torch.device("cpu"))
     assert isinstance(method, Dino)
     return method
 
@@ -178,10 +178,20 @@ def test_gradients_reach_the_student_alone() -> None:
     assert all(parameter.grad is None for parameter in method.teacher.parameters())
 
 
-def test_teacher_sees_negatives_costs_time_and_changes_nothing() -> None:
-    plain, slip = build(), build(method={"teacher_sees_negatives": True})
+@pytest.mark.parametrize(
+    "model", [{}, {"backbone": "small_convnet", "args": {"width": 8}}], ids=["layer normalisation", "batch"]
+)
+def test_teacher_sees_negatives_costs_time_and_changes_nothing(model: dict[str, object]) -> None:
+    """Nor do the running statistics, with which the teacher is evaluated: the run has the same name."""
+    plain, slip = (
+        build(method={"teacher_sees_negatives": sees}, **({"model": {"drop_path": 0.0, **model}} if model else {}))
+        for sees in (False, True)
+    )
     batch, moment = random_batch(2), Moment(0, 2, 0, 10)
     assert plain.losses(batch, moment)["loss"].item() == slip.losses(batch, moment)["loss"].item()
+    assert slip.teacher.training == plain.teacher.training
+    after = slip.final_state()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in plain.final_state().items())
 
 
 def test_teacher_and_centre_follow_the_student() -> None:

@@ -19,6 +19,7 @@ from test_classifier import OE, RAW
 from benchmark.data.images import load as load_set
 from benchmark.data.images import write_set
 from benchmark.errors import BenchError
+from benchmark.methods.classifier import Classifier
 from benchmark.plan import sweep as sweeps
 from benchmark.plan.config import RunConfig
 from benchmark.plan.layers import merge
@@ -94,6 +95,32 @@ def test_training_begins_with_the_classifiers_weights(mini_data: Path, tmp_path:
     assert alone is not None
     other = safetensors.torch.load_file(RunFolder(tmp_path / "results" / alone.name).weights)
     assert not torch.allclose(before["classes.weight"], other["classes.weight"], atol=1e-3)
+
+
+def test_a_stopped_run_goes_on_from_its_checkpoint_and_needs_its_start_no_more(
+    mini_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = load(tmp_path, {}, TUNED)
+    start = run(found.runs[0].config, tmp_path / "results", mini_data, CPU)
+    whole = run(found.runs[1].config, Path(shutil.copytree(tmp_path / "results", tmp_path / "whole")), mini_data, CPU)
+    honest, steps = Classifier.losses, 0
+
+    def losses(self: Any, *rest: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps == 3:
+            raise KeyboardInterrupt
+        return honest(self, *rest)
+
+    with monkeypatch.context() as stopping:
+        stopping.setattr(Classifier, "losses", losses)
+        with pytest.raises(KeyboardInterrupt):
+            run(found.runs[1].config, tmp_path / "results", mini_data, Runtime("cpu", threads=1, checkpoint_seconds=0))
+    assert start is not None and whole is not None
+    RunFolder(tmp_path / "results" / start.name).weights.unlink()
+    record = run(found.runs[1].config, tmp_path / "results", mini_data, CPU)
+    assert record is not None and record.training["resumed"] == 1
+    assert record.training["losses"] == whole.training["losses"] and record.ood == whole.ood
 
 
 @pytest.mark.parametrize(("start", "words"), [

@@ -32,7 +32,10 @@ from benchmark.store.folders import RunFolder
         ({"protocol": "mine"}, ["base.protocol", "'paper' or 'authors'", "given 'mine'"]),
         ({"data": {"sources": {}}}, ["data.sources.imagenet", "not set"]),
         ({"train": {"epochs": 2, "warmup_epochs": 2.0}}, ["train.warmup_epochs", "leaves nothing"]),
-        ({"views": {"local_scale": [0.4, 0.1]}}, ["views", "smallest, largest"]),
+        ({"views": {"local_scale": [0.4, 0.1]}}, ["views.local_scale", "smallest, largest"]),
+        ({"views": {"global_scale": [40, 100]}}, ["views.global_scale", "[40.0, 100.0] given", "up to 1"]),
+        ({"views": {"local_scale": [0, 0.4]}}, ["views.local_scale", "above 0"]),
+        ({"eval": {"scores": ["eq6-permutations"]}, "data": {"image_size": 33}}, ["eval.scores", "is odd"]),
         ({"eval": {"temperature": float("inf")}}, ["base.eval.temperature", "finite"]),
     ],
 )
@@ -43,6 +46,21 @@ def test_bad_settings_give_one_line_that_names_the_key(change: dict, words: list
     assert "\n" not in line and line.startswith("file.yaml: ")
     for word in words:
         assert word in line, line
+
+
+@pytest.mark.parametrize(("variant", "refused"), [("perm-9-imgn", ""), ("perm-4096-imgn", "36x36")])
+def test_patches_must_fit_the_views_that_are_seen_and_no_others(variant: str, refused: str) -> None:
+    """Outlier Exposure has one view, of the image's own size; the sizes of DINO's crops are nothing to it."""
+    raw = {
+        "in_dist": "mini", "variant": variant, "method": {"name": "outlier-exposure", "classes": 4},
+        "model": {"backbone": "small_convnet", "args": {}}, "data": {"image_size": 36},
+        "negatives": {"draw": "per-view"}, "eval": {"ood": ["mini-ood"]},
+    }  # fmt: skip
+    if not refused:
+        assert RunConfig.model_validate(raw).input_sizes() == (36,)
+        return
+    with pytest.raises(ValueError, match=f"does not divide an image of {refused}"):
+        RunConfig.model_validate(raw)
 
 
 def test_missing_key_is_named() -> None:

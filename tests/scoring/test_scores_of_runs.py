@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,15 @@ from sklearn.neighbors import NearestNeighbors
 from tiny_runs import TINY, tiny
 
 from benchmark.data.images import load, write_set
+from benchmark.errors import BenchError
 from benchmark.evaluation import measures
 from benchmark.methods.dino import Dino
 from benchmark.plan import yamlfile
+from benchmark.plan.config import RunConfig
 from benchmark.plan.sweep import load as load_sweep
 from benchmark.run import run
 from benchmark.running.device import Runtime
+from benchmark.running.images import load_images
 from benchmark.store.folders import RunFolder
 from benchmark.store.records import Record
 from benchmark.store.states import plan, state_of
@@ -160,6 +164,39 @@ def test_scores_read_the_network_of_the_run(scored: tuple[Path, Record], mini_da
             np.testing.assert_allclose(features[f"mini-ood/test:{name}"][row], turned[copies], atol=1e-3)
             summary = features[f"mini-ood/test:{name}_class_logits"][row]
             np.testing.assert_allclose(-summary[:, 2], energies[copies], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["knn-40", "mahalanobis-50", "eq6+knn-40"])
+def test_a_score_of_more_images_than_there_are_is_refused_before_the_training(
+    name: str, tmp_path: Path, mini_data: Path
+) -> None:
+    with pytest.raises(BenchError, match=rf"eval\.scores: {re.escape(name)} asks for more than the 39 other images"):
+        run(tiny(eval={"scores": [name]}), tmp_path, mini_data, RUNTIME)
+    assert load_images(tiny(eval={"scores": ["knn-39"]}), mini_data) and not list(tmp_path.iterdir())
+
+
+def test_features_that_are_all_but_one_are_an_alarm_by_any_method(
+    tmp_path: Path, mini_data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    method = {
+        "method": {"name": "simclr"},
+        "variant": "none",
+        "model": {"backbone": "small_convnet", "args": {}, "drop_path": 0.0},
+    }
+    config = RunConfig.model_validate({**TINY, **method})
+    honest = run(config, tmp_path / "honest", mini_data, RUNTIME)
+    assert not honest.training["alarms"]
+    kept = np.load(tmp_path / "honest" / honest.name / "features.npz")["mini/train"].astype(float)
+    mean = np.mean([one @ other for one in kept for other in kept])
+    monkeypatch.setattr(measures, "ALL_BUT_ONE", mean - 1e-6)
+    capsys.readouterr()
+    alarmed = run(config, tmp_path / "alarmed", mini_data, RUNTIME)
+    [alarm] = alarmed.training["alarms"]
+    assert f"mean cosine {mean:.4f}" in alarm and f"ALARM {alarm}" in capsys.readouterr().out
+    monkeypatch.setattr(measures, "ALL_BUT_ONE", mean + 1e-6)
+    assert not run(config, tmp_path / "calm", mini_data, RUNTIME).training["alarms"]
+    monkeypatch.setattr(measures, "ALL_BUT_ONE", -1.0)
+    assert run(config.reference("untrained"), tmp_path / "untrained", mini_data, RUNTIME).training == {}
 
 
 def test_a_sweep_scores_what_lacks_a_score(

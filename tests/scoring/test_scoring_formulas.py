@@ -149,6 +149,13 @@ def test_clusters_are_of_standardised_features() -> None:
     np.testing.assert_allclose(scores("mahalanobis-2", train, test), expected, rtol=1e-4)
 
 
+def test_mahalanobis_of_more_clusters_than_features_that_differ_has_those_that_there_are() -> None:
+    """Many copies among one's images, or a network that collapsed: k-means leaves clusters empty."""
+    distinct = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    copies = {"features": distinct.repeat(50, 1)}
+    assert np.isfinite(scores("mahalanobis-10", copies, {"features": distinct + 0.1})).all()
+
+
 def test_mahalanobis_in_blocks_is_mahalanobis(train: Outputs, test: Outputs, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = scores("mahalanobis-2", train, test)
     monkeypatch.setattr("benchmark.scoring.mahalanobis.ROWS", 4)
