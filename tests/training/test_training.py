@@ -105,6 +105,40 @@ def test_other_seed_other_weights(tmp_path: Path, mini_data: Path) -> None:
     assert not same_weights(one, two)
 
 
+@pytest.mark.parametrize(("drop_path", "same"), [(0.5, False), (0.0, True)])
+def test_ranks_draw_their_own_dropped_paths_and_nothing_else(
+    tmp_path: Path, mini_data: Path, drop_path: float, same: bool
+) -> None:
+    """Each rank's own number on the same images, without the others: alike, they would drop the same paths for theirs.
+
+    A process that meets nobody: its exchanges are with itself, its images all of the batch.
+    """
+    config = tiny(model={"drop_path": drop_path}, train={"epochs": 1})
+    trained = [fit(config, mini_data, tmp_path / f"rank{rank}", ranks=Ranks(rank))[0] for rank in (0, 1)]
+    again, _ = fit(config, mini_data, tmp_path / "again", ranks=Ranks(1))
+    assert same_weights(*trained) == same and same_weights(trained[1], again)
+
+
+def test_every_step_of_every_seed_has_draws_of_its_own(tmp_path: Path, mini_data: Path) -> None:
+    """What PyTorch's own generator is seeded with when a step comes to its losses, drop-path's draws among them."""
+    seen: list[int] = []
+    for seed in (0, 1):
+        config = tiny(seed=seed)
+        method, batches = prepare(config, mini_data)
+        honest = method.losses
+
+        def losses(*rest: Any, honest: Any = honest) -> dict[str, torch.Tensor]:
+            seen.append(torch.initial_seed())
+            made: dict[str, torch.Tensor] = honest(*rest)
+            return made
+
+        method.losses = losses  # type: ignore[method-assign]
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        Trainer(method, batches, config.train, seed, folder, "me", Outside(say=lambda line: None)).train()
+    assert len(seen) == len(set(seen)) == 20
+
+
 CHILD = """
 import sys, time
 from pathlib import Path
