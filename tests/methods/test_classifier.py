@@ -91,6 +91,15 @@ def test_the_losses_are_their_formulas(mini_data: Path, rotation: float, outlier
     assert ("rotation" in losses, "outliers" in losses) == (bool(rotation), outliers)
 
 
+@pytest.mark.parametrize(("step", "share"), [(0, 0.0), (2, 0.4), (5, 1.0), (9, 1.0)])
+def test_the_weight_of_outliers_rises_where_that_is_asked_for(mini_data: Path, step: int, share: float) -> None:
+    """Over the first of two epochs of 5 steps: the loss put together from its terms, which know no weight."""
+    method, batch = prepared(config(**{**OE, "negatives": {"weight": 0.5, "weight_warmup_epochs": 1.0}}), mini_data)
+    losses = {name: float(loss.detach()) for name, loss in method.losses(batch, Moment(step // 5, 2, step, 10)).items()}
+    assert losses["outliers"] >= math.log(4) - 1e-6  # the floor of a cross-entropy to the uniform response
+    assert losses["loss"] == pytest.approx(losses["classes"] + share * 0.5 * losses["outliers"], rel=1e-5)
+
+
 @pytest.mark.parametrize("step", [0, 1, 2, 7])
 def test_one_turn_a_step_has_the_loss_of_all_turns_in_the_mean(mini_data: Path, step: int) -> None:
     """Image i is shown upright and turned by 1 + (i + step) % 3; its turns weigh as all three would."""
