@@ -284,3 +284,25 @@ def test_a_texture_download_that_was_stopped_while_unpacking_is_unpacked_anew(
 def test_builtin_sets_are_prepared_too(tmp_path: Path) -> None:
     (stored,) = prepare.prepare("synthetic-digits", tmp_path, report=quiet)
     assert stored.count == 400 and stored.manifest["official"]
+
+
+@pytest.mark.parametrize("option", ["--source", "--from"])
+def test_the_command_reads_the_files_given_and_stores_the_size_asked_for(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = []
+    for wnid in ("n01440764", "n01443537"):
+        made += [save(tmp_path / "in/train" / wnid / f"{i}.JPEG", noise(60, 80, 3, seed=len(made) + i)) for i in (0, 1)]
+    root = tmp_path / "data"
+    words = ["data", "prepare", "imagenet", option, tmp_path / "in", "--size", 16, "--data", root]
+    said = run_bench(monkeypatch, capsys, *words)
+    assert (said.code, said.err) == (0, "")
+    stored = images.load(root, "imagenet@16", "aux")
+    assert np.array_equal(stored.images, np.stack([reference(pixels, 16) for pixels in made]))
+    assert stored.labels.tolist() == [0, 0, 1, 1]
+    assert images.stored(root) == [("imagenet@16", "aux")]
+    # Without a size of its own 32 pixels; without the files, whose licence forbids to fetch them, what to do.
+    assert run_bench(monkeypatch, capsys, *words[:5], "--data", root).code == 0
+    assert np.array_equal(images.load(root, "imagenet", "aux").images[0], reference(made[0]))
+    lacking = run_bench(monkeypatch, capsys, *words[:3], "--data", tmp_path / "empty")
+    assert lacking.code == 2 and catalog.info("imagenet").how_to_get in " ".join(lacking.err.split())
