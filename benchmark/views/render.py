@@ -2,7 +2,8 @@
 
 Views follow DINO (Caron et al. 2021) with the numbers of Rafiee et al. 2022. Operations mean what they mean in
 torchvision and Pillow, without Pillow's rounding to 8 bits after each step: whole views are within 1.2e-4 of the range
-of exact references, and on CIFAR10 1.2 levels of 255 from Pillow's on average, 99.9% within 7 (tests/test_views.py).
+of exact references, and on CIFAR10 1.2 levels of 255 from Pillow's on average, 99.9% within 7
+(tests/views/test_views_whole.py).
 
 Drawing and applying are apart: every random number is drawn on the CPU, so that CPU and GPU runs see the same views,
 and applying them on a GPU never waits for it. Colours and blur are applied in one of two forms made of the same

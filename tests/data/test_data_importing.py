@@ -147,7 +147,7 @@ def test_import_flat_folder_at_another_size_and_by_exif(tmp_path: Path) -> None:
 
 
 def test_folders_that_are_no_split_are_named_and_what_is_hidden_is_not_read(tmp_path: Path) -> None:
-    for place in ("pets-train", "pets-val", "pets-train/.thumbnails", ".cache"):
+    for place in ("pets-train/cat", "pets-val", "pets-train/cat/.thumbnails", ".cache"):
         save(tmp_path / place / "a.png", noise(32, 32, 3))
     said: list[str] = []
     assert [s.count for s in import_dir(tmp_path, tmp_path / "data", report=said.append)] == [1]
