@@ -172,7 +172,7 @@ def test_a_score_of_more_images_than_there_are_is_refused_before_the_training(
 ) -> None:
     with pytest.raises(BenchError, match=rf"eval\.scores: {re.escape(name)} asks for more than the 39 other images"):
         run(tiny(eval={"scores": [name]}), tmp_path, mini_data, RUNTIME)
-    assert load_images(tiny(eval={"scores": ["knn-39"]}), mini_data) and not list(tmp_path.iterdir())
+    assert load_images(tiny(eval={"scores": ["knn-39", "eq6@50"]}), mini_data) and not list(tmp_path.iterdir())
 
 
 def test_features_that_are_all_but_one_are_an_alarm_by_any_method(
@@ -196,7 +196,9 @@ def test_features_that_are_all_but_one_are_an_alarm_by_any_method(
     monkeypatch.setattr(measures, "ALL_BUT_ONE", mean + 1e-6)
     assert not run(config, tmp_path / "calm", mini_data, RUNTIME).training["alarms"]
     monkeypatch.setattr(measures, "ALL_BUT_ONE", -1.0)
+    capsys.readouterr()
     assert run(config.reference("untrained"), tmp_path / "untrained", mini_data, RUNTIME).training == {}
+    assert "ALARM" not in capsys.readouterr().out
 
 
 def test_a_sweep_scores_what_lacks_a_score(
