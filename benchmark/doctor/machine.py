@@ -10,6 +10,7 @@ import tempfile
 from importlib import metadata
 from pathlib import Path
 
+from benchmark.cores import usable_cores
 from benchmark.doctor.findings import Finding
 from benchmark.launch.slots import visible_gpus
 from benchmark.provenance import source_commit
@@ -110,7 +111,7 @@ def _compiler() -> list[Finding]:
 
 def cores_and_memory(root: Path = Path("/")) -> list[Finding]:
     """What this process may use, container limits included; `root` is where /proc and /sys are looked for."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     detail = f"{cores} of {os.cpu_count()}"
     cgroups = root / "sys/fs/cgroup"
     quota = _words(cgroups / "cpu.max")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import benchmark
+from benchmark.cores import usable_cores
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -35,7 +36,7 @@ class Slot:
 def make_slots(runs: int, jobs: int | None) -> list[Slot]:
     """One slot a visible GPU; on a CPU, min(cores, runs). `jobs` sets another number; more than GPUs share them."""
     gpus = visible_gpus()
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     count = max(1, min(jobs or len(gpus) or cores, runs))
     threads = max(1, cores // count)
     return [Slot(gpus[index % len(gpus)] if gpus else None, threads) for index in range(count)]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
+from benchmark.cores import usable_cores
 from benchmark.errors import BenchError, first_line
 from benchmark.plan.config import RunConfig
 from benchmark.plan.sweep import Sweep
@@ -85,7 +85,7 @@ def timings(
                 warmup=warmup,
                 against=against,
                 compile=compile,
-                workers=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+                workers=usable_cores(),
                 tell=tell,
             )
             rows = step.rows(result)

@@ -111,7 +111,7 @@ def test_a_gpu_that_torch_cannot_use_is_broken_and_none_at_all_is_not(monkeypatc
 
 
 def test_a_containers_limits_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda pid: set(range(8)))
+    monkeypatch.setattr(machine, "usable_cores", lambda: 8)
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/meminfo").write_text("MemTotal: 16777216 kB\nMemAvailable: 8388608 kB\n")
     group = tmp_path / "sys/fs/cgroup"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.launch import display, local, slots, starting
+from benchmark.launch import display, local, starting
 from benchmark.launch.jobs import Job, Outcome
 from benchmark.launch.local import run_queue
 from benchmark.launch.slots import Slot
@@ -326,20 +326,6 @@ def test_two_queues_at_once_train_each_run_once(tmp_path: Path) -> None:
     states = [process.communicate(timeout=120)[0].split() for process in parents]
     assert sorted((tmp_path / "trained.txt").read_text().split()) == list("abc")
     assert all(len(own) == 3 and set(own) <= {"done", "elsewhere"} for own in states)
-
-
-def test_slots_divide_gpus_and_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert slots.make_slots(20, None) == [Slot(None, 1)] * 8
-    assert slots.make_slots(20, 3) == [Slot(None, 2)] * 3
-    assert slots.make_slots(2, None) == [Slot(None, 4)] * 2
-    assert slots.make_slots(1, 30) == [Slot(None, 8)]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
-    assert slots.make_slots(20, None) == [Slot("2", 4), Slot("5", 4)]
-    assert [slot.gpu for slot in slots.make_slots(20, 4)] == ["2", "5", "2", "5"]
-    assert Slot("5", 4).environment()["CUDA_VISIBLE_DEVICES"] == "5"
-    assert Slot("5", 4).environment()["OMP_NUM_THREADS"] == "4"
 
 
 def test_on_a_gpu_the_child_is_this_python_and_the_written_config(tmp_path: Path, monkeypatch) -> None:
