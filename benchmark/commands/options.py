@@ -37,7 +37,7 @@ CheckpointEvery = Annotated[float, typer.Option("--checkpoint-every", metavar="S
 
 
 class ExecutorName(StrEnum):
-    """Where runs are run. auto: SLURM where it answers, else here."""
+    """Where runs are run. auto: SLURM where there is one, else here."""
 
     auto = "auto"
     local = "local"

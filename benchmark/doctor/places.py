@@ -34,7 +34,11 @@ def cluster() -> list[Finding]:
     from benchmark.launch import slurm
     from benchmark.launch.task import ask
 
-    if not slurm.answers():
+    try:
+        answers = slurm.answers()
+    except BenchError as error:
+        return [Finding("broken", "SLURM", str(error))]
+    if not answers:
         return [Finding("note", "SLURM", "does not answer here: sweeps run on this machine")]
     settings = dict(line.split("=", 1) for line in ask("scontrol", "show", "config").splitlines() if "=" in line)
     storage = {key.strip(): value.strip() for key, value in settings.items()}.get("AccountingStorageType", "none")

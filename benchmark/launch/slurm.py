@@ -53,13 +53,25 @@ class Array:
 
 
 def answers() -> bool:
-    """Whether there is a SLURM to submit to: sbatch is on PATH and a controller answers."""
-    if shutil.which("sbatch") is None or shutil.which("scontrol") is None:
+    """Whether there is a SLURM to submit to: sbatch is on PATH, and a controller answers.
+
+    Raises BenchError where one belongs here and does not answer: what was meant for a cluster is not to run on its
+    login node. Clients without any cluster, as a distribution installs them, are none.
+    """
+    if shutil.which("sbatch") is None:
         return False
     try:
-        return " is UP" in ask("scontrol", "ping")
-    except BenchError:
-        return False
+        said = ask("scontrol", "ping")
+    except BenchError as error:
+        if "Could not establish a configuration source" in str(error):
+            return False
+        said = str(error)
+    if " is UP" in said:
+        return True
+    raise BenchError(
+        f"SLURM is installed here, but its controller does not answer ({' '.join(said.split())}); try again later, or "
+        "choose: --executor local (this machine), --executor slurm (sbatch is asked all the same)"
+    )
 
 
 def max_array_size() -> int:

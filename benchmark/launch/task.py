@@ -194,7 +194,7 @@ def _state_in_queue(job: str) -> str:
 
 
 def ask(*command: str) -> str:
-    """The output of a SLURM client; raises BenchError with its first line of complaint."""
+    """The output of a SLURM client; raises BenchError with the last line of its complaint, the summary."""
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=ASK_TIMEOUT_SECONDS, check=False)
     except FileNotFoundError as error:
@@ -203,5 +203,5 @@ def ask(*command: str) -> str:
         raise BenchError(f"{command[0]} did not answer in {ASK_TIMEOUT_SECONDS} s") from error
     if answer.returncode != 0:
         said = (answer.stderr or answer.stdout).strip().splitlines()
-        raise BenchError(f"{command[0]} failed: {said[0] if said else f'exit code {answer.returncode}'}")
+        raise BenchError(f"{command[0]} failed: {said[-1] if said else f'exit code {answer.returncode}'}")
     return answer.stdout

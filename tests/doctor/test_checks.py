@@ -14,6 +14,7 @@ import torch
 from benchmark.data.catalog import CATALOG
 from benchmark.data.images import folder, write_set
 from benchmark.doctor import machine, places
+from benchmark.errors import BenchError
 
 
 def states(found: list) -> list[tuple[str, str]]:
@@ -186,6 +187,15 @@ def test_a_cluster_that_answers(storage: str, told: str, monkeypatch: pytest.Mon
     monkeypatch.setattr("benchmark.launch.task.ask", lambda *command: settings)
     [found] = places.cluster()
     assert found.state == "ok" and f"{told}" in found.detail and "1001" in found.detail
+
+
+def test_a_cluster_that_does_not_answer_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def silent() -> bool:
+        raise BenchError("its controller does not answer")
+
+    monkeypatch.setattr("benchmark.launch.slurm.answers", silent)
+    [found] = places.cluster()
+    assert (found.state, found.detail) == ("broken", "its controller does not answer")
 
 
 def test_a_site_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
