@@ -13,6 +13,13 @@ class BenchError(Exception):
     """
 
 
+class StillToDo(BenchError):
+    """What keeps a run from going on now and passes: the run is not failed, but interrupted, and still to do.
+
+    The one rule for it: `Reporter` leaves it so in the run's status, and what starts runs goes by that.
+    """
+
+
 def first_line(error: BaseException) -> str:
     """The first line of what an exception says, or its type's name where it says nothing."""
     return (str(error).splitlines() or [type(error).__name__])[0]

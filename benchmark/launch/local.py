@@ -173,7 +173,7 @@ class _Child:
         if code in (INTERRUPTED, -signal.SIGINT, -signal.SIGTERM) or (stopping and code == -signal.SIGKILL):
             return Outcome(name, "interrupted", seconds=seconds)
         status = self.job.folder.read_status()
-        if status is not None and status.state == "interrupted" and status.error:  # no room for it on the GPU, now
+        if status is not None and status.state == "interrupted":
             return Outcome(name, "interrupted", status.error, seconds)
         if status is None or status.state != "failed":
             mark_failed(self.job.folder, self._last_words(code))

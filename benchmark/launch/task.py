@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-from benchmark.errors import BenchError
+from benchmark.errors import BenchError, StillToDo
 from benchmark.launch.status import mark_failed
 from benchmark.plan.resources import Resources
 from benchmark.store.folders import RunFolder
@@ -57,6 +57,8 @@ class RunTask:
                 return self._run(folder)
             except KeyboardInterrupt:  # its checkpoint is saved
                 return self._after_stop(folder, time.monotonic() - begun) if _is_first_task() else "stopped"
+            except StillToDo:  # as the run's status has it
+                return "interrupted"
             except Exception as error:
                 status = folder.read_status()
                 if _is_first_task() and (

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.errors import BenchError, first_line
+from benchmark.errors import BenchError, StillToDo, first_line
 from benchmark.running.processes import ALONE, Ranks
 
 
@@ -27,8 +27,8 @@ class Runtime:
     compile: bool = False  # the networks, with torch.compile, while they train
 
 
-class GpuFull(BenchError):
-    """The GPU has no room for this run, now: others may be on it. The run is not failed, but still to do."""
+class GpuFull(StillToDo):
+    """The GPU has no room for this run, now: others may be on it."""
 
 
 @contextmanager

@@ -10,9 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from benchmark.errors import BenchError
+from benchmark.errors import BenchError, StillToDo
 from benchmark.plan.config import RunConfig
-from benchmark.running.device import GpuFull
 from benchmark.running.signals import Stopped
 from benchmark.store.folders import RunFolder, Status
 from benchmark.store.leases import RunIsHeld, node_name
@@ -64,7 +63,7 @@ class Reporter:
             self.status.state = "done"
         elif isinstance(error, (Stopped, KeyboardInterrupt)):
             self.status.state = "interrupted"
-        elif isinstance(error, GpuFull):
+        elif isinstance(error, StillToDo):
             self.status.state, self.status.error = "interrupted", str(error)
         else:
             self.status.state = "failed"

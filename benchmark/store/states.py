@@ -182,8 +182,6 @@ def _judge(config: RunConfig, folder: RunFolder, record: Record | None) -> tuple
     status = folder.read_status()
     if status is None:
         return "to do", folder, ""
-    if status.state == "failed":
-        return "failed", folder, status.error.splitlines()[-1] if status.error else ""
-    if status.state == "interrupted":
-        return "interrupted", folder, ""
+    if status.state in ("failed", "interrupted"):
+        return status.state, folder, status.error.splitlines()[-1] if status.error else ""
     return "lost", folder, "" if status.state == "done" else "its process ended without a word"

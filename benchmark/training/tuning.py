@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import safetensors.torch
 
-from benchmark.errors import BenchError, first_line
+from benchmark.errors import BenchError, StillToDo, first_line
 from benchmark.methods.base import Method
 from benchmark.plan.starts import RECIPE, misfit
 from benchmark.running.context import Context
@@ -14,8 +14,8 @@ from benchmark.store.folders import RunFolder, runs_by_recipe, trained_on
 def begin_from(method: Method, run: Context) -> None:
     """Give `method` the weights of the run that it goes on from; nothing where it begins anew.
 
-    Raises BenchError, one line, when that run is not in the results, unfinished, without its weights, or of other
-    images, another network or other classes.
+    Raises BenchError, one line, when that run is not in the results, failed, without its weights, or of other images,
+    another network or other classes; StillToDo when it is unfinished, and so may be finished yet.
     """
     recipe = run.config.method.starts_from
     if recipe is None:
@@ -42,7 +42,9 @@ def _find(recipe: str, run: Context) -> RunFolder:
     prints = run.images.fingerprints[key]
     records = [(folder, record) for folder in found if (record := folder.read_record())]
     if not records:
-        raise BenchError(f"method.tune: {found[-1].path} is not finished; train it first: bench run {found[-1].config}")
+        status = found[-1].read_status()
+        kind = BenchError if status is not None and status.state == "failed" else StillToDo
+        raise kind(f"method.tune: {found[-1].path} is not finished; train it first: bench run {found[-1].config}")
     newest, record = records[-1]
     if why := misfit(run.config, record.run_config):  # which is the same of all, as their recipe is
         raise BenchError(f"method.tune: {newest.path} does not fit: {why}")

@@ -14,6 +14,7 @@ import pytest
 from benchmark.launch.task import _stop_on_warning
 from benchmark.plan.config import RunConfig
 from benchmark.store.folders import RunFolder
+from benchmark.store.states import state_of
 
 CONFIG = RunConfig.model_validate({"in_dist": "mine", "eval": {"ood": []}, "method": {"name": "image-statistics"}})
 
@@ -70,6 +71,18 @@ def test_task_writes_to_the_runs_log_and_marks_a_failure(tmp_path: Path) -> None
     assert code != 0 and "hello from the job" in folder.log.read_text()
     status = folder.read_status()
     assert status is not None and (status.state, status.error) == ("failed", "error: mend me")
+
+
+def test_a_run_that_cannot_go_on_now_is_left_to_do_and_its_job_has_not_failed(tmp_path: Path) -> None:
+    left = """
+        from benchmark.errors import StillToDo
+        from benchmark.store.folders import Status
+        folder.write_status(Status(state="interrupted", error="the GPU is full"))
+        raise StillToDo("the GPU is full")
+    """
+    code, folder = _call_task(tmp_path, left)
+    assert code == 0 and state_of(CONFIG, folder)[::2] == ("interrupted", "the GPU is full")
+    assert folder.log.read_text().splitlines()[-1] == "interrupted"
 
 
 HELD = """

@@ -247,7 +247,13 @@ def test_unfinished_weightless_and_other_images_are_refused(mini_data: Path, tmp
 
     kept = folder.record.read_bytes()
     folder.record.unlink()
-    refused(r"method\.tune: .*mini-classifier-s0-\w+ is not finished; train it first: bench run ")
+    status = folder.read_status()
+    assert status is not None
+    for state, becomes in (("failed", "failed"), ("interrupted", "interrupted"), ("running", "interrupted")):
+        folder.write_status(status.model_copy(update={"state": state}))
+        refused(r"method\.tune: .*mini-classifier-s0-\w+ is not finished; train it first: bench run ")
+        planned = states.plan(load(tmp_path, {}, TUNED), results, mini_data)[1]
+        assert planned.state == becomes and "is not finished" in planned.detail
     changed = json.loads(kept)
     changed["data"]["mini/train"]["fingerprint"] = "0" * 64
     folder.record.write_text(json.dumps(changed))
