@@ -6,8 +6,6 @@ by the submission's name, never by job id: ids are used again after a while.
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import io
 import math
 import re
@@ -24,13 +22,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import benchmark
 from benchmark.errors import BenchError
 from benchmark.launch.jobs import Job
+from benchmark.launch.kept_code import code_hash, keep_code
 from benchmark.launch.status import QueuedJob
 from benchmark.launch.task import RunTask, ask
 from benchmark.plan.resources import Resources
-from benchmark.provenance import source_commit
 from benchmark.store.folders import RunFolder
 
 if TYPE_CHECKING:
@@ -175,7 +172,7 @@ class Submission:
     def new(cls, sweep: str, results: Path) -> Submission:
         token, base = secrets.token_hex(3), results.resolve() / ".submitit"
         name = re.sub(r"[^A-Za-z0-9_.-]", "-", sweep)
-        return cls(f"{name}-{token}", base / f"{time.strftime('%Y%m%d-%H%M%S')}-{token}", base / f"code-{_code_hash()}")
+        return cls(f"{name}-{token}", base / f"{time.strftime('%Y%m%d-%H%M%S')}-{token}", base / f"code-{code_hash()}")
 
 
 def submit(
@@ -191,7 +188,7 @@ def submit(
     done = 0
     for array in arrays:
         submission = Submission.new(name, results)
-        _keep_code(submission.code)
+        keep_code(submission.code)
         submission.folder.mkdir(parents=True)
         tasks = []
         for index, job in enumerate(array.jobs):
@@ -270,42 +267,6 @@ def _submit_array(executor: submitit.SlurmExecutor, tasks: Sequence[RunTask]) ->
         said = re.findall(r"^sbatch: error: (.*)$", str(error), re.MULTILINE) or str(error).splitlines()[-1:]
         raise BenchError(f"sbatch refused: {'; '.join(said).strip()}") from error
     return [str(job.job_id) for job in submitted]
-
-
-def _package_files() -> list[Path]:
-    package = Path(benchmark.__file__).parent
-    return [
-        path
-        for path in sorted(package.rglob("*"))
-        if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
-    ]
-
-
-@functools.cache  # what this process runs does not change under it
-def _code_hash() -> str:
-    package, digest = Path(benchmark.__file__).parent, hashlib.sha256()
-    for path in _package_files():
-        digest.update(f"{path.relative_to(package)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()[:12]
-
-
-def _keep_code(code: Path) -> None:
-    """Copy this package to `code`, once for each state of it, with the commit it came from."""
-    if code.exists():
-        return
-    package = Path(benchmark.__file__).parent
-    draft = code.with_name(f".{code.name}.{secrets.token_hex(4)}")
-    for path in _package_files():
-        target = draft / package.name / path.relative_to(package)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
-    (draft / package.name / "COMMIT").write_text(source_commit() + "\n")
-    try:
-        draft.rename(code)
-    except OSError:  # another submission was faster
-        shutil.rmtree(draft)
-        if not code.exists():
-            raise
 
 
 # What SLURM knows -----------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from benchmark.errors import BenchError
 from benchmark.launch import slurm
 from benchmark.launch.board import LIVE, Board
 from benchmark.launch.jobs import Job
+from benchmark.launch.kept_code import keep_code
 from benchmark.launch.status import QueuedJob, Row
 from benchmark.launch.task import RunTask
 from benchmark.plan.config import RunConfig
@@ -161,8 +162,8 @@ def test_submit_keeps_ids_and_pickles_paths_alone(tmp_path: Path, client) -> Non
 def test_jobs_run_the_code_that_was_submitted(tmp_path: Path) -> None:
     text = slurm.submission_text(slurm.Array(Resources(), (job(tmp_path, "a"),)), "t", tmp_path)
     code = Path(re.search(r"export PYTHONPATH=(\S+?)\"", text).group(1))  # type: ignore[union-attr]
-    slurm._keep_code(code)
-    slurm._keep_code(code)  # once is enough
+    keep_code(code)
+    keep_code(code)  # once is enough
     where = "import benchmark.provenance as p; print(p.__file__); print(p.source_commit())"
     (tmp_path / "cwd/benchmark").mkdir(parents=True)
     (tmp_path / "cwd/benchmark/__init__.py").write_text("raise SystemExit('the working tree, not what was submitted')")
