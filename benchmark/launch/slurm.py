@@ -28,7 +28,7 @@ from benchmark.launch.kept_code import code_hash, keep_code
 from benchmark.launch.status import QueuedJob
 from benchmark.launch.task import RunTask, ask
 from benchmark.plan.resources import Resources
-from benchmark.store.folders import RunFolder
+from benchmark.store.folders import RunFolder, Status
 
 if TYPE_CHECKING:
     import submitit
@@ -190,6 +190,7 @@ def submit(
         submission = Submission.new(name, results)
         keep_code(submission.code)
         submission.folder.mkdir(parents=True)
+        before = [(job.folder, job.folder.read_status(), job.folder.read_job()) for job in array.jobs]
         tasks = []
         for index, job in enumerate(array.jobs):
             folder = job.folder
@@ -206,15 +207,25 @@ def submit(
         try:
             ids = _submit_array(_executor(submission, array), tasks)
         except BenchError as error:
-            for job in array.jobs:
-                job.folder.job.unlink(missing_ok=True)
+            for folder, status, note in before:
+                _put_back(folder, status, note)
             shutil.rmtree(submission.folder, ignore_errors=True)
-            before = f"; the {done} runs before are submitted" if done else ""
-            raise BenchError(f"{error}; asked for: {array.resources.in_words()}{before}") from error
+            others = f"; the {done} runs before are submitted" if done else ""
+            raise BenchError(f"{error}; asked for: {array.resources.in_words()}{others}") from error
         for job, job_id in zip(array.jobs, ids, strict=True):
             job.folder.write_job(job.folder.read_job() | {"job": job_id})
             yield job.folder.name, job_id
         done += len(array.jobs)
+
+
+def _put_back(folder: RunFolder, status: Status | None, note: dict[str, Any]) -> None:
+    """What was known of a run before a submission that SLURM has refused: why it failed, and its last job."""
+    if status is not None and status.state == "failed":
+        folder.write_status(status)
+    if note:
+        folder.write_job(note)
+    else:
+        folder.job.unlink(missing_ok=True)
 
 
 def _executor(submission: Submission, array: Array, dry: bool = False) -> submitit.SlurmExecutor:
