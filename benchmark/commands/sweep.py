@@ -124,7 +124,7 @@ def _show_more(plan: Sweep, found: Board, arrays: Sequence[Array], results: Path
     for number, array in enumerate(arrays, 1):
         names = ", ".join(job.folder.name for job in array.jobs)
         say(f"\n# Submission {number} of {len(arrays)}: {len(array.jobs)} runs: {names}")
-        say(slurm.submission_text(array, plan.name, results))
+        say(slurm.submission_text(array, plan.name, results, found.queued))
     say("nothing started (--dry-run)")
 
 
@@ -151,7 +151,8 @@ def _start(plan: Sweep, found: Board, arrays: Sequence[Array], asked: _Asked) ->
     check_backbones([job.config for job, _ in found.chosen], plan.path)
     if not asked.use_slurm:
         return _run_here(found, asked)
-    for name, job_id in slurm.submit(arrays, plan.name, asked.results, asked.data_root, asked.checkpoint_every):
+    places = asked.results, asked.data_root
+    for name, job_id in slurm.submit(arrays, plan.name, *places, asked.checkpoint_every, found.queued):
         say(f"submitted   {name}  job {job_id}")
     return False
 

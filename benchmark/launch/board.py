@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -33,6 +33,7 @@ class Board:
     rows: list[Row]
     chosen: list[tuple[Job, Resources]]
     left_alone: list[str]  # failed before, and not to be tried again
+    queued: Mapping[str, QueuedJob] = field(default_factory=dict)  # run name -> its job, where the queue was asked
 
     @property
     def without_weights(self) -> list[str]:
@@ -54,7 +55,7 @@ class Board:
 def board(plan: Sweep, results: Path, root: Path, ask_queue: bool, retry_failed: bool) -> Board:
     """What `bench sweep` has to go by. Raises BenchError when SLURM's queue is to be asked and does not answer."""
     planned = states.plan(plan, results, root)
-    queued: Mapping[str, QueuedJob] | None = {}
+    queued: Mapping[str, QueuedJob] = {}
     if ask_queue and (waiting := _submitted(planned)):
         queued = slurm.queued_jobs(waiting)
         planned = states.plan(plan, results, root)  # once more: what has left the queue meanwhile has its record
@@ -66,7 +67,7 @@ def board(plan: Sweep, results: Path, root: Path, ask_queue: bool, retry_failed:
         if item.folder is not None and row.state in wanted
     ]
     left_alone = [row.name for row in rows if row.state == "failed" and not retry_failed]
-    return Board(planned, rows, chosen, left_alone)
+    return Board(planned, rows, chosen, left_alone, queued)
 
 
 def rows_of_sweep(plan: Sweep, results: Path, root: Path, tell: Tell) -> list[Row]:

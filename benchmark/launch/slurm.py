@@ -150,10 +150,15 @@ def parameters(resources: Resources, name: str) -> dict[str, Any]:
     return asked
 
 
-def submission_text(array: Array, name: str, results: Path) -> str:
-    """The sbatch file of `array`, word for word as it would be submitted (but for the submission's own token)."""
+def submission_text(
+    array: Array, name: str, results: Path, queued: Mapping[str, QueuedJob] = MappingProxyType({})
+) -> str:
+    """The sbatch file of `array`, word for word as it would be submitted (but for the submission's own token).
+
+    queued: as for `submit`; the ids of what would be submitted before are not known yet.
+    """
     submission = Submission.new(name, results)
-    executor = _executor(submission, array, dry=True)
+    executor = _executor(submission, array, {run: job.job for run, job in queued.items()}, dry=True)
     if len(array.jobs) > 1:
         executor.parameters["map_count"] = len(array.jobs)
     text: str = executor._make_submission_file_text(executor._submitit_command_str, "")
@@ -176,16 +181,22 @@ class Submission:
 
 
 def submit(
-    arrays: Sequence[Array], name: str, results: Path, data_root: Path, checkpoint_seconds: float
+    arrays: Sequence[Array],
+    name: str,
+    results: Path,
+    data_root: Path,
+    checkpoint_seconds: float,
+    queued: Mapping[str, QueuedJob] = MappingProxyType({}),
 ) -> Iterator[tuple[str, str]]:
     """Submit, and yield (run name, job id) array by array; each run's job.json keeps its submission and id.
 
+    queued: run name -> its job, of what is in the queue already and others may have to wait for.
     Raises BenchError when sbatch refuses an array; those before it stay submitted. Whenever this process dies, what
     was submitted is whole and is found again: the name is on disk before sbatch is called.
     """
     if shutil.which("sbatch") is None or shutil.which("srun") is None:
         raise BenchError("--executor slurm: sbatch and srun are not on PATH; use --executor local")
-    done = 0
+    done, ids = 0, {run: job.job for run, job in queued.items()}
     for array in arrays:
         submission = Submission.new(name, results)
         keep_code(submission.code)
@@ -205,15 +216,16 @@ def submit(
             note = {"name": submission.name, "index": index, "folder": str(submission.folder), "submitted": time.time()}
             folder.write_job(note)
         try:
-            ids = _submit_array(_executor(submission, array), tasks)
+            given = _submit_array(_executor(submission, array, ids), tasks)
         except BenchError as error:
             for folder, status, note in before:
                 _put_back(folder, status, note)
             shutil.rmtree(submission.folder, ignore_errors=True)
             others = f"; the {done} runs before are submitted" if done else ""
             raise BenchError(f"{error}; asked for: {array.resources.in_words()}{others}") from error
-        for job, job_id in zip(array.jobs, ids, strict=True):
+        for job, job_id in zip(array.jobs, given, strict=True):
             job.folder.write_job(job.folder.read_job() | {"job": job_id})
+            ids[job.folder.name] = job_id
             yield job.folder.name, job_id
         done += len(array.jobs)
 
@@ -228,7 +240,10 @@ def _put_back(folder: RunFolder, status: Status | None, note: dict[str, Any]) ->
         folder.job.unlink(missing_ok=True)
 
 
-def _executor(submission: Submission, array: Array, dry: bool = False) -> submitit.SlurmExecutor:
+def _executor(
+    submission: Submission, array: Array, ids: Mapping[str, str], dry: bool = False
+) -> submitit.SlurmExecutor:
+    """ids: run name -> its job, of the runs that the array may have to wait for."""
     import submitit
 
     class Anywhere(submitit.SlurmExecutor):
@@ -248,7 +263,7 @@ def _executor(submission: Submission, array: Array, dry: bool = False) -> submit
         'job="${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"',
         f'cp -n {folder}/run-"${{SLURM_ARRAY_TASK_ID:-0}}".pkl {folder}/"$job"_submitted.pkl',
     ]
-    if before := [job for run in array.after if (job := run.read_job().get("job"))]:
+    if before := [ids[run.name] for run in array.after if run.name in ids]:
         others = asked["additional_parameters"].get("dependency")
         # any: whether the run before has ended well, the job itself finds out, and says so in one line.
         wanted = f"afterany:{':'.join(before)}"

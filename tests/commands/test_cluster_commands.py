@@ -12,6 +12,7 @@ from bad_sweeps import SWEEP
 from command import Said, run_bench
 
 from benchmark.data.images import write_set
+from benchmark.store.folders import RunFolder
 
 DOWN = 'echo "Slurmctld(primary) at c is DOWN"; exit 1'
 
@@ -47,6 +48,36 @@ def clients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
 
     put()
     return put
+
+
+STARTS = """
+base:
+  in_dist: mine
+  eval: {ood: [other]}
+  data: {sources: {imagenet: broad}}
+  model: {backbone: small_convnet, args: {width: 8}, drop_path: 0.0}
+  method: {name: classifier, classes: 3}
+grids:
+- {}
+- base: {method: {name: outlier-exposure, classes: 3, tune: classifier}, negatives: {weight: 0.5}, variant: imgn}
+references: []
+"""
+
+
+def test_a_start_that_is_queued_is_waited_for_also_where_its_submitter_died(bench, clients, tmp_path: Path) -> None:
+    (tmp_path / "tuned.yaml").write_text(STARTS)
+    clients(sbatch='cat "$1" > "$0.text"; echo "Submitted batch job 7"')
+    said = bench("sweep", "tuned.yaml", "--executor", "slurm", "--only", "*classifier*")
+    assert said.code == 0, said
+    [folder] = [RunFolder(path.parent) for path in (tmp_path / "results").glob("*/job.json")]
+    folder.write_job({key: value for key, value in folder.read_job().items() if key != "job"})
+    clients(
+        squeue=f"echo '7|PENDING||{folder.read_job()['name']}|Priority'",
+        sbatch='cat "$1" > "$0.text"; echo "Submitted batch job 8"',
+    )
+    assert "dependency=afterany:7\n" in bench("sweep", "tuned.yaml", "--executor", "slurm", "--dry-run").out
+    assert "job 8" in bench("sweep", "tuned.yaml", "--executor", "slurm").out
+    assert "#SBATCH --dependency=afterany:7\n" in (tmp_path / "bin/sbatch.text").read_text()
 
 
 def test_a_controller_that_is_silent_leaves_a_sweep_to_neither_machine(bench, clients, tmp_path: Path) -> None:

@@ -49,7 +49,8 @@ def test_runs_that_go_on_from_others_are_arrays_of_their_own_and_wait_for_them(t
     (tmp_path / "results").mkdir()
     started, earlier = job(tmp_path, "start"), job(tmp_path, "earlier")
     earlier.folder.path.mkdir()
-    earlier.folder.write_job({"job": "65_3", "name": "x"})
+    earlier.folder.write_job({"name": "x"})  # its submitter died before it could note the id, which SLURM has
+    queued = {"earlier": QueuedJob("65_3", "PENDING")}
     tuned = [
         Job(
             RunConfig.model_validate({
@@ -65,11 +66,11 @@ def test_runs_that_go_on_from_others_are_arrays_of_their_own_and_wait_for_them(t
     arrays = slurm.make_arrays(jobs, largest=9, open_runs=open_runs)
     assert [[j.folder.name for j in array.jobs] for array in arrays] == [["start"], ["first", "second", "third"]]
     assert slurm.describe(arrays).splitlines()[1].endswith("; after the 2 they go on from")
-    list(slurm.submit(arrays, "sweep", tmp_path / "results", tmp_path / "data", 60.0))
+    list(slurm.submit(arrays, "sweep", tmp_path / "results", tmp_path / "data", 60.0, queued))
     texts = (tmp_path / "bin/sbatch.texts").read_text()
     assert re.findall("^#SBATCH --dependency=(.*)$", texts, re.MULTILINE) == ["afterany:71:65_3"]
     mine = Resources(gpus=0, sbatch={"dependency": "singleton"})
-    text = slurm.submission_text(slurm.Array(mine, (tuned[0],), (earlier.folder,)), "t", tmp_path)
+    text = slurm.submission_text(slurm.Array(mine, (tuned[0],), (earlier.folder,)), "t", tmp_path, queued)
     assert "#SBATCH --dependency=singleton,afterany:65_3" in text
 
 
