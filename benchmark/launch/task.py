@@ -119,17 +119,21 @@ class RunTask:
 
 @contextmanager
 def _stop_on_warning(number: int) -> Iterator[None]:
-    """SLURM's warning (time limit, preemption) becomes the SIGINT that a run answers with a checkpoint after its step.
+    """SLURM's warning (time limit, preemption) becomes the SIGTERM that a run answers with a checkpoint after its step.
 
-    submitit's own handler would requeue at once, in the middle of a training step.
+    Not SIGINT: after a SIGTERM that would be a second Ctrl-C, which means at once. submitit's own handler would requeue
+    at once, in the middle of a training step.
     """
     warned = False
 
     def warn(_number: int, _frame: FrameType | None) -> None:
         nonlocal warned
-        if not warned:
-            warned = True
-            signal.raise_signal(signal.SIGINT)
+        if warned:
+            return
+        warned = True
+        if signal.getsignal(signal.SIGTERM) is warn:  # no run has set a handler of its own
+            raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGTERM)
 
     before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, number)}
     # SIGTERM comes at `scancel`, `scontrol requeue` and on clusters that preempt without the warning.

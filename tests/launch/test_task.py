@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from benchmark.launch.task import _stop_on_warning
 from benchmark.plan.config import RunConfig
+from benchmark.running.signals import stop_signals
 from benchmark.store.folders import RunFolder
 from benchmark.store.states import state_of
 
@@ -34,6 +36,44 @@ def test_a_warning_stops_the_run_once(number: int) -> None:
     finally:
         for n, handler in before.items():
             signal.signal(n, handler)
+
+
+@pytest.fixture
+def task_signals() -> Iterator[None]:
+    """The handlers of a job around its run, and those from before put back."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
+    before = {number: signal.getsignal(number) for number in numbers}
+    with _stop_on_warning(signal.SIGUSR2):
+        yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "cut"),
+    [
+        ((signal.SIGTERM, signal.SIGUSR2), False),
+        ((signal.SIGUSR2, signal.SIGTERM), False),
+        ((signal.SIGUSR2, signal.SIGUSR2), False),
+        ((signal.SIGTERM, signal.SIGTERM), False),
+        ((signal.SIGINT, signal.SIGTERM), False),
+        ((signal.SIGINT, signal.SIGINT), True),
+        ((signal.SIGTERM, signal.SIGINT), True),
+    ],
+)
+def test_however_often_the_system_asks_a_step_ends_and_a_second_ctrl_c_cuts_it(
+    task_signals: None, numbers: tuple[int, ...], cut: bool
+) -> None:
+    ended = False
+    try:
+        with stop_signals() as flag, flag.put_off():
+            for number in numbers:
+                signal.raise_signal(number)
+                assert flag.requested
+            ended = True
+    except KeyboardInterrupt:
+        assert not ended
+    assert ended is not cut
 
 
 def _call_task(tmp_path: Path, body: str, **environment: str) -> tuple[int, RunFolder]:
