@@ -230,3 +230,6 @@ def test_attempts_are_kept_and_a_torn_line_is_left_out(tmp_path: Path) -> None:
     with open(folder.attempts, "a") as stream:
         stream.write('{"job": "2')
     assert [attempt["job"] for attempt in folder.read_attempts()] == ["1"]
+    for job in "34":
+        folder.note_attempt({"job": job})
+    assert [attempt["job"] for attempt in folder.read_attempts()] == ["1", "3", "4"]

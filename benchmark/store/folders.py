@@ -132,8 +132,10 @@ class RunFolder:
 
     def note_attempt(self, about: dict[str, Any]) -> None:
         """Keep that a process has begun, or gone on with, the run: when, where, for which job, with which code."""
+        kept = self.attempts.read_bytes() if self.attempts.exists() else b""
+        torn = "\n" if kept and not kept.endswith(b"\n") else ""  # by a full disk: this line is not to be lost with it
         with open(self.attempts, "a") as stream:
-            stream.write(json.dumps({"time": round(time.time(), 3), **about}) + "\n")
+            stream.write(torn + json.dumps({"time": round(time.time(), 3), **about}) + "\n")
 
     def read_attempts(self) -> list[dict[str, Any]]:
         """What `note_attempt` kept, oldest first. Advisory: a line that a full disk cut short is left out."""
