@@ -205,6 +205,20 @@ def test_who_was_taken_over_learns_of_it_and_leaves_the_lease_alone(
     assert not folder.lease.exists()
 
 
+def test_a_heart_beats_while_a_run_is_held_and_much_oftener_than_a_dead_one_is_told_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert leases.HEARTBEAT_SECONDS * 4 <= leases.LEASE_EXPIRES_SECONDS, "a beat or two may be late on a busy disk"
+    monkeypatch.setattr(leases, "HEARTBEAT_SECONDS", 0.02)
+    folder = RunFolder(tmp_path / "run")
+    with folder.hold():
+        _silent_for_two_minutes(folder)
+        give_up = time.monotonic() + 10
+        while not folder.lease_is_live() and time.monotonic() < give_up:
+            time.sleep(0.02)
+        assert folder.lease_is_live()
+
+
 def test_the_first_holders_end_does_not_free_the_second_ones_run(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     first = folder.hold()

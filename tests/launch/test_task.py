@@ -193,3 +193,7 @@ def test_starts_that_never_train_a_step_end_as_a_failure(tmp_path: Path, client,
     status = RunFolder(tmp_path / "run").read_status()
     assert status is not None and "resources.hours" in status.error
     assert stopped_task(tmp_path, client, "RUNNING", at_start=6) == "requeued"  # a step forward, and all is forgiven
+
+
+def test_starts_that_others_preempt_early_are_no_failure_of_the_run(tmp_path: Path, client) -> None:
+    assert [stopped_task(tmp_path, client, "RUNNING", at_start=7) for _ in range(3)] == ["requeued"] * 3
