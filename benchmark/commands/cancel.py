@@ -37,15 +37,28 @@ def cancel(
     ended = dict(slurm.cancel(chosen.values()))
     for name, job in ended.items():
         say(f"cancelled   {name}  job {job}")
-    count = len(ended)
+    here = 0
     for name, folder in chosen.items():
         holder = folder.holder()
         if name in ended or holder is None:
             continue
-        if holder.get("host") == socket.gethostname() and not holder.get("job"):
+        # Also in a shell that salloc or srun gave: a job of ours would have been found by its name.
+        if holder.get("host") != socket.gethostname():
+            say(
+                f"not ended   {name}  {describe(holder)} is on it, neither a process of this machine nor a job that "
+                "`bench sweep` has in the queue: end it there"
+            )
+            continue
+        try:
             os.kill(holder["pid"], signal.SIGINT)
-            say(f"cancelled   {name}  process {holder['pid']}, after its checkpoint")
-            count += 1
+        except ProcessLookupError:
+            say(f"not ended   {name}  process {holder['pid']} has just ended by itself")
+        except PermissionError:
+            say(f"not ended   {name}  {describe(holder)} is on it, another user's")
         else:
-            say(f"not ended   {name}  {describe(holder)} is on it, and SLURM here knows no such job: end it there")
-    say(f"{count} of {len(chosen)} runs cancelled" + ("" if count else ": no other is queued or running"))
+            say(f"cancelled   {name}  process {holder['pid']}, after its checkpoint")
+            here += 1
+    count = len(ended) + here
+    say(f"{count} of {len(chosen)} runs cancelled" + ("" if count else ": none runs here or is queued in SLURM"))
+    if here or not count:
+        say("What waits its turn in a `bench sweep` on this machine is not cancelled: Ctrl-C there ends it.")

@@ -5,21 +5,16 @@ from __future__ import annotations
 import errno
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from bad_sweeps import BAD_SWEEPS, SWEEP
-from command import Said, run_bench
+from command import Said
 
-from benchmark.data.images import write_set
 from benchmark.launch import local, starting
 from benchmark.launch.jobs import Job, Outcome
 from benchmark.launch.slots import Slot
@@ -27,25 +22,6 @@ from benchmark.store.folders import RunFolder, Status
 from benchmark.store.records import SCHEMA
 
 MEASURES = {"auroc": 1.0, "aupr_ood": 1.0, "aupr_id": 1.0, "fpr95_id": 1.0, "fpr95_ood": 1.0, "n_id": 1, "n_ood": 1}
-
-
-@pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    """Run the command through its entry point, in `tmp_path`, with its results and data there and no SLURM about."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.setattr("benchmark.launch.slurm.answers", lambda: False)
-    (tmp_path / "mine.yaml").write_text(SWEEP)
-    random = np.random.default_rng(0)
-    for name, split in (("mine", "train"), ("mine", "test"), ("other", "test"), ("broad", "aux")):
-        images = random.integers(0, 256, (30, 32, 32, 3), dtype=np.uint8)
-        write_set(tmp_path / "data", name, split, images, np.arange(30) % 3, "random")
-
-    def call(*arguments: str) -> Said:
-        return run_bench(monkeypatch, capsys, *arguments)
-
-    return call
 
 
 @pytest.fixture
@@ -338,50 +314,6 @@ def test_the_whole_way_with_the_real_run(bench, tmp_path: Path) -> None:
     assert record is not None and set(record.ood) == {"other"}
     assert "nothing to do" in bench("sweep", "mine.yaml", "--only", "*image-statistics*").out
     assert "1 done" in bench("status").out
-
-
-def made_run(tmp_path: Path) -> RunFolder:
-    from benchmark.plan import sweep as sweeps
-    from benchmark.store import states
-
-    item = states.plan(sweeps.load(tmp_path / "mine.yaml"), tmp_path / "results", tmp_path / "data")[0]
-    assert item.folder is not None
-    item.folder.write_config(item.run.config)
-    return item.folder
-
-
-def test_logs_shows_a_runs_log_and_what_slurm_wrote(bench, tmp_path: Path) -> None:
-    folder = made_run(tmp_path)
-    said = bench("logs", folder.name)
-    assert said.code == 2 and "has written no log yet" in said.err
-    folder.log.write_text("first\nsecond\n")
-    assert bench("logs", folder.name).out == "first\nsecond\n"
-    assert bench("logs", f"{folder.name[:-3]}*", "-n", "1").out == "second\n"
-    assert bench("logs", f"results/{folder.name}", "--follow").out == "first\nsecond\n"  # nothing runs: it ends
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub/7_0_0_log.err").write_text("srun: error: no such node\n")
-    (tmp_path / "sub/7_0_0_log.out").touch()
-    folder.write_job({"name": "s", "index": 0, "job": "7_0", "folder": str(tmp_path / "sub"), "cancelled": 1.0})
-    assert bench("logs", folder.name).out.endswith("7_0_0_log.err\nsrun: error: no such node\n")
-    said = bench("logs", "nothing-like-it")
-    assert said.code == 2 and f"matches no run in results; there are {folder.name}" in said.err
-
-
-def test_cancel_ends_a_process_of_this_host_and_no_other(bench, tmp_path: Path) -> None:
-    folder = made_run(tmp_path)
-    said = bench("cancel", "mine.yaml")
-    assert said.code == 0 and "0 of 1 runs cancelled: no other is queued or running" in said.out
-    # Tests that run in the background have SIGINT ignored, and ignoring is inherited.
-    asleep = partial(subprocess.Popen, ["sleep", "60"], preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
-    with asleep() as process, asleep() as bystander:
-        holder = {"host": socket.gethostname(), "pid": process.pid, "token": "x", "job": ""}
-        folder.lease.write_text(json.dumps(holder))
-        assert "1 of 1 runs cancelled" in bench("cancel", folder.name).out
-        assert process.wait(10) == -signal.SIGINT and bystander.poll() is None
-        bystander.kill()
-    folder.lease.write_text(json.dumps({"host": "elsewhere", "node": "node7", "pid": 1, "job": "12"}))
-    said = bench("cancel", folder.name)
-    assert "not ended" in said.out and "node7, process 1, job 12" in said.out and "0 of 1 runs" in said.out
 
 
 def test_a_broken_site_file_is_one_line(bench, tmp_path: Path) -> None:

@@ -6,29 +6,17 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from bad_sweeps import SWEEP
-from command import Said, run_bench
+from command import Said
 
-from benchmark.data.images import write_set
 from benchmark.store.folders import RunFolder
 
 DOWN = 'echo "Slurmctld(primary) at c is DOWN"; exit 1'
 
 
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    """Run the command in `tmp_path`, with its results and data there."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    (tmp_path / "mine.yaml").write_text(SWEEP)
-    random = np.random.default_rng(0)
-    for name, split in (("mine", "train"), ("mine", "test"), ("other", "test"), ("broad", "aux")):
-        images = random.integers(0, 256, (30, 32, 32, 3), dtype=np.uint8)
-        write_set(tmp_path / "data", name, split, images, np.arange(30) % 3, "random")
-    return lambda *words: run_bench(monkeypatch, capsys, *words)
+def bench(bench_with_slurm: Callable[..., Said]) -> Callable[..., Said]:
+    return bench_with_slurm
 
 
 @pytest.fixture
