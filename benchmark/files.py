@@ -50,6 +50,13 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     sync_folder(path.parent)
 
 
+def remove_torn(path: Path) -> None:
+    """Remove what killed processes left of their writing `path`. Nobody may be at it: theirs would go as well."""
+    for torn in path.parent.glob(f".{path.name}.*.tmp"):
+        with suppress(OSError):
+            torn.unlink()
+
+
 LOCK_STALE_SECONDS = 60.0  # of a lock file whose owner died, where the file system has no locks of its own
 
 

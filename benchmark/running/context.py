@@ -85,6 +85,7 @@ def _take_lease(folder: RunFolder, held: ExitStack, ranks: Ranks) -> Lease | Non
             lease = held.enter_context(folder.hold())
         except RunIsHeld as error:
             return str(error)
+        folder.remove_torn()
         return ""
 
     elsewhere = ranks.from_main(take)

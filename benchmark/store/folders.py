@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from benchmark.errors import BenchError
-from benchmark.files import atomic_write, read_json, schema_version, write_json
+from benchmark.files import atomic_write, read_json, remove_torn, schema_version, write_json
 from benchmark.plan import yamlfile
 from benchmark.plan.config import RunConfig
 from benchmark.plan.validation import validate
@@ -145,6 +145,11 @@ class RunFolder:
                 with suppress(ValueError):
                     attempts.append(json.loads(line))
         return attempts
+
+    def remove_torn(self) -> None:
+        """Remove what killed processes left of the large files. For the run's holder, who alone writes those."""
+        for path in (self.checkpoint.with_suffix(".new.pt"), self.weights, self.features, self.scores, self.metrics):
+            remove_torn(path)
 
     def holder(self) -> dict[str, Any] | None:
         """Who holds the run and gives signs of life: host, node, pid, job. None when nobody does."""
