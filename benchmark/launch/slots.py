@@ -25,9 +25,11 @@ class Slot:
         """The environment of a process in this slot."""
         threads = {name: str(self.threads) for name in THREAD_VARIABLES}
         gpu = {} if self.gpu is None else {"CUDA_VISIBLE_DEVICES": self.gpu}
-        # The runs import this very package, not whatever is called `benchmark` in the folder we were started in.
+        # The runs import this very package, not whatever is called `benchmark` in the folder we were started in. Once:
+        # the fork server has this environment made our own, run by run.
         package = str(Path(benchmark.__file__).parent.parent)
-        paths = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
+        others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path not in ("", package)]
+        paths = os.pathsep.join([package, *others])
         alone = {"RANK": "0", "WORLD_SIZE": "1"}  # one process a run, also where this queue is one of several tasks
         python = {"PYTHONUNBUFFERED": "1", "PYTHONPATH": paths, "PYTHONSAFEPATH": "1"}
         return {**os.environ, **threads, **gpu, **alone, **python}

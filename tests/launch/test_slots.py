@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
+import benchmark
 from benchmark.cores import usable_cores
 from benchmark.launch import slots
 from benchmark.launch.slots import Slot
@@ -23,6 +25,15 @@ def test_slots_divide_gpus_and_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [slot.gpu for slot in slots.make_slots(20, 4)] == ["2", "5", "2", "5"]
     assert Slot("5", 4).environment()["CUDA_VISIBLE_DEVICES"] == "5"
     assert Slot("5", 4).environment()["OMP_NUM_THREADS"] == "4"
+
+
+def test_however_many_runs_there_are_the_way_to_the_package_is_named_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    package = str(Path(benchmark.__file__).parent.parent)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["/mine", "/yours"]))
+    for _ in range(3):
+        paths = Slot(None, 1).environment()["PYTHONPATH"]
+        assert paths.split(os.pathsep) == [package, "/mine", "/yours"]
+        monkeypatch.setenv("PYTHONPATH", paths)
 
 
 def test_a_system_that_binds_no_process_to_cores_has_slots_too(monkeypatch: pytest.MonkeyPatch) -> None:
