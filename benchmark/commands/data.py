@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.commands.options import Data
+from benchmark.commands.options import Data, SetOption
 from benchmark.commands.terminal import print_checklist, print_table, say
 from benchmark.errors import BenchError
 from benchmark.exits import FAILED
@@ -46,6 +46,7 @@ def data_prepare(
     for_: Annotated[
         Path | None, typer.Option("--for", metavar="SWEEP.yaml", help="All sets that this sweep needs and lacks.")
     ] = None,
+    set_: SetOption = None,
     source: Annotated[
         Path | None,
         typer.Option("--source", "--from", metavar="DIR", help="Files you have already, in the set's official form."),
@@ -71,6 +72,8 @@ def data_prepare(
         raise BenchError("bench data prepare: give names of sets, or --for SWEEP.yaml")
     root = resolve_data(data_root)
     if for_ is None:
+        if set_:
+            raise BenchError("--set: overrides fields of a sweep's runs; give it with --for SWEEP.yaml")
         for name in names or []:
             prepare(name, root, source, size, report=say, replace=replace)
         return
@@ -79,7 +82,7 @@ def data_prepare(
     from benchmark.plan import sweep as sweeps
     from benchmark.store import missing, states
 
-    planned = states.plan(sweeps.load(for_, data=root), Path("results"), root)
+    planned = states.plan(sweeps.load(for_, set_, data=root), Path("results"), root)
     lacking = missing.fetch(missing.missing_sets(planned), root, say)
     if lacking:
         print_checklist(f"{len(lacking)} image sets of {for_} must come by hand:", lacking)

@@ -24,17 +24,28 @@ if TYPE_CHECKING:
     from benchmark.plan.sweep import Sweep
 
 FOLLOW_SECONDS = 3.0
+PREPARE = ("bench", "data", "prepare", "--for")
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """What the command line says of how to run."""
+    """What the command line says of which runs, where, and how to run them."""
 
+    file: Path
+    sets: list[str]
     use_slurm: bool
     jobs: int | None
     results: Path
     data_root: Path
+    data_option: Path | None
     checkpoint_every: float
+
+    def about_them(self, *words: str, results: bool = True) -> str:
+        """The command `words` about the same runs, as it can be copied into a shell. results: whether it asks where."""
+        sets = [word for text in self.sets for word in ("--set", text)]
+        data = ["--data", str(self.data_option)] if self.data_option is not None else []
+        where = ["--results", str(self.results)] if results and self.results != Path("results") else []
+        return shlex.join([*words, str(self.file), *sets, *data, *where])
 
 
 def sweep(
@@ -78,23 +89,22 @@ def sweep(
     root = resolve_data(data_root)
     plan = sweeps.load(file, set_, only, load_site(site), root)
     use_slurm = executor is ExecutorName.slurm or (executor is ExecutorName.auto and slurm.answers())
-    asked = _Asked(use_slurm, jobs, results, root, checkpoint_every)
+    asked = _Asked(file, set_ or [], use_slurm, jobs, results, root, data_root, checkpoint_every)
     # One at a time reads the queue and submits, so that two sweeps cannot both find a run free.
     with locked(results / ".sweep.lock") if use_slurm and not dry_run else nullcontext():
         found = board(plan, results, root, use_slurm, retry_failed)
         arrays = slurm.make_arrays(found.chosen, slurm.max_array_size(), found.open_runs) if use_slurm else []
         _show(plan, found, arrays)
         if dry_run:
-            _show_more(plan, found, arrays, results)
+            _show_more(plan, found, arrays, asked)
             return
-        _refuse_without_images(found, file)
+        _refuse_without_images(found, asked)
         failed = _start(plan, found, arrays, asked) or bool(found.left_alone + found.without_weights)
-    again = "".join(f" --set {shlex.quote(text)}" for text in set_ or [])
     if use_slurm and wait:
         failed |= _follow(plan, results, root)
     elif arrays:
-        say(f"Watch them: bench status {shlex.quote(str(plan.path))}{again}{_results_option(results)}")
-    say(f"See the results: bench report --all --sweep {shlex.quote(str(file))}{again}{_results_option(results)}")
+        say(f"Watch them: {asked.about_them('bench', 'status')}")
+    say(f"See the results: {asked.about_them('bench', 'report', '--all', '--sweep')}")
     if failed:
         raise typer.Exit(FAILED)
 
@@ -113,28 +123,30 @@ def _show(plan: Sweep, found: Board, arrays: Sequence[Array]) -> None:
         say(slurm.describe(arrays))
 
 
-def _show_more(plan: Sweep, found: Board, arrays: Sequence[Array], results: Path) -> None:
+def _show_more(plan: Sweep, found: Board, arrays: Sequence[Array], asked: _Asked) -> None:
     """What a dry run shows beside the plan: what is missing, and the very text for sbatch."""
     from benchmark.launch import slurm
     from benchmark.store.missing import missing_sets
 
     missing = missing_sets(found.planned)
     if missing:
-        print_checklist(f"missing: {len(missing)} image sets; bench data prepare --for {plan.path}", missing)
+        print_checklist(f"missing: {len(missing)} image sets", missing)
+        say(f"Get them: {asked.about_them(*PREPARE, results=False)}")
     for number, array in enumerate(arrays, 1):
         names = ", ".join(job.folder.name for job in array.jobs)
         say(f"\n# Submission {number} of {len(arrays)}: {len(array.jobs)} runs: {names}")
-        say(slurm.submission_text(array, plan.name, results, found.queued))
+        say(slurm.submission_text(array, plan.name, asked.results, found.queued))
     say("nothing started (--dry-run)")
 
 
-def _refuse_without_images(found: Board, file: Path) -> None:
+def _refuse_without_images(found: Board, asked: _Asked) -> None:
     from benchmark.store.missing import missing_sets
 
     missing = missing_sets(found.planned)
     if missing:
         lacking = sum(item.state == "no data" for item in found.planned)
-        raise BenchError(f"{lacking} runs lack images: {', '.join(missing)}; get them: bench data prepare --for {file}")
+        prepare = asked.about_them(*PREPARE, results=False)
+        raise BenchError(f"{lacking} runs lack images: {', '.join(missing)}; get them: {prepare}")
 
 
 def _start(plan: Sweep, found: Board, arrays: Sequence[Array], asked: _Asked) -> bool:
@@ -174,10 +186,6 @@ def _run_here(found: Board, asked: _Asked) -> bool:
     if any(outcome.state == "interrupted" for outcome in outcomes):
         raise typer.Exit(INTERRUPTED)
     return any(outcome.state == "failed" for outcome in outcomes)
-
-
-def _results_option(results: Path) -> str:
-    return "" if results == Path("results") else f" --results {shlex.quote(str(results))}"
 
 
 def _follow(plan: Sweep, results: Path, root: Path) -> bool:

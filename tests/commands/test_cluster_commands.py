@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,6 +67,21 @@ def test_a_start_that_is_queued_is_waited_for_also_where_its_submitter_died(benc
     assert "dependency=afterany:7\n" in bench("sweep", "tuned.yaml", "--executor", "slurm", "--dry-run").out
     assert "job 8" in bench("sweep", "tuned.yaml", "--executor", "slurm").out
     assert "#SBATCH --dependency=afterany:7\n" in (tmp_path / "bin/sbatch.text").read_text()
+
+
+def test_what_is_advised_after_a_submission_works_as_copied(bench, clients, tmp_path: Path, monkeypatch) -> None:
+    clients(sbatch='echo "Submitted batch job 7"')
+    monkeypatch.delenv("BENCH_DATA")
+    places = ["--data", str(tmp_path / "data"), "--results", "my results"]
+    (tmp_path / "mine.yaml").rename(tmp_path / "two words.yaml")
+    said = bench("sweep", "two words.yaml", "--executor", "slurm", "--set", "eval.knn=[5, 7]", *places)
+    assert said.code == 0, said
+    advised = dict(line.split(": ", 1) for line in said.out.splitlines() if ": bench " in line)
+    watch, see = (shlex.split(advised[key])[1:] for key in ("Watch them", "See the results"))
+    [name] = {RunFolder(path.parent).read_job()["name"] for path in (tmp_path / "my results").glob("*/job.json")}
+    clients(squeue=f'for i in 0 1 2; do echo "7_$i|PENDING||{name}|Priority"; done')
+    assert "3 runs: 3 pending" in bench(*watch).out
+    assert see[0] == "report" and "my results: no records for two words.yaml" in bench(*see).err
 
 
 def test_a_controller_that_is_silent_leaves_a_sweep_to_neither_machine(bench, clients, tmp_path: Path) -> None:
