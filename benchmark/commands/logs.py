@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import time
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +13,8 @@ import typer
 from benchmark.commands.options import Results
 from benchmark.commands.terminal import say
 from benchmark.errors import BenchError
+
+ASK_QUEUE_SECONDS = 15.0  # a controller has more to do than to answer everyone who follows a log
 
 
 def logs(
@@ -36,10 +40,21 @@ def logs(
     [folder] = found
     outside = slurm.job_output(folder)
     if not folder.log.exists() and not outside and not follow:
-        raise BenchError(f"{folder.name}: has written no log yet; its state: bench status --only {folder.name}")
-    place = 0
+        state = shlex.join(["bench", "status", "--only", folder.name, "--results", str(folder.path.parent)])
+        raise BenchError(f"{folder.name}: has written no log yet; its state: {state}")
+    place, queued, ask_at, told = 0, None, 0.0, set[str]()
+    # Without squeue nobody here will ever know whether a job waits: that is no run to wait for.
+    worth_waiting = LIVE if shutil.which("squeue") else LIVE - {"unknown"}
+
+    def tell_once(note: str) -> None:
+        if note not in told:
+            told.add(note)
+            say(note)
+
     while True:
-        alive = follow and rows_of_folders([folder], queue_of([folder], say))[0].state in LIVE
+        if follow and time.monotonic() >= ask_at:
+            queued, ask_at = queue_of([folder], tell_once), time.monotonic() + ASK_QUEUE_SECONDS
+        alive = follow and rows_of_folders([folder], queued)[0].state in worth_waiting
         if folder.log.exists():
             with open(folder.log, "rb") as stream:
                 stream.seek(place)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from command import Said
 
-from benchmark.store.folders import RunFolder
+from benchmark.plan.config import RunConfig
+from benchmark.store.folders import RunFolder, Status
 
 DOWN = 'echo "Slurmctld(primary) at c is DOWN"; exit 1'
 
@@ -82,6 +83,55 @@ def test_what_is_advised_after_a_submission_works_as_copied(bench, clients, tmp_
     clients(squeue=f'for i in 0 1 2; do echo "7_$i|PENDING||{name}|Priority"; done')
     assert "3 runs: 3 pending" in bench(*watch).out
     assert see[0] == "report" and "my results: no records for two words.yaml" in bench(*see).err
+
+
+@pytest.fixture
+def queued_run(tmp_path: Path) -> RunFolder:
+    """A run whose job, submitted as "s-1", has not written a word yet."""
+    folder = RunFolder(tmp_path / "results/mine-dino-s0-0")
+    folder.write_config(RunConfig.model_validate({"in_dist": "mine", "variant": "dino", "eval": {"ood": ["other"]}}))
+    folder.write_job({"name": "s-1", "index": 0, "job": "7", "submitted": 1.0})
+    return folder
+
+
+class Clock:
+    """Stands for `time`: a second passes at each sleep, and after `last` of them `then` is done."""
+
+    def __init__(self, last: int, then: Callable[[], object]) -> None:
+        self.now, self.last, self.then = 0.0, last, then
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        if self.now > self.last:
+            self.then()
+
+
+def test_who_follows_a_log_asks_the_queue_now_and_then(
+    bench, clients, tmp_path: Path, queued_run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clients(squeue="echo '7|PENDING||s-1|Priority'")
+    clock = Clock(40, lambda: queued_run.write_status(Status(state="failed", error="no good")))
+    monkeypatch.setattr("benchmark.commands.logs.time", clock)
+    assert bench("logs", queued_run.name, "-f").code == 0
+    assert clock.now >= 40 and len((tmp_path / "bin/squeue.calls").read_text().splitlines()) == 3
+
+
+def test_a_queue_that_does_not_answer_is_told_once_and_without_one_nothing_is_waited_for(
+    bench, clients, queued_run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clients(squeue="echo 'slurm_load_jobs error: no controller' >&2; exit 1")
+    clock = Clock(40, lambda: queued_run.write_status(Status(state="failed", error="no good")))
+    monkeypatch.setattr("benchmark.commands.logs.time", clock)
+    assert bench("logs", queued_run.name, "-f").out.count("note: squeue failed") == 1 and clock.now >= 40
+    queued_run.status.unlink()
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(
+        "benchmark.commands.logs.time", Clock(40, lambda: pytest.fail("it waits for what it cannot know"))
+    )
+    assert bench("logs", queued_run.name, "-f").out.count("note: squeue is not on PATH") == 1
 
 
 def test_a_controller_that_is_silent_leaves_a_sweep_to_neither_machine(bench, clients, tmp_path: Path) -> None:
