@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import secrets
+import threading
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -62,7 +63,7 @@ LOCK_STALE_SECONDS = 60.0  # of a lock file whose owner died, where the file sys
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`: one process at a time, the others wait. For moments, not for the length of a run.
+    """Hold the lock file `path`: one process at a time, the others wait. Not for the length of a run.
 
     `flock`, which ends with its process and reaches other hosts where the mount supports it. Where the file system
     refuses it (Lustre mounted without it), a second file that only one process can create stands for the lock.
@@ -91,10 +92,22 @@ def _only_creator(path: Path) -> Iterator[None]:
                 if clock_of(path.parent) - path.stat().st_mtime > LOCK_STALE_SECONDS:
                     path.unlink()
             time.sleep(0.02)
+    ended = threading.Event()
+    beat = threading.Thread(target=_keep_fresh, args=(path, ended), daemon=True)
+    beat.start()
     try:
         yield
     finally:
+        ended.set()
+        beat.join()
         path.unlink(missing_ok=True)
+
+
+def _keep_fresh(path: Path, ended: threading.Event) -> None:
+    """Keep the lock file of a living owner from looking stale: a large sweep is submitted for minutes under it."""
+    while not ended.wait(LOCK_STALE_SECONDS / 6):
+        with suppress(OSError):
+            os.utime(path)
 
 
 def clock_of(folder: Path) -> float:

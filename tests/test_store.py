@@ -4,6 +4,7 @@ import errno
 import json
 import multiprocessing
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -175,6 +176,24 @@ def test_a_lock_file_whose_owner_died_is_broken_after_a_while(tmp_path: Path, mo
     with files.locked(tmp_path / "lock"):
         assert left.exists()
     assert not left.exists()
+
+
+def test_a_lock_file_whose_owner_lives_never_looks_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("benchmark.files.fcntl.flock", refused)
+    monkeypatch.setattr(files, "LOCK_STALE_SECONDS", 0.1)
+    threads = threading.active_count()
+    with files.locked(tmp_path / "lock"):
+        taken = tmp_path / "lock.taken"
+        hour_ago = time.time() - 3600
+        os.utime(taken, (hour_ago, hour_ago))
+        give_up = time.monotonic() + 10
+        while taken.stat().st_mtime < hour_ago + 60 and time.monotonic() < give_up:
+            time.sleep(0.02)
+        assert taken.stat().st_mtime > hour_ago + 60
+    assert not taken.exists() and threading.active_count() == threads
 
 
 def _silent_for_two_minutes(folder: RunFolder) -> None:
