@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -65,3 +67,23 @@ def test_above_the_threshold_exactly_where_the_p_value_is_at_most_the_rate(rate:
     above = asked > choose_threshold(held_out, rate).value
     assert np.array_equal(above, p_values(held_out, asked) <= rate + 1e-12)
     assert above.any() and not above.all()
+
+
+def _fewer(k: int, n: int, p: float) -> float:
+    """How likely fewer than k of n draws are hits of probability p: a plain sum."""
+    return sum(math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(k))
+
+
+@pytest.mark.parametrize("n", [60, 199])
+@pytest.mark.parametrize("rate", [0.1, 0.3])
+def test_both_intervals_have_half_of_the_rest_on_either_side(n: int, rate: float) -> None:
+    """The scores are their own ranks, so that an end of an interval tells which of them it is."""
+    chosen = choose_threshold(np.arange(1.0, n + 1), rate)
+    assert chosen.value_low is not None and chosen.value_high is not None
+    low, high, k = int(chosen.value_low), int(chosen.value_high), int(chosen.value)
+    # Below the true quantile lie `low` scores or more, and fewer than `high`; one rank further in, either is too rare.
+    assert _fewer(low, n, 1 - rate) <= 0.025 < _fewer(low + 1, n, 1 - rate)
+    assert 1 - _fewer(high, n, 1 - rate) <= 0.025 < 1 - _fewer(high - 1, n, 1 - rate)
+    # The share above the k-th score is at most r where fewer than k scores lie below the 1 - r quantile.
+    assert _fewer(k, n, 1 - chosen.rate_low) == pytest.approx(0.025)
+    assert _fewer(k, n, 1 - chosen.rate_high) == pytest.approx(0.975)
