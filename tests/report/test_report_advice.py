@@ -1,0 +1,82 @@
+"""`bench recommend` in words: which side of noise a variant is on, and what is said of the rule."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmark.report.advice import Advice, Ranking, _verdict, sections
+from benchmark.report.ranking import Candidate, rank
+from benchmark.report.trial import Agreement, Trial
+
+SURE, UNSURE = 0.01, 0.6
+
+
+def ranking(*candidates: Candidate) -> Ranking:
+    places = tuple(rank(candidates))
+    lost = {place.label: {"mean": float(place.rank)} for place in places}
+    found = {place.label: {"mean": 70.0 - place.rank} for place in places}
+    return Ranking("", "cifar10", "as ever", places, (), candidates[0].counts, {}, ("mean",), lost, found, None)
+
+
+def of(label: str, *values: float, counts: tuple[int, int] = (30_000, 500)) -> Candidate:
+    return Candidate(label, dict(enumerate(values)), {}, counts)
+
+
+def test_who_is_within_noise_and_who_is_beyond_it() -> None:
+    one = ranking(of("dino", 60.0, 60.1, 59.9), of("imgn", 50.0, 50.2, 49.9), of("rot-imgn", 59.9, 60.3, 59.5))
+    said = sections(Advice("mine", (one,), None, ()))[0]
+    rows = {row[1]: dict(zip(said.columns, row, strict=True)) for row in said.rows}
+    assert {title: row["noise"] for title, row in rows.items()} == {
+        "DINO": "best", "Rot. ImgN": "within", "ImgN": "beyond"
+    }  # fmt: skip
+    best, last = one.places[0], one.places[-1]
+    assert rows["DINO"]["sensitivity"] == f"60.00 ±{best.half:.2f}" and rows["DINO"]["vs best"] == ""
+    assert rows["ImgN"]["vs best"] == f"{last.difference:+.2f} ±{last.difference_half:.2f}"
+    assert [row["mean"] for row in rows.values()] == ["1.0", "2.0", "3.0"]
+    assert said.notes[0] == "DINO leads; within noise of it: Rot. ImgN. Behind it beyond noise: ImgN."
+
+
+def test_a_leader_of_all_and_of_none() -> None:
+    ahead = ranking(of("dino", 60.0, 60.1, 59.9), of("imgn", 50.0, 50.2, 49.9))
+    level = ranking(of("dino", 60.0, 60.1, 59.9), of("imgn", 59.9, 60.3, 59.5))
+    heads = [sections(Advice("mine", (one,), None, ()))[0].notes[0] for one in (ahead, level)]
+    assert heads[0] == "DINO leads, and every other variant is behind it by more than noise."
+    assert heads[1].startswith("No variant differs from the first, DINO, beyond noise")
+
+
+@pytest.mark.parametrize(("values", "said"), [((50.4, 49.9), True), ((47.0, 50.1), False), ((53.0, 50.1), False)])
+def test_sensitivities_that_tell_nothing_are_said_with_the_numbers_of_images(
+    values: tuple[float, float], said: bool
+) -> None:
+    """500 test images leave about 2.6 points."""
+    one = ranking(*(of(label, value) for label, value in zip(("dino", "imgn"), values, strict=True)))
+    notes = " ".join(sections(Advice("mine", (one,), None, ()))[0].notes)
+    assert ("the error that 30,000 training and 500 test images leave" in notes) is said
+
+
+@pytest.mark.parametrize(
+    ("near", "far", "verdict"),
+    [
+        ((0.6, SURE), (0.1, UNSURE), "mine: the rule holds on CIFAR100: "),
+        ((0.6, SURE), (0.5, SURE), "mine: the rule holds on CIFAR100, far average: "),
+        ((0.6, UNSURE), (-0.1, UNSURE), "mine: no evidence for or against the rule: "),
+        ((-0.2, UNSURE), (-0.1, UNSURE), "mine: no evidence for or against the rule, the signs are against it: "),
+        ((0.1, UNSURE), (-0.6, SURE), "mine: the rule points the WRONG way on far average: "),
+        ((-0.6, SURE), (0.6, SURE), "mine: the rule points the WRONG way on CIFAR100: "),
+        ((-0.6, SURE), (-0.1, UNSURE), "mine: the rule points the WRONG way: "),
+    ],
+)
+def test_what_is_said_of_the_rule(near: tuple[float, float], far: tuple[float, float], verdict: str) -> None:
+    both = Agreement("CIFAR100", "near", 11, *near), Agreement("far average", "far", 11, *far)
+    text = _verdict(Trial("mine", both, "dino", "imgn", 3.0, 5.0, 9.0, 1.0, 11))
+    assert text.startswith(f"{verdict}CIFAR100 τ = {near[0]:+.2f} (p = {near[1]:.2g}), far average τ = {far[0]:+.2f}")
+    assert (
+        "It chooses DINO, which loses 3.0 points" in text and "against the best, ImgN; a blind choice loses 5.0" in text
+    )
+
+
+@pytest.mark.parametrize(("spread", "weak"), [(1.9, True), (2.1, False)])
+def test_a_spread_within_the_error_is_a_weak_test(spread: float, weak: bool) -> None:
+    near = Agreement("CIFAR100", "near", 11, 0.6, SURE)
+    text = _verdict(Trial("mine", (near,), "dino", "imgn", 3.0, 5.0, spread, 1.0, 11))
+    assert ("a weak test of the rule" in text) is weak
