@@ -1,0 +1,52 @@
+"""Occupied soft classes have two readings: whatever reports them takes that of the runs' protocol."""
+
+from __future__ import annotations
+
+import re
+
+from report_fakes import config, record_of
+
+from benchmark.negatives import VARIANTS
+from benchmark.plan.config import RunConfig
+from benchmark.report.claims import check
+from benchmark.report.groups import Group, group_runs
+from benchmark.report.page_figures import figures_section
+from benchmark.report.rules import tried
+from benchmark.report.tables import table2
+from benchmark.report.training_figure import panels
+from benchmark.store.records import Look, Record
+
+OODS = ["cifar100", "svhn"]
+
+
+def counts(run: RunConfig) -> dict[str, float]:
+    """By the authors' reading DINO has most and ImgN comes next, by the paper's Rot. ImgN has most."""
+    place = list(VARIANTS).index(run.variant)
+    return {"authors": 900.0 - 50 * place, "paper": 2000.0 if run.variant == "rot-imgn" else 1000.0, "classes": 4096}
+
+
+def record(run: RunConfig) -> Record:
+    return record_of(run, lambda c, ood: 70.0 + 10 * (c.variant == "rot-imgn"), occupancy=counts(run))
+
+
+def group_of(protocol: str) -> Group:
+    configs = [config(variant=name, protocol=protocol, eval={"ood": OODS}) for name in VARIANTS]
+    (group,) = group_runs(configs, [record(one) for one in configs])
+    return group
+
+
+def test_tables_claims_rules_and_figures_take_the_protocols_reading() -> None:
+    for protocol, dino, imgn, margin, lost in (("authors", 900, 850, 50, 10.0), ("paper", 1000, 1000, -1000, 0.0)):
+        group = group_of(protocol)
+        (row,) = [row for row in table2(group)[0].rows if row.key == "occupied of 4096 classes"]
+        assert [row.cells[name].ours.mean for name in ("dino", "imgn")] == [dino, imgn]  # type: ignore[union-attr]
+        (claim,) = [claim for claim in check(group) if "fewer soft classes" in claim.text]
+        assert (claim.ours, claim.verdict) == (margin, "holds" if margin > 0 else "fails")
+        found = tried("mine", group, ["cifar10"])  # the most occupied is DINO, or Rot. ImgN, which detects best
+        assert found is not None and found.lost["own"]["occupied"] == lost
+        measure = panels(group, "cifar10")["occupied soft classes"]
+        one = config(variant="imgn")
+        assert measure(Look(epoch=1, knn_accuracy={}, ood={}, sensitivity=50, occupancy=counts(one))) == imgn
+        (bar,) = re.findall(r'data-tip="ImgN\noccupied soft classes of 4,096 ([\d.]+) \(n = 1\)"',
+                            str(figures_section(group, "cifar10")))  # fmt: skip
+        assert float(bar) == imgn
