@@ -211,3 +211,15 @@ def test_without_scores_there_is_no_such_table(tmp_path: Path, monkeypatch: pyte
 def test_without_ood_sets_there_is_no_table_of_scores() -> None:
     one = config(variant="dino", eval={"ood": [], "scores": ASKED})
     assert scores(group_runs([one], [record_of(one)])[0]) == []
+
+
+def test_a_score_that_lacks_a_set_has_no_mean_over_it() -> None:
+    configs = [of_sets(label, 0) for label in ("dino", "rot-in-dist")]
+    records = [scored(one) for one in configs]
+    less = records[0].scores["knn-5"]
+    less = less.model_copy(update={"ood": {ood: m for ood, m in less.ood.items() if ood != "svhn"}})
+    records[0] = records[0].model_copy(update={"scores": records[0].scores | {"knn-5": less}})
+    [table] = scores(group_runs(configs, records)[0])
+    of_dino = {row.key: row.cells["dino"].ours for row in table.rows if row.cells}
+    assert of_dino["near:knn-5"] is not None and of_dino["far:knn-5"] is None and of_dino["all:knn-5"] is None
+    assert of_dino["far:own"] is not None and of_dino["far:eq6-rotations"] is not None

@@ -10,6 +10,8 @@ import math
 import pytest
 from report_fakes import VARIANTS10, paper_auroc, record_of, write_sweep
 from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
 from scipy import stats
 
 from benchmark.negatives import VARIANTS
@@ -276,3 +278,23 @@ def test_fold():
     assert fold("Rot. ImgN") == "Rot.\nImgN"
     assert fold("DINO") == "DINO"
     assert fold("untrained") == "untrained"
+
+
+def test_columns_that_print_the_same_are_both_bold_on_the_terminal_too(tmp_path):
+    ours = {"dino": 80.004, "imgn": 79.996, "rot-imgn": 79.99, "none": 99.0}
+    path = write_sweep(tmp_path, variant=["dino", "imgn", "rot-imgn"])
+    table = table2(path, lambda c: record_of(c, lambda c, ood: ours[c.variant]))
+    assert {column for column, cell in row(table, "svhn").cells.items() if cell.best} == {"dino", "imgn"}
+    (grid,) = [part for part in terminal(table, 200) if isinstance(part, RichTable)]
+    titles, *columns = ([cell for cell in column.cells if isinstance(cell, Text)] for column in grid.columns)
+    place = [cell.plain for cell in titles].index("SVHN")
+    shown = [(column[place].plain, str(column[place].style)) for column in columns]
+    assert [number for number, style in shown if style == "bold green"] == ["80.00", "80.00"]
+    assert [number for number, _ in shown] == ["80.00", "80.00", "79.99", "99.00", "99.00"]
+
+
+def test_each_k_of_the_vote_has_a_row_of_its_own(tmp_path):
+    accuracies = {"20": 61.5, "10": 58.25}
+    table = table2(write_sweep(tmp_path, variant=["dino", "imgn"]), lambda c: record_of(c, knn_accuracy=accuracies))
+    for k, value in accuracies.items():
+        assert row(table, f"k-NN accuracy, k={k}").cells["imgn"].ours.mean == value
