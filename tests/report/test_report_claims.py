@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import io
+
 import pytest
 from report_fakes import config, paper_auroc, record_of
 from scipy import stats
 
 from benchmark.negatives import VARIANTS
 from benchmark.report.claims import RULES, check, checked
-from benchmark.report.claims_text import Claim, as_csv, markdown
+from benchmark.report.claims_text import Checked, Claim, as_csv, markdown
 from benchmark.report.groups import Group, group_runs
 
 
@@ -137,3 +140,30 @@ def test_files_hold_every_claim_and_the_rules():
     assert len(as_csv([checked(group)]).splitlines()) == len(results) + 1
     held = sum(claim.verdict == "holds" for claim in results)
     assert f"{len(results)} claims: {held} hold" in text
+
+
+def test_a_correlation_holds_where_it_is_positive_and_says_both_coefficients():
+    sensitivity = {name: 50.0 + (3 * place) % 11 for place, name in enumerate(VARIANTS)}
+    knn = {name: 90.0 - value / 4 for name, value in sensitivity.items()}
+    place = list(VARIANTS).index
+    auroc = lambda c, ood: 60 + sensitivity[c.variant] / 9 + (ood == "texture") * place(c.variant) ** 2 / 9  # noqa: E731
+    make = lambda c: record_of(c, auroc, sensitivity=sensitivity[c.variant],  # noqa: E731
+                               knn_accuracy={"20": knn[c.variant], "10": 1.0})  # fmt: skip
+    results = check(group_of([config(variant=name) for name in VARIANTS], make))[-4:]
+    assert [claim.verdict for claim in results[:1] + results[2:3]] == ["fails", "holds"]
+    for claim, measure in ((results[0], knn), (results[1], knn), (results[2], sensitivity), (results[3], sensitivity)):
+        ood = "cifar100" if "CIFAR100" in claim.text else "texture"
+        y = [auroc(config(variant=name), ood) for name in VARIANTS]
+        r, rho = stats.pearsonr(list(measure.values()), y), stats.spearmanr(list(measure.values()), y).statistic
+        assert claim.ours == pytest.approx(r.statistic) and claim.verdict == ("holds" if r.statistic > 0 else "fails")
+        assert claim.n == 11 and f"Spearman's ρ = {rho:.2f}" in claim.note
+        low, high = r.confidence_interval(0.95)
+        if abs(r.statistic) < 0.999:
+            assert claim.ours_text == f"r = {r.statistic:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def test_each_column_of_the_csv_is_what_its_heading_says():
+    claim = Claim("rain falls", "+1.50", "fails", -0.123456, "-0.12", 3, "over 2 sets")
+    (cells,) = csv.DictReader(io.StringIO(as_csv([Checked("Claims", "here", [claim], [])])))
+    assert cells == {"claim": "rain falls", "published": "+1.50", "ours": "-0.123456", "ours_text": "-0.12", "n": "3",
+                     "verdict": "fails", "note": "over 2 sets", "group": "here"}  # fmt: skip
