@@ -155,3 +155,64 @@ def test_a_half_finished_sweep_draws_what_there_is():
     configs = all_configs()
     (group,) = group_runs(configs, [record_of(configs[0])])
     assert figures.draw(figures.figure3, group, "cifar10")["svg"]
+
+
+def bars_of(container) -> dict[str, list[float]]:
+    """The ends of an error bar's lines along x and along y."""
+    ends = [segment for lines in container[2] for segment in lines.get_segments()]
+    return {"x" if (one[0][1] == one[1][1]) else "y": sorted(one[:, 0] if one[0][1] == one[1][1] else one[:, 1])
+            for one in ends}  # fmt: skip
+
+
+def test_error_bars_are_the_whole_interval_each_along_its_own_axis():
+    """Two seeds d apart: their t interval is 12.706 d / 2 either way."""
+    configs = [config(variant=name, seed=seed) for name in ("dino", "imgn") for seed in (0, 1)]
+    base = {"dino": 60.0, "imgn": 70.0}
+    make = lambda c: record_of(c, lambda c, ood: base[c.variant] + c.seed, sensitivity=50.0 + 4 * c.seed,  # noqa: E731
+                               knn_accuracy={"20": base[c.variant] - 5 + 3 * c.seed, "10": 0.0},
+                               occupancy={"paper": base[c.variant] + 2 * c.seed, "classes": 4096})  # fmt: skip
+    group = group_of(configs, make)
+    shown = panels(figures.figure3(group, "cifar10"))
+    for axes, low, apart in ((shown[0], 65.0, 3), (shown[2], 50.0, 4)):
+        found = bars_of(axes.containers[1])  # ImgN's
+        assert found["x"] == pytest.approx([70.5 - 6.353, 70.5 + 6.353], abs=1e-3)
+        middle = low + apart / 2
+        assert found["y"] == pytest.approx([middle - 6.353 * apart, middle + 6.353 * apart], abs=1e-3)
+        assert (70.5, middle) in drawn(axes)
+    bars = panels(figures.figure2(group, "cifar10"))[0]
+    spans = [bars_of(one)["x"] for one in bars.containers if hasattr(one, "has_xerr")]
+    assert spans == [pytest.approx([mean - 12.706, mean + 12.706], abs=1e-3) for mean in (61.0, 71.0)]
+
+
+def test_the_dotted_line_of_figure2_is_dinos():
+    group = group_of([config(variant=name) for name in ("dino", "combined", "rot-imgn")],
+                     lambda c: record_of(c, occupancy={"paper": 10.0 * len(c.variant), "classes": 4096}))  # fmt: skip
+    (line,) = [line for line in panels(figures.figure2(group, "cifar10"))[0].get_lines() if line.get_linestyle() == ":"]
+    assert set(line.get_xdata()) == {40.0}
+    picture = str(charts.bars({name: Estimate(float(v), None, 1) for name, v in (("combined", 80), ("dino", 40))},
+                              None, "", ""))  # fmt: skip
+    (at,) = re.findall(r'd="M([\d.]+),8V[\d.]+" class="rule dotted"', picture)
+    left, width = re.findall(r'<rect x="([\d.]+)"[^>]* width="([\d.]+)"', picture)[1]
+    assert float(at) == pytest.approx(float(left) + float(width), abs=0.2)
+
+
+def test_the_pages_points_have_their_whole_intervals_too():
+    """The places of two markers give the scale of each axis."""
+    points = {"dino": (Estimate(60.0, 3.0, 2), Estimate(10.0, 2.0, 2)),
+              "imgn": (Estimate(80.0, None, 1), Estimate(40.0, None, 1))}  # fmt: skip
+    picture = str(charts.scatter(points, {}, "x", "y", "t"))
+    marks = re.findall(r'<path d="M([\d.]+),([\d.]+)a[^"]*" class="shape"', picture)
+    (x0, y0), (x1, y1) = [(float(x) + 5.5, float(y)) for x, y in marks]
+    (low, high), (bottom, top) = (
+        [float(end) for end in re.findall(pattern, picture)[0]]
+        for pattern in (r'd="M([\d.]+),[\d.]+H([\d.]+)" class="bar"', r'd="M[\d.]+,([\d.]+)V([\d.]+)" class="bar"')
+    )
+    for at in (x0 - low, high - x0):
+        assert at == pytest.approx(3 * (x1 - x0) / 20, abs=0.2)
+    for at in (bottom - y0, y0 - top):
+        assert at == pytest.approx(2 * (y0 - y1) / 30, abs=0.2)
+    picture = str(charts.bars({"dino": Estimate(100.0, 25.0, 3)}, None, "", ""))
+    ((left, width),) = re.findall(r'<rect x="([\d.]+)"[^>]* width="([\d.]+)"', picture)
+    ((low, high),) = [[float(end) for end in one] for one in re.findall(r'd="M([\d.]+),[\d.]+H([\d.]+)" class="bar"',
+                                                                        picture)]  # fmt: skip
+    assert [low - float(left), high - float(left)] == pytest.approx([0.75 * float(width), 1.25 * float(width)], abs=0.2)

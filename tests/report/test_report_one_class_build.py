@@ -150,6 +150,15 @@ def test_no_two_methods_share_place_and_look():
     assert sorted(shown) == ["rotation", TRANSLATION]  # once each, though there are two recipes of both
 
 
+def test_a_class_has_a_bar_over_the_range_of_its_seeds():
+    values = {0: 81.0, 1: 84.0, 2: 89.5}
+    group = group_of(runs(["rotation"], ["cat", "dog"], values), lambda c: one_record(c, lambda c: values[c.seed]))
+    classes = one_class_figure.one_class(group, "cifar10").get_axes()[0]
+    bars = [sorted(line.get_ydata()) for line in classes.get_lines() if len(line.get_xdata()) == 2
+            and line.get_color() == figures.STYLES["rotation"][0] and line.get_marker() in (None, "None")]  # fmt: skip
+    assert bars == [[81.0, 89.5]] * 2
+
+
 def test_a_mean_over_fewer_classes_is_named_in_the_figure():
     gone = lambda c: None if (c.label, c.in_dist) == ("dino", "cifar10:frog") else one_record(c)  # noqa: E731
     group = group_of(runs(["dino", "rotation"]), gone)
