@@ -19,9 +19,9 @@ from PIL import Image
 from benchmark import Detector
 from benchmark.data.images import load
 from benchmark.detector import artifact
-from benchmark.detector.rows import decoded
+from benchmark.detector.rows import Row, decoded
 from benchmark.detector.sources import Source
-from benchmark.detector.worst import _thumbnail
+from benchmark.detector.worst import Top, _thumbnail
 
 
 def test_export_as_a_user_sees_it(bench: Callable[..., Said], made: Made) -> None:
@@ -245,3 +245,12 @@ def test_images_are_read_a_bounded_number_ahead() -> None:
         next(squares)
     assert len(read) <= 16
     squares.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("scores", "kept"), [([1, 1, 1, 1], "ab"), ([1, 2, 1, 2], "bd"), ([0, 1, 3, 1], "cb")])
+def test_of_equal_scores_the_first_images_are_kept_and_shown_in_their_order(scores: list[int], kept: str) -> None:
+    top = Top(2)
+    sources = [Source(name, lambda: Image.new("RGB", (8, 8))) for name in "abcd"]
+    seen = [Row(one, score=float(score), ood=True, p_value=0.5) for one, score in zip(sources, scores, strict=True)]
+    assert list(top.watch(seen)) == seen
+    assert "".join(item.path for item in top.items()) == kept

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import shutil
 from pathlib import Path
 
@@ -103,6 +104,30 @@ def test_the_card_says_what_counts(made: Made) -> None:
     ):
         assert piece in text, piece
     assert max(map(len, text.splitlines())) < 260 and "{" not in text
+
+
+@pytest.mark.parametrize("thinned", [False, True])
+def test_the_threshold_and_its_intervals_reach_the_settings_and_the_card(made: Made, thinned: bool) -> None:
+    """24 held-out images at 10%: the second from the top is the last that may be above, 2 in 25 new ones are."""
+    folder = made.thinned if thinned else made.whole
+    settings = artifact.read_settings(folder)
+    detector = Detector.load(folder, "cpu")
+    inside = np.sort(detector.id_scores)
+    k, chosen = 23, settings.threshold
+    assert (chosen.value, chosen.asked, chosen.n) == (pytest.approx(inside[k - 1]), 0.1, 24)
+    assert chosen.rate == pytest.approx(0.08)
+    # The share above the k-th is at most r where fewer than k of the 24 lie below the 1 - r quantile.
+    ends = [sum(math.comb(24, i) * (1 - r) ** i * r ** (24 - i) for i in range(k)) for r in chosen.rate_interval]
+    assert ends == pytest.approx([0.025, 0.975])
+    low, high = chosen.value_interval
+    assert low is not None and low < chosen.value and (high is None or high >= chosen.value)
+    card = " ".join((folder / "README.md").read_text().split())
+    interval = " to ".join(f"{100 * end:.2f}%" for end in chosen.rate_interval)
+    assert f"false alarms among new ID images: 8.00%; 95% interval of the true rate {interval} (exact)" in card
+    for name, figures in settings.figures.ood.items():
+        found = 100 * np.mean(detector.score(load(made.data, name, "test").images) > chosen.value)
+        full = f" {made.record.ood[name].auroc:.2f} |" if thinned else ""
+        assert f"| {name} |{full} {figures.auroc:.2f} | {found:.1f} | 20 |" in card
 
 
 def test_a_backbone_shaped_by_lists_and_maps_from_sweep_file_to_detector(tmp_path: Path, mini_data: Path) -> None:
