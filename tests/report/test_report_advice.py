@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from benchmark.report.advice import Advice, Ranking, _verdict, sections
 from benchmark.report.ranking import Candidate, rank
+from benchmark.report.rules import ANY, RulesTried
 from benchmark.report.trial import Agreement, Trial
 
 SURE, UNSURE = 0.01, 0.6
@@ -80,3 +83,30 @@ def test_a_spread_within_the_error_is_a_weak_test(spread: float, weak: bool) -> 
     near = Agreement("CIFAR100", "near", 11, 0.6, SURE)
     text = _verdict(Trial("mine", (near,), "dino", "imgn", 3.0, 5.0, spread, 1.0, 11))
     assert ("a weak test of the rule" in text) is weak
+
+
+def test_points_lost_and_aurocs_have_columns_of_their_own() -> None:
+    one = replace(ranking(of("dino", 60.0), of("imgn", 55.0)), references={"untrained": 51.25})
+    advice = Advice("mine", (one,), None, ())
+    said = sections(advice, wide=True)[0]
+    rows = {row[1]: dict(zip(said.columns, row, strict=True)) for row in said.rows}
+    assert [(row["lost mean"], row["AUROC mean"]) for row in rows.values()][:2] == [("1.0", "69.0"), ("2.0", "68.0")]
+    assert rows["untrained"]["sensitivity"] == "51.25" and rows["untrained"]["n"] == "1"
+
+
+def test_tau_stands_before_its_p() -> None:
+    trial = Trial("mine", (Agreement("CIFAR100", "near", 11, 0.56, 0.017),), "dino", "imgn", 3.0, 5.0, 9.0, 1.0, 11)
+    said = sections(Advice("mine", (), None, (trial,)))[0]
+    assert (said.columns, said.rows) == (
+        ["records", "OOD set", "kind", "τ", "p", "n"], [["mine", "CIFAR100", "near", "+0.56", "0.017", "11"]]
+    )  # fmt: skip
+
+
+def test_each_rules_loss_stands_in_its_column() -> None:
+    own = {"sensitivity": 1.5, "k-NN": 2.5, "others": 0.5, "blind": 4.5}
+    found = RulesTried("mine", "OOD sets", 8, 11, {"own": own, ANY: {"others": 3.25, "blind": 7.75}}, {"own": 76.0})
+    said = sections(Advice("mine", (), None, (), (found,)))[-1]
+    assert said.columns == ["score", "best", "sensitivity", "k-NN", "occupied", "others", "blind"]
+    assert said.rows == [["own", "76.0", "1.5", "2.5", "", "0.5", "4.5"], [ANY, "", "", "", "", "3.2", "7.8"]]
+    assert "Least is lost, in the mean over scores, by others: 0.5." in said.notes[0]
+    assert "3.2 are lost against the best variant and score; 7.8 where neither is chosen." in said.notes[1]

@@ -10,7 +10,8 @@ from report_fakes import config, record_of
 from scipy import stats
 
 from benchmark.plan.config import RunConfig
-from benchmark.report.groups import Group, group_runs
+from benchmark.report import recommend
+from benchmark.report.groups import Group, Run, group_runs
 from benchmark.report.intervals import delong, hanley_mcneil
 from benchmark.report.ranking import Candidate, candidates, rank
 from benchmark.report.trial import class_trial, trial
@@ -79,3 +80,12 @@ def test_the_error_of_a_mean_over_classes_falls_with_their_root() -> None:
     found = class_trial("mine", group_of(classes, ["other-classes"]), classes)
     assert found is not None and (found.chosen, found.best, found.spread) == ("imgn", "rot-imgn", 15.0)
     assert found.error == pytest.approx(stats.norm.ppf(0.975) * hanley_mcneil(75.0, TRAIN, TEST) / 2, rel=1e-4)
+
+
+def test_the_references_sensitivity_stands_beside_the_ranking(tmp_path: Path) -> None:
+    group = group_of(["cifar10"], ["cifar100", "svhn"])
+    one = group.runs[0].config.reference("untrained")
+    record = record_of(one, sensitivity=52.5)
+    more = Group("", (*group.runs, Run(one, one.recipe_id(), record)))
+    found = recommend._ranking(more, "cifar10", tmp_path, None, None)
+    assert found is not None and found.references == {"untrained": 52.5} and found.best.label == "imgn"
