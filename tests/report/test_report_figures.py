@@ -216,3 +216,36 @@ def test_the_pages_points_have_their_whole_intervals_too():
     ((low, high),) = [[float(end) for end in one] for one in re.findall(r'd="M([\d.]+),[\d.]+H([\d.]+)" class="bar"',
                                                                         picture)]  # fmt: skip
     assert [low - float(left), high - float(left)] == pytest.approx([0.75 * float(width), 1.25 * float(width)], abs=0.2)
+
+
+def test_figure2s_points_have_their_auroc_across_and_their_classes_up():
+    """Not on one line: which axis is which shows in every point."""
+    counted = {name: 100.0 + (7 * place) % 11 for place, name in enumerate([*VARIANTS, "none"])}
+    group = group_of([config(variant=name) for name in VARIANTS],
+                     lambda c: record_of(c, occupancy={"paper": counted[c.variant], "classes": 4096}))  # fmt: skip
+    scatter = panels(figures.figure2(group, "cifar10"))[1]
+    wanted = {(round(paper_auroc(config(variant=name), "cifar100"), 6), counted[name]) for name in VARIANTS}
+    assert drawn(scatter) == wanted and scatter.get_xlabel() == "AUROC (%), CIFAR100"
+
+
+def test_a_reference_that_is_far_along_one_axis_alone_is_named_below_the_pages_figure():
+    near, far = Estimate(61.0, None, 1), Estimate(50.0, None, 1)
+    trained = {
+        name: (Estimate(x, None, 1), Estimate(y, None, 1)) for name, x, y in (("dino", 60, 10), ("imgn", 62, 12))
+    }
+    for pair, said in (((near, far), "(61.0, 50.0)"), ((far, Estimate(11.0, None, 1)), "(50.0, 11.0)")):
+        assert f"off the axes: untrained {said}" in str(charts.scatter(trained, {"untrained": pair}, "x", "y", "t"))
+    inside = str(charts.scatter(trained, {"untrained": (near, Estimate(11.0, None, 1))}, "x", "y", "t"))
+    assert "off the axes" not in inside and inside.count('class="shape hollow"') == 1
+
+
+def test_a_line_of_the_page_goes_where_its_numbers_do():
+    series = [("dino", "a", [0.0, 5.0, 10.0], [1.0, 1.0, 3.0]), ("imgn", "b", [0.0, 10.0], [2.0, 2.0])]
+    picture = str(charts.lines(series, "t", "epoch"))
+    first, second = ([tuple(map(float, point.split(","))) for point in path.split("L")]
+                     for path in re.findall(r'd="M([\d.,L]+)" class="line"', picture))  # fmt: skip
+    (x0, y0), (x1, y1), (x2, y2) = first
+    assert x1 == pytest.approx((x0 + x2) / 2, abs=0.1) and y0 == y1 > y2  # up the page y falls
+    assert [y for _, y in second] == pytest.approx([(y0 + y2) / 2] * 2, abs=0.1) and (second[0][0], second[1][0]) == (
+        x0, x2
+    )  # fmt: skip

@@ -250,6 +250,14 @@ def test_recipes_of_one_label_are_apart_on_the_page_too():
     assert [g.records("cifar10:cat", "dino")[0].config["train"]["epochs"] for g in (first, second)] == [500, 40]
 
 
+def test_the_pages_means_stand_in_the_methods_order():
+    group = group_of(runs(["rotation", "dino", "rot-imgn"], seeds=(0, 1)))
+    marks = re.findall(r'data-tip="([^"]*), mean\n[^"]*"[^>]*>(.*?)</g>', one_class_page.figure(group), re.DOTALL)
+    places = {title: float(re.findall(r'd="M([\d.]+),[\d.]+V[\d.]+" class="bar"', mark)[0]) for title, mark in marks
+              if 'class="bar"' in mark}  # fmt: skip
+    assert sorted(places, key=lambda title: places[title]) == ["rotation", "DINO", "Rot. ImgN"]
+
+
 def test_a_page_of_nothing_measured_says_so():
     group = group_of(runs(["dino"], ["a"], parent="own"), lambda c: None)
     assert "Not measured yet" in one_class_page.figure(group)

@@ -12,7 +12,7 @@ from one_class_fakes import runs, table_of
 from page_fakes import write_everything, write_page
 from report_fakes import config, record_of
 
-from benchmark.report import one_class_page, page, page_scores, tables
+from benchmark.report import one_class_page, page, page_provenance, page_scores, tables
 from benchmark.report.claims_text import Claim
 from benchmark.report.groups import Run, group_runs
 from benchmark.report.published import value
@@ -110,3 +110,21 @@ def test_what_is_said_first_of_classes() -> None:
     assert "<dt>Best mean AUROC (10 classes)</dt><dd>84.5<small>rotation</small></dd>" in said
     assert "<dt>Reference means</dt><dd>90.0<small>untrained</small></dd>" in said
     assert COUNTED.format("Claims") in said
+
+
+def test_a_point_of_figure_2_has_its_auroc_across_and_its_classes_up(text: str) -> None:
+    pattern = r'data-tip="Combined\nAUROC \(%\), CIFAR100 ([\d.]+) ± [\d.]+ \(n = 2\)\noccupied soft classes ([\d.]+)'
+    ((auroc, occupied),) = re.findall(pattern, text)
+    assert float(auroc) == pytest.approx(94.20 - 0.625, abs=0.006)
+    assert float(occupied) == pytest.approx(3000 - 10 * (94.20 - 0.625), abs=0.06)
+
+
+def test_others_systems_have_their_published_values_to_read_and_to_sort_by(text: str) -> None:
+    pattern = r'<td data-v="CSI" data-n="([\d.]+)" data-tip="[^",]+, [^"\n]*SVHN\n[^"]*"><span class="rival">([\d.]+)<'
+    assert set(re.findall(pattern, text)) == {("99.8", "99.80")}
+
+
+def test_the_seconds_of_a_run_are_all_of_them() -> None:
+    one = config(variant="dino")
+    record = record_of(one, timings={"features": 12.5, "score": 3.2, "train": 100.4})
+    assert " · 116 s" in str(page_provenance._run(Run(one, one.recipe_id(), record), []))
