@@ -167,3 +167,21 @@ def test_each_column_of_the_csv_is_what_its_heading_says():
     (cells,) = csv.DictReader(io.StringIO(as_csv([Checked("Claims", "here", [claim], [])])))
     assert cells == {"claim": "rain falls", "published": "+1.50", "ours": "-0.123456", "ours_text": "-0.12", "n": "3",
                      "verdict": "fails", "note": "over 2 sets", "group": "here"}  # fmt: skip
+
+
+def test_a_margin_is_over_the_seeds_that_all_have():
+    """DTI would come next with its third seed, which DINO has not."""
+    counts = {"dino": [1000, 1010], "dti": [900, 910, 2000], "imgn": [950, 940]}
+    configs = [config(variant=name, seed=seed) for name in VARIANTS for seed in range(len(counts.get(name, [0, 0])))]
+    make = lambda c: record_of(c, occupancy={"paper": counts.get(c.variant, [800, 800, 800])[c.seed], "classes": 4096})  # noqa: E731
+    claim = find(check(group_of(configs, make)), "fewer soft classes")
+    assert (claim.ours, claim.n, claim.verdict) == (60, 2, "holds") and claim.note == "next: ImgN"
+    assert claim.ours_text == f"+60 ± {stats.t.ppf(0.975, 1) * 10:.0f}"  # 50 and 70
+
+
+def test_the_set_itself_is_taken_before_what_stands_for_it():
+    ours = {"lsun": 90.0, "lsunlike": 99.0}
+    for oods in (["lsunlike", "lsun"], ["lsun", "lsunlike"]):
+        one = config(in_dist="cifar100", variant="rot-imgn", eval={"ood": oods})
+        claim = find(check(group_of([one], lambda c: record_of(c, lambda c, ood: ours[ood]))), "self-supervised rival")
+        assert (claim.verdict, claim.ours) == ("holds", pytest.approx(90.0 - 79.50))

@@ -223,3 +223,9 @@ def test_a_score_that_lacks_a_set_has_no_mean_over_it() -> None:
     of_dino = {row.key: row.cells["dino"].ours for row in table.rows if row.cells}
     assert of_dino["near:knn-5"] is not None and of_dino["far:knn-5"] is None and of_dino["all:knn-5"] is None
     assert of_dino["far:own"] is not None and of_dino["far:eq6-rotations"] is not None
+
+
+def test_scores_that_print_the_same_are_both_bold() -> None:
+    cells = {None: Cell({0: 59.74}), "knn-5": Cell({0: 59.66}), "cosine": Cell({0: 59.64})}
+    rows = _block("all", "all", "cifar10", ["knn-5", "cosine"], ["dino"], lambda _, score: cells[score])
+    assert [row.cells["dino"].best for row in rows[1:]] == [True, True, False]

@@ -298,3 +298,13 @@ def test_each_k_of_the_vote_has_a_row_of_its_own(tmp_path):
     table = table2(write_sweep(tmp_path, variant=["dino", "imgn"]), lambda c: record_of(c, knn_accuracy=accuracies))
     for k, value in accuracies.items():
         assert row(table, f"k-NN accuracy, k={k}").cells["imgn"].ours.mean == value
+
+
+def test_a_part_of_the_official_images_is_told_from_all_of_them(tmp_path):
+    def make(c):
+        made = record_of(c)
+        whole = made.data["svhn/test"].model_copy(update={"official_count": 50})
+        return made.model_copy(update={"data": made.data | {"svhn/test": whole}})
+
+    (note,) = [one for one in table2(write_sweep(tmp_path, variant=["dino"]), make).notes if one.startswith("Images:")]
+    assert "CIFAR10 train 50 of 100," in note and "SVHN test 50," in note
