@@ -14,6 +14,7 @@ from benchmark.own.layout import Layout, Source
 from benchmark.own.orientation import Upright
 from benchmark.own.summary import rows
 from benchmark.own.sweepfile import sweep_text
+from benchmark.plan import yamlfile
 
 
 def loaded(role: str, pixels: np.ndarray, name: str = "", cluster: list[int] | None = None, copies: int = 0) -> Loaded:
@@ -109,3 +110,30 @@ def test_examine_brings_it_together() -> None:
     found = examine(own([loaded("id", noise(60, 0)), loaded("ood", noise(60, 1) // 2, "dark")], 48, 12))
     assert found.low_level["mine-dark"].is_easy and any("dark: image statistics" in line for line in found.warnings)
     assert any("it has less): an AUROC below that proves nothing" in line for line in found.warnings)
+
+
+def test_few_ood_images_are_told_by_the_numbers_on_both_sides() -> None:
+    """25 ID test images against 20: 1.96 times the root of 46 / (12 x 25 x 20) is 17.2 points."""
+    lines = _few(own([loaded("id", noise(1, 0)), loaded("ood", np.zeros((20, 8, 8, 3), np.uint8), "far")], 5000, 25))
+    assert "far: 20 images; its AUROC is known to ±17.2 points at best" in lines
+
+
+@pytest.mark.parametrize(
+    ("train", "size", "epochs", "batch", "warmup", "hours"),
+    [(1000, 32, 85, 64, 8.5, 1), (1000, 64, 85, 64, 8.5, 2), (100, 32, 100, 8, 10.0, 1), (300, 32, 100, 32, 10.0, 1),
+     (40_000, 32, 5, 64, 0.5, 2)],
+)  # fmt: skip
+def test_a_sweeps_training_by_the_number_of_images(
+    train: int, size: int, epochs: int, batch: int, warmup: float, hours: int
+) -> None:
+    """85,000 images are seen, in 5 to 100 epochs; eight batches an epoch at least, three times the time is asked for.
+
+    An hour holds 576,000 images of 32 pixels and a quarter of that of 64: 0.6 hours for 85,000, 0.35 for 200,000.
+    """
+    text = sweep_text(
+        Path("a.yaml"), own([loaded("id", noise(1, 0))], train, 250, size), Findings({}, Upright(60, 2, 9), []), False,
+        None,
+    )  # fmt: skip
+    found = yamlfile.parse(text, "text")
+    given = {"epochs": epochs, "batch": batch, "lr": 0.004, "warmup_epochs": warmup, "precision": "fp32"}
+    assert found["base"]["train"] == given and found["resources"]["hours"] == hours
