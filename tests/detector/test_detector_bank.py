@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from detector_runs import auroc
+from tiny_runs import tiny
 
-from benchmark.data.images import load
+from benchmark.data.images import load, write_set
 from benchmark.data.importing import import_dir
+from benchmark.data.subsets import limited
 from benchmark.detector.bank import bank_size, parse_rate, thin
+from benchmark.detector.export import _training_images
 from benchmark.errors import BenchError
 
 
@@ -58,3 +62,22 @@ def test_shares_and_sizes() -> None:
     for text in ("0", "3401", "1.5", "x", "0.001%"):
         with pytest.raises(BenchError, match="--bank"):
             bank_size(text, 3400)
+
+
+@pytest.mark.parametrize(("in_dist", "limit"), [("own", None), ("own", 9), ("own:cat", None), ("own:cat", 5)])
+def test_places_and_labels_of_a_banks_rows_are_those_of_the_stored_split(
+    tmp_path: Path, in_dist: str, limit: int | None
+) -> None:
+    """Whatever part of a set a run was trained on, a row's place leads to its very image."""
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 32, 32, 3), dtype=np.uint8)
+    write_set(tmp_path, "own", "train", pixels, np.arange(30) // 7 % 3, "random numbers", classes=["dog", "cat", "cow"])
+    config = tiny(in_dist=in_dist, data={"train_limit": limit})
+    images = load(tmp_path, in_dist, "train")
+    record = SimpleNamespace(data={f"{in_dist}/train": SimpleNamespace(fingerprint=images.fingerprint)})
+    found = _training_images(record, config, tmp_path, limit or images.count)  # type: ignore[arg-type]
+    used = limited(images, limit)
+    assert len(found.index) == (limit or images.count) and found.counted == "stored split"
+    assert np.array_equal(pixels[found.index], images.images[used])
+    assert found.label.tolist() == [i // 7 % 3 for i in found.index]
+    if ":" in in_dist:
+        assert set(found.label) == {1}

@@ -19,9 +19,10 @@ from PIL import Image
 from benchmark import Detector
 from benchmark.data.images import load
 from benchmark.detector import artifact
+from benchmark.detector.output import Counts, Progress
 from benchmark.detector.rows import Row, decoded
 from benchmark.detector.sources import Source
-from benchmark.detector.worst import Top, _thumbnail
+from benchmark.detector.worst import Top, _thumbnail, write_page
 
 
 def test_export_as_a_user_sees_it(bench: Callable[..., Said], made: Made) -> None:
@@ -254,3 +255,17 @@ def test_of_equal_scores_the_first_images_are_kept_and_shown_in_their_order(scor
     seen = [Row(one, score=float(score), ood=True, p_value=0.5) for one, score in zip(sources, scores, strict=True)]
     assert list(top.watch(seen)) == seen
     assert "".join(item.path for item in top.items()) == kept
+
+
+def test_what_stands_above_the_page(monkeypatch: pytest.MonkeyPatch, made: Made) -> None:
+    told: list[dict[str, str]] = []
+    monkeypatch.setattr("benchmark.report.gallery.write_gallery", lambda out, items, title, about: told.append(about))
+    progress = Progress(6)
+    progress.counts = Counts(seen=6, ood=2, broken=1)
+    detector = Detector.load(made.whole)
+    for threshold in (None, 0.5):
+        write_page(Path("a.html"), Top(2), progress, detector, threshold)
+    assert [about["images"] for about in told] == ["5 scored, 2 OOD"] * 2 and told[0]["not readable"] == "1"
+    own = f"{detector.threshold:.6g} (10% false alarms)"
+    assert [about["threshold"] for about in told] == [own, "0.5 (given)"]
+    assert told[0]["detector"] == f"{made.record.name} (40 training images)"
