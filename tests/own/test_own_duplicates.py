@@ -134,3 +134,12 @@ def test_split_keeps_clusters_whole_and_has_its_share() -> None:
         assert len(test) == 50
         assert np.array_equal(test, duplicates.split(cluster, 0.1, seed)[1])
     assert not np.array_equal(test, duplicates.split(cluster, 0.1, 0)[1])
+
+
+@pytest.mark.parametrize(("depth", "length"), [(2, 0.0), (4, 1.0)])
+def test_flat_is_by_the_deviation_of_the_block_means(depth: int, length: float) -> None:
+    """A chequered pattern of 8x8 blocks this far from the mean: that is its deviation; within the blocks noise is."""
+    blocks = 128 + depth * (2 * (np.indices((8, 8)).sum(0) % 2) - 1)
+    noise = np.tile([[40, -40], [-40, 40]], (16, 16))  # without a trace in the means
+    image = (np.kron(blocks, np.ones((4, 4))) + noise)[None, :, :, None].repeat(3, 3).astype(np.uint8)
+    assert np.linalg.norm(duplicates.signatures(image)) == pytest.approx(length, abs=1e-5)

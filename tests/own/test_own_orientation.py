@@ -55,3 +55,14 @@ def test_larger_images_give_the_same_answer() -> None:
 def test_cifar10_has_an_up(real_images: Path) -> None:
     images = np.load(real_images / "cifar10-train.npz")["images"][:600]
     assert upright(images).verdict == "yes"
+
+
+def test_the_interval_is_of_the_images_and_not_of_their_neighbours() -> None:
+    """Every other image is noise. The four rotations of an image are right or wrong together, as every rotation is
+    trained alike: as many independent trials as images. Four in a row, half of them noise, would differ far less."""
+    mixed = skies(120)
+    mixed[1::2] = np.random.default_rng(1).integers(0, 256, (60, 32, 32, 3))
+    found = upright(mixed)
+    share = found.accuracy / 100
+    assert 0.5 < share < 0.75  # all skies, and what is guessed of the noise
+    assert found.half == pytest.approx(196 * (share * (1 - share) / 120) ** 0.5, rel=0.05)
