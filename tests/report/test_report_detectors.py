@@ -327,3 +327,15 @@ def test_the_most_accurate_classifier_is_bold() -> None:
     (table,) = detectors(beside(DETECTORS))
     (cells,) = [row.cells for row in table.rows if row.key == "accuracy"]
     assert {column for column, cell in cells.items() if cell.best} == {"classifier-rotation"}  # the longest label
+
+
+def test_a_column_that_lacks_a_set_has_no_average() -> None:
+    records = [record(one) for one in DETECTORS]
+    less = {ood: metrics for ood, metrics in records[3].ood.items() if ood != "svhn"}
+    records[3] = records[3].model_copy(update={"ood": less})
+    (table,) = detectors(group_runs(DETECTORS, records, beside=True)[0])
+    rows = {row.key: row for row in table.rows}
+    for metric in ("auroc", "aupr", "fpr95"):
+        cells = rows[f"{metric}:average"].cells
+        assert cells["classifier-rotation"].ours is None and cells["classifier"].ours is not None
+        assert rows[f"{metric}:texture"].cells["classifier-rotation"].ours is not None

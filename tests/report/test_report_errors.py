@@ -89,3 +89,14 @@ def test_the_references_sensitivity_stands_beside_the_ranking(tmp_path: Path) ->
     more = Group("", (*group.runs, Run(one, one.recipe_id(), record)))
     found = recommend._ranking(more, "cifar10", tmp_path, None, None)
     assert found is not None and found.references == {"untrained": 52.5} and found.best.label == "imgn"
+
+
+def test_a_variant_that_lacks_a_set_is_in_no_trial_of_the_average(tmp_path: Path) -> None:
+    more = {**VARIANTS, "combined": (90.0, 99.0)}
+    configs = [config(variant=label, eval={"ood": ["cifar100", "svhn"]}) for label in more]
+    lacks = ("combined", "svhn")
+    made = [record_of(one, lambda c, ood: None if (c.variant, ood) == lacks else more[c.variant][1],
+                      sensitivity=more[one.variant][0]) for one in configs]  # fmt: skip
+    found = trial("mine", group_runs(configs, made)[0], "cifar10", tmp_path)
+    assert found is not None and (found.n, found.chosen, found.cost) == (3, "imgn", 20.0)
+    assert {one.title: one.n for one in found.agreements} == {"average (2)": 3, "CIFAR100": 4, "SVHN": 3}
