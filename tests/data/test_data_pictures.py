@@ -42,3 +42,15 @@ def test_balanced_is_even_and_repeatable() -> None:
     assert np.bincount(labels[chosen] + 1, minlength=4).tolist() in ([14, 13, 5, 13], [13, 14, 5, 13], [13, 13, 5, 14])
     assert np.array_equal(chosen, balanced(labels, 45))
     assert len(balanced(labels, 1000)) == len(labels)
+
+
+def test_balanced_takes_any_images_of_a_class() -> None:
+    """Files of a class often come in an order that means something: neither the first nor the last, nor every third."""
+    labels = np.arange(600) % 2
+    chosen = balanced(labels, 100)
+    assert np.bincount(labels[chosen]).tolist() == [50, 50]
+    for label in (0, 1):
+        places = np.flatnonzero(labels == label).searchsorted(chosen[labels[chosen] == label])
+        # The mean of 50 of 0 to 299, and their deviation, of which a random draw's are known to 12.
+        assert abs(places.mean() - 149.5) < 48 and abs(places.std() - 86.6) < 30
+        assert len(set(np.diff(places).tolist())) > 5

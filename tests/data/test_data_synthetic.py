@@ -129,6 +129,25 @@ def test_backgrounds_have_a_natural_spectrum() -> None:
     assert -2.0 < slope < -0.8
 
 
+def test_light_comes_from_above() -> None:
+    """What stands at the top is sky, and brighter than the ground at the bottom, in nearly every picture."""
+    for place in (None, 0, 5):
+        background = synthetic._background(np.random.default_rng(1), 300, place).mean(3)
+        assert (background[:, :4].mean((1, 2)) > background[:, -4:].mean((1, 2))).mean() > 0.8, place
+
+
+def test_every_set_has_the_same_exposures() -> None:
+    """Brightness uniform from 0.15 to 0.8 and contrast from 0.05 to 0.25, where nothing is clipped."""
+    ramp = np.tile(np.linspace(0, 1, 32), (2000, 3, 32, 1)).transpose(0, 2, 3, 1)
+    shot = synthetic._camera(ramp, np.random.default_rng(0)).astype(float) / 255
+    whole = ((shot > 0) & (shot < 1)).all((1, 2, 3))
+    brightness, contrast = shot.mean((1, 2, 3)), shot.std((1, 2, 3))
+    assert whole.mean() > 0.6
+    assert brightness.min() == pytest.approx(0.15, abs=0.02) and brightness.max() == pytest.approx(0.8, abs=0.02)
+    assert contrast.min() == pytest.approx(0.05, abs=0.005) and contrast.max() == pytest.approx(0.25, abs=0.005)
+    assert brightness.mean() == pytest.approx(0.475, abs=0.02) and contrast.mean() == pytest.approx(0.15, abs=0.01)
+
+
 def test_distances_match_a_brute_force_rasteriser() -> None:
     """Covered area of a disc, a stroke, a box and a polygon against counting 16 x 16 sub-pixels."""
     fine = (np.arange(512) + 0.5) / 16

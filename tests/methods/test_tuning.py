@@ -129,6 +129,7 @@ def test_a_stopped_run_goes_on_from_its_checkpoint_and_needs_its_start_no_more(
     ({"method": {"classes": 5}}, r"its method\.classes is 5, not 4"),
     ({"method": {"rotation_weight": 1.0}}, r"its method\.rotation_weight is 1\.0, not 0\.0"),
     ({"data": {"train_limit": 20}}, r"its data\.train_limit is 20, not None"),
+    ({"data": {"image_size": 48}}, r"its data\.image_size is 48, not 32"),
     ({"method": {"name": "rotation"}}, "it is no classifier but rotation"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_said(start: dict[str, Any], words: str) -> None:

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.ndimage
 import torch
 from torch import Tensor
 
@@ -121,6 +122,14 @@ def test_blur_is_a_gaussian_and_keeps_what_is_flat() -> None:
     torch.testing.assert_close(saliency.blur(flat, 2.0), flat)
 
 
+@pytest.mark.parametrize(("sigma", "reach"), [(0.4, 2), (1.5, 5), (2.0, 6)])
+def test_blur_is_scipys_with_its_borders_repeated(sigma: float, reach: int) -> None:
+    """Cut at three deviations, and of images that are wider than high too."""
+    maps = torch.rand(2, 3, 13, 17, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    expected = scipy.ndimage.gaussian_filter(maps.numpy(), (0, 0, sigma, sigma), mode="nearest", radius=reach)
+    np.testing.assert_allclose(saliency.blur(maps, sigma).numpy(), expected, rtol=1e-12)
+
+
 def test_otsu_parts_by_the_largest_variance_between() -> None:
     maps = (
         torch.rand(4, 9, 9, generator=torch.Generator().manual_seed(1)) ** 3
@@ -171,6 +180,31 @@ def test_the_middle_is_preferred(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(saliency.METHODS, "flat", lambda images: torch.ones(len(images), *images.shape[2:]))
     mask = saliency.foreground(images(1, 32), "flat")[0]
     assert mask[14:18, 14:18].all() and not mask[:3, :3].any() and not mask[-3:, -3:].any()
+
+
+def test_the_preference_for_the_middle_falls_to_a_half_in_the_corners(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Gaussian of 0.6 sides: what Otsu's threshold is given for a flat map."""
+    seen: list[Tensor] = []
+    honest = saliency.otsu
+    monkeypatch.setitem(saliency.METHODS, "flat", lambda images: torch.ones(len(images), *images.shape[2:]))
+    monkeypatch.setattr(saliency, "otsu", lambda found: honest(seen.append(found) or found))
+    saliency.foreground(images(1, 20), "flat")
+    for y, x in itertools.product((0, 3, 9, 19), repeat=2):
+        away = ((y + 0.5) / 20 - 0.5) ** 2 + ((x + 0.5) / 20 - 0.5) ** 2
+        assert float(seen[0][0, y, x]) == pytest.approx(math.exp(-away / (2 * 0.36)), rel=1e-6)
+    assert float(seen[0][0, 0, 0]) == pytest.approx(0.5, abs=0.04)
+
+
+@pytest.mark.parametrize(("pixels", "found"), [(7, True), (8, False), (392, False), (393, True)])
+def test_a_foreground_of_less_than_a_fiftieth_or_of_nearly_all_is_none(
+    pixels: int, found: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 400 pixels: 2 % are 8, 98 % are 392. Then the whole image is taken, for a mask that says nothing."""
+    salient = (torch.arange(400).view(1, 20, 20) < pixels).double()
+    monkeypatch.setitem(saliency.METHODS, "given", lambda images: salient)
+    monkeypatch.setattr(saliency, "_middle", lambda images: torch.ones(20, 20))
+    mask = saliency.foreground(images(1, 20), "given")
+    assert bool(mask.all()) == found and (found or int(mask.sum()) == pixels)
 
 
 def iou(one: Tensor, other: Tensor) -> float:
@@ -292,3 +326,24 @@ def test_a_composition_has_the_foreground_and_the_other_background() -> None:
     assert inner.any() and torch.equal(joined[:, :, inner], made[:, :, inner])
     assert torch.equal(joined[:, :, outer], behind[:, :, outer])
     assert not torch.equal(joined, made) and joined.dtype == torch.uint8
+
+
+def test_what_a_foreground_leaves_beside_its_mask_is_no_background() -> None:
+    """A rim, as blurred edges have it, a pixel wide around the mask: it is filled in too."""
+    made, mask = square()
+    rim = torch.nn.functional.max_pool2d(mask[:, None].float(), 3, 1, 1)[:, 0].bool() & ~mask
+    made[0, :, rim[0]] = 250
+    assert (fill_in(made, mask).int() - 120).abs().max() <= 1
+
+
+@pytest.mark.parametrize("side", [32, 64, 128])
+def test_the_seam_is_as_wide_in_a_larger_image_as_the_image_is_larger(side: int) -> None:
+    """White before black along a straight edge: a Gaussian's integral, of 0.6 pixels in an image of 32."""
+    mask = (torch.arange(side) >= side // 2).expand(1, side, side)
+    joined = compose(torch.full((1, 3, side, side), 255, dtype=torch.uint8), mask, torch.zeros(1, 3, side, side))
+    share = joined[0, 0, side // 2].double() / 255
+    width = 0.6 * side / 32
+    # The deviation of where the edge is, as the change from pixel to pixel has it.
+    change, place = share.diff(), torch.arange(1, side) - side / 2
+    assert float((change * place).sum()) == pytest.approx(0, abs=0.02)
+    assert float((change * place**2).sum() ** 0.5) == pytest.approx(width, rel=0.06)

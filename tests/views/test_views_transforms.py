@@ -181,6 +181,16 @@ def test_the_numbers_of_a_join_are_uniform_in_its_range(name: str) -> None:
     assert scipy.stats.kstest(numbers, "uniform", (low, high - low)).pvalue > 0.01
 
 
+def test_what_is_joined_keeps_a_part_of_both() -> None:
+    """A blend has 30 to 70 % of either; waves of up to 2 to 5 a side are the image's own."""
+    ranges = {"blend": (0.3, 0.7), "frequencies": (2.0, 5.0)}
+    assert set(transforms.JOINED) == set(ranges)
+    for name, (low, high) in ranges.items():
+        numbers = transforms.draw_join(name, 2000, generator())
+        assert float(numbers.min()) == pytest.approx(low, abs=0.01 * (high - low))
+        assert float(numbers.max()) == pytest.approx(high, abs=0.01 * (high - low))
+
+
 def test_bad_names_and_patches_say_what_is_allowed() -> None:
     with pytest.raises(BenchError, match=r"unknown transform of negatives 'flip'.*perm-N"):
         transforms.draw_negative("flip", 2, generator())
