@@ -55,6 +55,12 @@ def test_near_follows_stand_ins_and_sizes(monkeypatch: pytest.MonkeyPatch) -> No
     assert is_near("cifar10", "like") and not is_near("cifar100", "like")
 
 
+def test_stand_ins_stand_for_the_sets_whose_cells_they_are_printed_in() -> None:
+    found = {name: entry.stands_for for name, entry in CATALOG.items() if entry.stands_for}
+    assert found == {"lsunlike": "lsun", "stl10-unlabeled": "stl10", "imagenet1k": "imagenet"}
+    assert all(set(CATALOG[name].roles) <= set(CATALOG[of].roles) for name, of in found.items())
+
+
 def test_info_of_another_size_and_of_a_users_set() -> None:
     big = info("texture@256")
     assert (big.name, big.title) == ("texture@256", "Texture (256 px)")

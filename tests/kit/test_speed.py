@@ -15,6 +15,7 @@ from tiny_runs import tiny
 from benchmark.errors import BenchError
 from benchmark.kit import speed
 from benchmark.kit.parts import Deadline
+from benchmark.plan import sweep as sweeps
 from benchmark.store.folders import RunFolder
 
 # Of two variants: pairs are of as many FLOPs in a run of either.
@@ -115,3 +116,40 @@ def test_a_run_that_has_no_other_line_in_time_has_no_speed(
     """None is not 0: nothing is known of it, nor of all of them together."""
     found = watch(tmp_path, monkeypatch, dict(zip(RUNS, lines_at, strict=True)), 100)
     assert found == {"failed": "2 side by side: no time left"}
+
+
+def test_what_was_seen_before_the_watching_began_says_nothing(tmp_path: Path) -> None:
+    """Two lines, a step each, were there: the others say 2 steps at 20 pairs a second and 4 at 5."""
+    (run, config), _ = RUNS.items()
+    (tmp_path / run).mkdir()
+    RunFolder(tmp_path / run).write_config(config)
+    lines = [(1, 900.0), (2, 700.0), (4, 20.0), (8, 5.0)]
+    text = "".join(json.dumps({"step": step, "pairs_per_second": rate}) + "\n" for step, rate in lines)
+    (tmp_path / run / "metrics.jsonl").write_text(text)
+    found = speed._rates(tmp_path, {run: 2}, {speed._network(config): 3.0})
+    rate = (2 + 4) / (2 / 20 + 4 / 5)
+    assert found["pairs_per_second"] == {run: pytest.approx(rate)}
+    assert found["flops_per_second"] == pytest.approx(3 * rate)
+
+
+@pytest.mark.parametrize(("in_all", "training", "beside"), [(42.0, 30.0, 12.0), (10.0, 10.5, 0.0)])
+def test_the_overhead_of_a_run_is_what_it_takes_beside_its_training(
+    in_all: float, training: float, beside: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By two clocks, which can differ by a little."""
+    now = 100.0
+    record = {"training": {"seconds": training}}
+
+    def begin(command: list[str], *_: object) -> None:
+        nonlocal now
+        now += in_all
+        assert command[command.index("--only") + 1] == "mini-combined-s0" and "train.epochs=1" in command
+        (tmp_path / "whole/run").mkdir(parents=True)
+        (tmp_path / "whole/run/record.json").write_text(json.dumps(record))
+
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(speed, "_begin", begin)
+    file = write_tiny_sweep(tmp_path)
+    asked = speed.Asked(file, tmp_path, tmp_path, [1], 1.0, 1, 100.0)
+    found = speed._overhead(sweeps.load(file), file, asked, Deadline(1000, 10), {})
+    assert found == (pytest.approx(beside), record)
