@@ -32,6 +32,7 @@ def test_a_run_that_is_stopped_before_it_has_begun_is_interrupted_and_not_failed
     code = f"""
 import os, signal
 from benchmark.launch import starting
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what is in the background without it
 signal.pthread_sigmask(signal.SIG_BLOCK, {{signal.SIGINT}})
 os.kill(os.getpid(), signal.SIGINT)
 os.setsid = lambda: None
