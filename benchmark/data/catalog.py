@@ -224,6 +224,18 @@ def split_size(name: str) -> tuple[str, int]:
     return (match[1], int(match[2])) if match else (name, 32)
 
 
+def name_at(base: str, size: int) -> str:
+    """What the set `base` is called at `size` pixels a side: NAME at 32, else NAME@SIZE."""
+    return base if size == 32 else f"{base}@{size}"
+
+
+def at_size(name: str, size: int) -> tuple[str, int]:
+    """What NAME or NAME@SIZE is stored as, and its side in pixels: the name's own, or `size` where it gives none."""
+    base, asked = split_size(name)
+    side = size if asked == 32 else asked
+    return name_at(base, side), side
+
+
 def split_class(name: str) -> tuple[str, str | None]:
     """The stored set and the class of SET:CLASS: ("cifar10", "automobile"); (name, None) for a whole set.
 

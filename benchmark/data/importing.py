@@ -68,9 +68,7 @@ def import_dir(
     for entry, base, split in found:
         if names and base not in names:
             continue
-        alone, asked = catalog.split_size(base)  # NAME@SIZE-SPLIT is of that size
-        side = asked if asked != 32 else size
-        info, stored_as = catalog.info(base), alone if side == 32 else f"{alone}@{side}"
+        info, (stored_as, side) = catalog.info(base), catalog.at_size(base, size)
         if info.builtin:
             raise BenchError(f"{entry}: {base!r} is a built-in set; give yours another name")
         if info.counts and split not in info.counts:

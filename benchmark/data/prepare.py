@@ -28,9 +28,7 @@ def prepare(
     archive; without it the set is downloaded, where its licence and torchvision allow. limit: at most so many images a
     split, balanced over the classes. Raises BenchError that says how to get the files.
     """
-    base, asked = catalog.split_size(name)
-    size = asked if asked != 32 else size
-    stored_as = base if size == 32 else f"{base}@{size}"
+    base, (stored_as, size) = catalog.split_size(name)[0], catalog.at_size(name, size)
     if base not in catalog.CATALOG:
         raise BenchError(unknown("image set", base, catalog.CATALOG) + "; bring your own with `bench data import DIR`")
     info = catalog.info(stored_as)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmark.data import images
+from benchmark.data.catalog import name_at
 from benchmark.data.pictures import read_picture, to_square
 from benchmark.errors import BenchError, first_line
 from benchmark.own import duplicates
@@ -136,7 +137,7 @@ def bring(
                 one.keep(np.setdiff1d(np.arange(len(one.names)), np.concatenate(gone)))
                 if not one.names:
                     raise BenchError(f"{one.source.folder}: every image repeats one of another set; nothing is left")
-    own = Own(_stored(found.in_dist.name, size), size, root, found, loaded, overlaps, drop_duplicates)
+    own = Own(name_at(found.in_dist.name, size), size, root, found, loaded, overlaps, drop_duplicates)
     train, test = duplicates.split(inside.cluster, test_share, seed)
     if len(train) < NEIGHBOURS or not len(test):
         raise BenchError(
@@ -154,11 +155,7 @@ def bring(
 
 def stored_name(own: Own, source: Source) -> str:
     """What the set of this source is called in the data folder."""
-    return _stored(source.name, own.size)
-
-
-def _stored(name: str, size: int) -> str:
-    return name if size == 32 else f"{name}@{size}"
+    return name_at(source.name, own.size)
 
 
 def _load(source: Source, size: int, root: Path, tick: Tick) -> Loaded:

@@ -158,8 +158,9 @@ class RunConfig(Strict):
             for negative in variant(self.variant).negatives:
                 count = perm_count(negative.transform)
                 per_image = self.negatives.draw == "per-image"
-                for size in ((self.data.image_size,) if per_image else self.input_sizes()) if count else ():
-                    patch_grid(count or 1, size)
+                if count:
+                    for size in (self.data.image_size,) if per_image else self.input_sizes():
+                        patch_grid(count, size)
                 for source in {*negative.sources} - {IN_DIST, *self.data.sources}:
                     raise BenchError(f"variant {self.variant!r} needs data.sources.{source}, which is not set")
         except BenchError as error:

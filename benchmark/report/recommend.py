@@ -98,8 +98,9 @@ def _replaced(group: Group, in_dist: str, data: Path | None) -> tuple[str, ...]:
     if data is None:
         return ()
     read = {"/".join(key) for run in group.runs_of(in_dist) for key in run.config.training_sets()}
-    now = {key: stored_fingerprint(data, key) for key in read}
-    return tuple(sorted(key for key, seen in group.data().items() if now.get(key) not in (None, seen.fingerprint)))
+    now = {key: here for key in read if (here := stored_fingerprint(data, key))}
+    records = [run.record for run in group.runs_of(in_dist) if run.record]
+    return tuple(sorted({key for record in records for key in record.changed(now)}))
 
 
 def reference_folder(given: Path | None) -> Path | None:
