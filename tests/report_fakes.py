@@ -13,7 +13,8 @@ from benchmark.negatives import VARIANTS
 from benchmark.plan import sweep as sweeps
 from benchmark.plan.config import RunConfig
 from benchmark.plan.methods import REFERENCES
-from benchmark.report import build, published
+from benchmark.report import build
+from benchmark.report.published import sets as published
 from benchmark.store.folders import RunFolder
 from benchmark.store.records import OODMetrics, Record, SetInRecord
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from benchmark.data.catalog import info
-from benchmark.report import published
 from benchmark.report.claims_text import Checked, Claim, Verdict, join, judged
 from benchmark.report.figures import measures, near_and_far, variant_points
 from benchmark.report.groups import Group, title_of
 from benchmark.report.intervals import Correlation, correlate
 from benchmark.report.numbers import auroc, average_over, occupancy_reading, occupied
+from benchmark.report.published import sets as published
 from benchmark.report.table_notes import about
 from benchmark.store.records import Record
 

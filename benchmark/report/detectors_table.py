@@ -13,11 +13,11 @@ from functools import partial
 
 from benchmark.data.catalog import info, set_behind
 from benchmark.negatives import IN_DIST
-from benchmark.report import published_detectors as published
 from benchmark.report.cells import Cell, Row, Table
 from benchmark.report.groups import Group
 from benchmark.report.leagues import meaning
 from benchmark.report.numbers import accuracy
+from benchmark.report.published import detectors as published
 from benchmark.report.table_notes import about, missing_notes, row_notes
 from benchmark.report.tables import Column, columns_of, leagues_of, mark_best, stand_in_mark
 from benchmark.store.records import OODMetrics, Record

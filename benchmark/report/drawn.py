@@ -27,7 +27,8 @@ def fingerprint(name: str, group: Group | OneClass, in_dist: str) -> str:
 
 @cache
 def _code() -> list[str]:
-    files = [*sorted(Path(__file__).parent.glob("*.py")), Path(catalog.__file__)]
+    here = Path(__file__).parent
+    files = [*sorted([*here.rglob("*.py"), *here.rglob("*.csv")]), Path(catalog.__file__)]
     versions = [f"{package} {metadata.version(package)}" for package in ("matplotlib", "numpy")]
     return [*versions, *(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)]
 

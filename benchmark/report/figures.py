@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.data.catalog import info, is_near
 from benchmark.plan.methods import REFERENCES
-from benchmark.report import published
 from benchmark.report.groups import Group, title_of
 from benchmark.report.intervals import Estimate, correlate, estimate
 from benchmark.report.numbers import auroc, average_over, classes, occupancy_reading, occupied
+from benchmark.report.published import sets as published
 from benchmark.store.records import Record
 
 if TYPE_CHECKING:

@@ -18,10 +18,10 @@ from benchmark.negatives import VARIANTS
 from benchmark.plan.config import RunConfig
 from benchmark.plan.identity import digest
 from benchmark.plan.methods import REFERENCES
-from benchmark.report import published_one_class as published
 from benchmark.report.groups import Group, Run, at, by_images, differences, records_by_recipe, title_of
 from benchmark.report.intervals import Estimate, estimate
 from benchmark.report.numbers import auroc
+from benchmark.report.published import one_class as published
 from benchmark.store.records import Record, SetInRecord
 
 # Section -> what in it makes two methods or variants two, and is no difference between their settings.

@@ -9,7 +9,6 @@ from benchmark.data.catalog import info
 from benchmark.negatives import OURS as OUR_NEGATIVES
 from benchmark.negatives import variant
 from benchmark.plan.methods import REFERENCES
-from benchmark.report import published_one_class as published
 from benchmark.report.claims_text import Checked, Claim, join, judged
 from benchmark.report.groups import at, background_of, differences, title_of
 from benchmark.report.intervals import estimate
@@ -18,6 +17,7 @@ from benchmark.report.one_class import Column, OneClass, settings_of
 from benchmark.report.one_class_notes import about
 from benchmark.report.own_claims import OURS, claim_text, cost, scores_claimed, so_by
 from benchmark.report.own_claims import RULES as OF_SCORES
+from benchmark.report.published import one_class as published
 
 _BACKGROUNDS = ("views.background", "views.background_p")  # the settings of a view's other background
 WITHIN = 2.0  # points of mean AUROC

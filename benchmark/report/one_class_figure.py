@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from benchmark.data.catalog import info
-from benchmark.report import published_one_class as published
 from benchmark.report.figures import marker_size, style_of
 from benchmark.report.intervals import Estimate, estimate
 from benchmark.report.one_class import Column, OneClass
+from benchmark.report.published import one_class as published
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from benchmark.data.catalog import info
 from benchmark.plan.config import RunConfig
-from benchmark.report import published_one_class as published
 from benchmark.report.leagues import meaning
 from benchmark.report.one_class import Column, OneClass
+from benchmark.report.published import one_class as published
 from benchmark.report.table_notes import machine
 
 

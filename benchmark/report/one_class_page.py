@@ -6,7 +6,6 @@ from pathlib import Path
 
 from benchmark.data.catalog import info
 from benchmark.report import charts, one_class_claims
-from benchmark.report import published_one_class as published
 from benchmark.report.cells import Table
 from benchmark.report.claims_text import Claim
 from benchmark.report.groups import Group, title_of
@@ -19,6 +18,7 @@ from benchmark.report.page_figures import training_section
 from benchmark.report.page_provenance import SYMBOLS, claims_section, provenance_section
 from benchmark.report.page_scores import Thumbnails, scores_section
 from benchmark.report.page_tables import tables_section
+from benchmark.report.published import one_class as published
 
 _WIDTH, _BOTTOM, _LEFT = 900, 320, 46
 _SIDE = 124  # of the means, and as much again for the names beside them

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from benchmark.data.catalog import info
-from benchmark.report import published_one_class as published
 from benchmark.report.cells import Cell, Row, Table
 from benchmark.report.leagues import SCRATCH, league
 from benchmark.report.one_class import Column, OneClass
 from benchmark.report.one_class_notes import notes
+from benchmark.report.published import one_class as published
 
 DECIMALS = 1  # as published: a class has about a thousand test images
 MEAN = "mean"  # the key of its row

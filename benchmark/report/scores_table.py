@@ -8,12 +8,12 @@ from dataclasses import replace
 from benchmark.data.catalog import info, is_near
 from benchmark.plan.methods import REFERENCES
 from benchmark.plan.scores import passes
-from benchmark.report import published
 from benchmark.report.cells import Cell, Row, Table
 from benchmark.report.groups import Group, title_of
 from benchmark.report.numbers import auroc
 from benchmark.report.one_class import OneClass
 from benchmark.report.one_class_notes import about as about_classes
+from benchmark.report.published import sets as published
 from benchmark.report.table_notes import about, about_controls, kendall, seed_notes
 from benchmark.store.records import Record
 

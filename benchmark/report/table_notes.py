@@ -9,9 +9,9 @@ from typing import Any
 from benchmark.data.catalog import info, is_near, set_behind
 from benchmark.plan.config import RunConfig
 from benchmark.plan.methods import REFERENCES
-from benchmark.report import published
 from benchmark.report.cells import Row
 from benchmark.report.groups import Group, title_of
+from benchmark.report.published import sets as published
 from benchmark.store.records import SetInRecord
 
 CONTROL = (

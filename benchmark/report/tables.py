@@ -8,7 +8,6 @@ from functools import partial
 
 from benchmark.data.catalog import info, is_near
 from benchmark.plan.methods import REFERENCES
-from benchmark.report import published
 from benchmark.report.cells import Cell, Row, Table
 from benchmark.report.groups import Group, title_of
 from benchmark.report.leagues import LABELS, SCRATCH, league, meaning
@@ -23,6 +22,7 @@ from benchmark.report.numbers import (
     occupied,
     sensitivity,
 )
+from benchmark.report.published import sets as published
 from benchmark.report.table_notes import about, missing_notes, published_notes, row_notes
 from benchmark.store.records import Record
 

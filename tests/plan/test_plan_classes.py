@@ -15,7 +15,7 @@ from benchmark.plan import sweep as sweeps
 from benchmark.plan import yamlfile
 from benchmark.plan.config import RunConfig
 from benchmark.plan.validation import validate
-from benchmark.report import published
+from benchmark.report.published import sets as published
 from benchmark.running.images import load_images
 from benchmark.store import states
 

@@ -10,10 +10,10 @@ import numpy as np
 from report_fakes import config, record_of
 
 from benchmark.plan.config import RunConfig
-from benchmark.report import published_one_class as published
 from benchmark.report.cells import Row, Table
 from benchmark.report.one_class import OneClass, one_class_groups
 from benchmark.report.one_class_table import one_class
+from benchmark.report.published import one_class as published
 from benchmark.store.records import Record, SetInRecord
 
 CIFAR10 = published.CLASSES

@@ -14,9 +14,9 @@ from report_fakes import config, make, record_of, write_runs, write_sweep
 
 from benchmark.errors import BenchError
 from benchmark.plan.config import RunConfig
-from benchmark.report import published
 from benchmark.report.by_score import by_score
 from benchmark.report.groups import group_runs
+from benchmark.report.published import sets as published
 from benchmark.report.scores_table import scores
 from benchmark.store.records import Look, Record, ScoreInRecord
 

@@ -15,9 +15,11 @@ from scipy import stats
 from benchmark.errors import BenchError
 from benchmark.plan import sweep as sweeps
 from benchmark.plan.config import RunConfig
-from benchmark.report import published, published_detectors, tables
+from benchmark.report import tables
 from benchmark.report.detectors_table import detectors
 from benchmark.report.groups import Group, group_runs, title_of
+from benchmark.report.published import detectors as published_detectors
+from benchmark.report.published import sets as published
 from benchmark.report.table_notes import describe
 from benchmark.report.table_text import as_csv, markdown
 from benchmark.store.records import OODMetrics, Record, ScoreInRecord

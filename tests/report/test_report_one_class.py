@@ -20,10 +20,10 @@ from one_class_fakes import (
 from report_fakes import config
 from scipy import stats
 
-from benchmark.report import published_one_class as published
 from benchmark.report.leagues import league, meaning
 from benchmark.report.one_class import OneOfAll, class_of, one_class_groups
 from benchmark.report.one_class_table import one_class
+from benchmark.report.published import one_class as published
 from benchmark.report.table_text import latex, lines, markdown
 
 

@@ -17,7 +17,7 @@ from report_fakes import make, record_of, write_runs
 from benchmark.data.catalog import info
 from benchmark.errors import BenchError
 from benchmark.report import build, figures, one_class_figure, one_class_page
-from benchmark.report import published_one_class as published
+from benchmark.report.published import one_class as published
 
 LABELS = ["dino", "rot-in-dist", "rot-dti"]
 

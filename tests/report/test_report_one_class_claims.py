@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from one_class_fakes import CIFAR10, TRANSLATION, by_hand, everything, group_of, level, one_record, run, runs
 
-from benchmark.report import published_one_class as published
 from benchmark.report.claims_text import Claim, as_csv, markdown
 from benchmark.report.one_class_claims import RULES, check, checked
 from benchmark.report.own_claims import CONFIDENT, OURS, PERMUTED, RESPONSE, TESTED
+from benchmark.report.published import one_class as published
 from benchmark.store.records import ScoreInRecord
 
 REFERENCES = ["untrained", "image-statistics"]

@@ -15,7 +15,7 @@ from report_fakes import config, record_of
 from benchmark.report import one_class_page, page, page_provenance, page_scores, tables
 from benchmark.report.claims_text import Claim
 from benchmark.report.groups import Run, group_runs
-from benchmark.report.published import value
+from benchmark.report.published.sets import value
 
 LABELS = ["dino", "rot-imgn", "combined"]
 

@@ -11,9 +11,9 @@ from report_fakes import VARIANTS10, config, record_of, write_sweep
 from scipy import stats
 
 from benchmark.plan import sweep as sweeps
-from benchmark.report import published
 from benchmark.report.groups import group_runs, title_of
 from benchmark.report.intervals import correlate, estimate
+from benchmark.report.published import sets as published
 
 
 def test_printed_averages_are_the_means_of_the_printed_cells():

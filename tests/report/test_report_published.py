@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmark.report import published, published_detectors
+from benchmark.report.published import detectors as published_detectors
+from benchmark.report.published import sets as published
 
 # Sums of the printed numbers in hundredths, down each column and along each row of Tables 1 and 2: one wrong digit, or
 # two cells in each other's place, changes one of them.

@@ -16,9 +16,10 @@ from scipy import stats
 
 from benchmark.negatives import VARIANTS
 from benchmark.plan import sweep as sweeps
-from benchmark.report import published, tables
+from benchmark.report import tables
 from benchmark.report.cells import Table
 from benchmark.report.groups import Group, group_runs
+from benchmark.report.published import sets as published
 from benchmark.report.table_text import as_csv, fold, latex, lines, markdown, md, terminal, tex
 
 
