@@ -20,6 +20,17 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+def expanded(path: str | Path) -> Path:
+    """A path that a user gave, with `~` and `~NAME` at its beginning as a shell has them.
+
+    Raises BenchError where there is no such user, or nobody knows whose home is meant.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise BenchError(f"{path}: no home folder is known for its first part; write the path in full") from error
+
+
 @contextmanager
 def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     """Write `path` whole or not at all: temporary name, fsync, `os.replace`, fsync of the folder.

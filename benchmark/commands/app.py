@@ -5,7 +5,10 @@ Exit codes: see benchmark/exits.py.
 
 from __future__ import annotations
 
+import functools
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -25,6 +28,7 @@ from benchmark.commands.status import status
 from benchmark.commands.sweep import sweep
 from benchmark.commands.verify import verify
 from benchmark.exits import INTERRUPTED, exit_code
+from benchmark.files import expanded
 
 # The groups of the help, and of each command what it says there: a line that fits 80 columns.
 GROUPS: dict[str, dict[str, str]] = {
@@ -85,14 +89,26 @@ Examples:
   bench data import my-images/
   bench data verify""",
 )
+
+
+def _with_home(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The command, with `~` in whatever path it is given as a shell has it: of `--out=~/x` a shell leaves it."""
+
+    @functools.wraps(command)
+    def call(**given: Any) -> Any:
+        return command(**{key: expanded(value) if isinstance(value, Path) else value for key, value in given.items()})
+
+    return call
+
+
 for function in (sweep, run, status, logs, cancel, report, recommend, verify, init, export, score, doctor, perf):
-    app.command()(function)
-data.command("list", short_help="Every image set, whether it is here, how to get it.")(data_list)
-data.command("prepare", short_help="Fetch sets, or read the official files you have.")(data_prepare)
-data.command("import", short_help="Take in your own sets.")(data_import)
-data.command("masks", short_help="Draw what is foreground in a set's images.")(data_masks)
-data.command("backgrounds", short_help="A set before other backgrounds.")(data_backgrounds)
-data.command("verify", short_help="Hold every stored set against its manifest.")(data_verify)
+    app.command()(_with_home(function))
+data.command("list", short_help="Every image set, whether it is here, how to get it.")(_with_home(data_list))
+data.command("prepare", short_help="Fetch sets, or read the official files you have.")(_with_home(data_prepare))
+data.command("import", short_help="Take in your own sets.")(_with_home(data_import))
+data.command("masks", short_help="Draw what is foreground in a set's images.")(_with_home(data_masks))
+data.command("backgrounds", short_help="A set before other backgrounds.")(_with_home(data_backgrounds))
+data.command("verify", short_help="Hold every stored set against its manifest.")(_with_home(data_verify))
 app.add_typer(data, name="data")
 
 

@@ -56,11 +56,11 @@ class ImageSet:
 def data_root(option: Path | None = None) -> Path:
     """The data folder: `option`, else $BENCH_DATA, else ood-bench/data in the user's cache. It need not exist yet."""
     if option is not None:
-        return Path(option).expanduser()
+        return files.expanded(option)
     if os.environ.get("BENCH_DATA"):
-        return Path(os.environ["BENCH_DATA"]).expanduser()
+        return files.expanded(os.environ["BENCH_DATA"])
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "ood-bench" / "data"
+    return files.expanded(cache) / "ood-bench" / "data"
 
 
 def folder(root: Path, name: str, split: str) -> Path:

@@ -42,7 +42,7 @@ def import_dir(
     labels; without it, training and test images share them: those of both, by name. NAME@SIZE-SPLIT is of that size.
     names: only these sets. Raises BenchError that names the file; sets before it stay stored.
     """
-    folder = Path(folder).expanduser()
+    folder = files.expanded(folder)
     if not folder.is_dir():
         raise BenchError(f"{folder}: no such folder")
     entries = [entry for entry in sorted(folder.iterdir()) if entry.suffix == ".npz" or entry.is_dir()]

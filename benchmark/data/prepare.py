@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmark import files
 from benchmark.data import catalog, images
 from benchmark.data.archives import READERS
 from benchmark.data.downloads import DOWNLOADS, LOADERS, from_torchvision
@@ -41,7 +42,7 @@ def prepare(
             raise BenchError(f"image set {stored_as}: {info.how_to_get}")
         pictures = from_torchvision(base, Path(root) / ".downloads" / base, True, info)
     else:
-        source = Path(source).expanduser()
+        source = files.expanded(source)
         if not source.exists():
             raise BenchError(f"{source}: no such file or folder; image set {stored_as}: {info.how_to_get}")
         if base in LOADERS:

@@ -29,7 +29,7 @@ from benchmark.detector.card import model_card
 from benchmark.detector.detector import Detector
 from benchmark.detector.folder import check_target, in_place_of, save_tensors
 from benchmark.errors import BenchError, first_line, unknown
-from benchmark.files import atomic_write, read_npz, write_json
+from benchmark.files import atomic_write, expanded, read_npz, write_json
 from benchmark.methods.base import Method
 from benchmark.methods.dino import Dino
 from benchmark.models.backbones import create
@@ -52,7 +52,7 @@ TOLERANCE = 2e-3
 
 def find_run(run: str, results: Path) -> RunFolder:
     """The run of this name under `results`, or at this path."""
-    for path in (Path(run), results / run):
+    for path in (expanded(run), results / run):
         if (path / "config.yaml").is_file():
             return RunFolder(path)
     names = [folder.name for folder in all_runs(results)]

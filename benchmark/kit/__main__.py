@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmark.errors import BenchError, unknown
 from benchmark.exits import FAILED, exit_code
-from benchmark.files import write_json
+from benchmark.files import expanded, write_json
 from benchmark.kit import luggage, measure, speed, train
 from benchmark.kit.measure import PARTS
 from benchmark.kit.parts import Deadline, Parts
@@ -24,14 +24,14 @@ def parser() -> argparse.ArgumentParser:
     commands = made.add_subparsers(dest="verb", required=True)
 
     bring = commands.add_parser("bring", help="where there is a network: gather wheels and images, say their sizes")
-    bring.add_argument("images", type=Path, metavar="IMAGES", help="a folder of NAME-SPLIT.npz")
-    bring.add_argument("--to", type=Path, default=Path(".kit"), metavar="DIR")
+    bring.add_argument("images", type=expanded, metavar="IMAGES", help="a folder of NAME-SPLIT.npz")
+    bring.add_argument("--to", type=expanded, default=Path(".kit"), metavar="DIR")
     bring.add_argument("--lacking", action="append", metavar="NAME", help="what the machine lacks [pydantic]")
     bring.add_argument("--python", default="3.12", metavar="VERSION", help="of the machine [3.12]")
     bring.add_argument("--machine", default="x86_64", metavar="ARCH", help="of the machine [x86_64]")
     bring.add_argument("--carry", type=float, default=64.0, metavar="MIB", help="the most that may travel [64]")
     bring.add_argument("--loads", type=int, default=1, metavar="N", help="to bring the images in, one a command [1]")
-    bring.add_argument("--sweep", type=Path, default=Path("half-hour"), metavar="SWEEP")
+    bring.add_argument("--sweep", type=expanded, default=Path("half-hour"), metavar="SWEEP")
 
     measuring = commands.add_parser("measure", help="first: doctor, tests on the GPU, speeds; chooses epochs")
     table2 = commands.add_parser("table2", help="then, again and again: trains Table 2, and reports on what there is")
@@ -42,12 +42,14 @@ def parser() -> argparse.ArgumentParser:
         reserve = RESERVES[command is table2]
         command.add_argument("--reserve", type=float, default=reserve, metavar="SECONDS",
                              help=f"of these, to stop in order and pack what there is [{reserve:g}]")  # fmt: skip
-        command.add_argument("--out", type=Path, metavar="DIR", help="what goes home [$OUT, or RESULTS-home]")
-        command.add_argument("--results", type=Path, default=Path("results/half-hour"), metavar="DIR")
-        command.add_argument("--data", type=Path, metavar="DIR", help="of the image sets [$BENCH_DATA, or in RESULTS]")
-        command.add_argument("--brought", type=Path, default=Path(".kit"), metavar="DIR",
+        command.add_argument("--out", type=expanded, metavar="DIR", help="what goes home [$OUT, or RESULTS-home]")
+        command.add_argument("--results", type=expanded, default=Path("results/half-hour"), metavar="DIR")
+        command.add_argument(
+            "--data", type=expanded, metavar="DIR", help="of the image sets [$BENCH_DATA, or in RESULTS]"
+        )
+        command.add_argument("--brought", type=expanded, default=Path(".kit"), metavar="DIR",
                              help="holds wheels, images, and back: what went home before [.kit]")  # fmt: skip
-        command.add_argument("--sweep", type=Path, default=Path("half-hour"), metavar="SWEEP")
+        command.add_argument("--sweep", type=expanded, default=Path("half-hour"), metavar="SWEEP")
     for command in (measuring, speeds):
         command.add_argument("--jobs", type=_numbers, default=[6, 4, 1], metavar="N,...",
                              help="numbers of runs side by side to try [6,4,1]")  # fmt: skip
@@ -55,10 +57,12 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--commands", type=int, default=2, metavar="N", help="`table2` that will follow [2]")
         command.add_argument("--window", type=float, default=465.0, metavar="SECONDS",
                              help="for training in each of these: its --limit less its --reserve [465]")  # fmt: skip
-    measuring.add_argument("--perf-sweep", type=Path, default=Path("table2"), metavar="SWEEP")
+    measuring.add_argument("--perf-sweep", type=expanded, default=Path("table2"), metavar="SWEEP")
     measuring.add_argument("--rounds", type=int, default=3, metavar="N", help="of bench perf [3]")
     measuring.add_argument("--steps", type=int, default=6, metavar="N", help="of bench perf, a round [6]")
-    measuring.add_argument("--tests", type=Path, default=REPOSITORY / "tests/cuda", metavar="DIR", help="for pytest")
+    measuring.add_argument(
+        "--tests", type=expanded, default=REPOSITORY / "tests/cuda", metavar="DIR", help="for pytest"
+    )
     measuring.add_argument(
         "--parts", type=_parts, default=PARTS, metavar="NAME,...", help=f"of {', '.join(PARTS)} [all]"
     )
@@ -89,10 +93,12 @@ def _parts(text: str) -> list[str]:
 
 def main(words: list[str] | None = None) -> int:
     """Do a command; returns its exit code."""
-    told = parser().parse_args(words)
-    if told.verb == "bring":
-        return exit_code(lambda: bring(told))
-    return exit_code(lambda: on_the_machine(told))
+
+    def do() -> int:
+        told = parser().parse_args(words)
+        return bring(told) if told.verb == "bring" else on_the_machine(told)
+
+    return exit_code(do)
 
 
 def bring(told: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmark.data.images import data_root as resolve_data
 from benchmark.errors import BenchError, some_of
+from benchmark.files import expanded
 from benchmark.launch import slurm
 from benchmark.launch.jobs import Job
 from benchmark.launch.status import QueuedJob, Row, rows_of_folders, rows_of_plan
@@ -114,8 +115,8 @@ def runs_named(target: str, results: Path, data_root: Path | None) -> list[RunFo
         root = resolve_data(data_root)
         planned = states.plan(sweeps.load(Path(target), data=root), results, root, need_data=False)
         found = [item.folder for item in planned if item.folder is not None and item.folder.config.exists()]
-    elif (Path(target) / "config.yaml").exists():
-        found = [RunFolder(Path(target))]
+    elif (expanded(target) / "config.yaml").exists():
+        found = [RunFolder(expanded(target))]
     else:
         found = [folder for folder in all_runs(results) if fnmatch(folder.name, target)]
     if not found:

@@ -16,6 +16,7 @@ from pathlib import Path
 from benchmark.data import catalog
 from benchmark.data.pictures import SUFFIXES, image_files
 from benchmark.errors import BenchError
+from benchmark.files import expanded
 
 ID_FOLDERS = ("in", "id", "in-dist", "in_dist", "train")
 AUX_FOLDERS = ("aux", "auxiliary")
@@ -104,7 +105,7 @@ def slug(text: str) -> str:
 
 
 def _given(folder: Path, sub: str, option: str) -> Path:
-    path = folder if sub == "." else folder / sub
+    path = folder if sub == "." else folder / expanded(sub)
     if not path.is_dir():
         there = ", ".join(sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())) or "none"
         raise BenchError(f"{option} {sub}: no such folder in {folder}; there are: {there}")

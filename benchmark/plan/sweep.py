@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmark.errors import BenchError, some_of, unknown
+from benchmark.files import expanded
 from benchmark.plan import starts, yamlfile
 from benchmark.plan.config import RunConfig
 from benchmark.plan.grids import Axes, Points, points
@@ -101,6 +102,7 @@ def find(path: Path, folder: Path = Path()) -> Path:
     A file wins over a built-in sweep of the same name. Raises BenchError for a bare name that is neither, and for a
     file that is not there; whether what is there can be read is seen when it is read.
     """
+    path = expanded(path)
     name, file = str(path), folder / path
     if file.exists() and (path.suffix or path.name != name or file.is_file()):
         return file
