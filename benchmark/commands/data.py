@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from benchmark.commands.options import Data, SetOption
-from benchmark.commands.terminal import print_checklist, print_table, say
+from benchmark.commands.terminal import print_checklist, print_table, say, warn
 from benchmark.errors import BenchError
 from benchmark.exits import FAILED
 
@@ -105,7 +105,7 @@ def data_import(
     from benchmark.data.images import data_root as resolve_data
     from benchmark.data.importing import import_dir
 
-    import_dir(folder, resolve_data(data_root), replace, report=say)
+    import_dir(folder, resolve_data(data_root), replace, report=say, warn=warn)
 
 
 def data_backgrounds(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from shlex import quote
 from typing import Annotated
@@ -9,12 +10,14 @@ from typing import Annotated
 import typer
 
 from benchmark.commands.options import Data
-from benchmark.commands.terminal import print_table, progress, say, say_wrapped
+from benchmark.commands.terminal import print_table, progress, say, say_wrapped, warn
 from benchmark.errors import BenchError
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Holds in/ and, if you like, aux/ and ood/SET/.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Holds the images, or in/ and, if you like, aux/ and ood/SET/.")
+    ],
     in_dist: Annotated[
         str | None, typer.Option("--in-dist", metavar="SUB", help="In-distribution images. [default: in, id or train]")
     ] = None,
@@ -45,13 +48,13 @@ def init(
 
     \b
     Examples:
-      bench init my-images/
+      bench init photos/
       bench init my-images/ --size 64 --to sweeps/mine.yaml
       bench init plants/ --in-dist healthy --auxiliary other --ood mildew --ood rust
     """
     from benchmark.data.catalog import CATALOG
+    from benchmark.data.finding import LeftOut, image_files, not_read
     from benchmark.data.images import data_root as resolve_data
-    from benchmark.data.pictures import unread_files
     from benchmark.launch.slots import visible_gpus
     from benchmark.own import layout, summary, sweepfile
     from benchmark.own.bring import bring
@@ -64,13 +67,13 @@ def init(
     sweepfile.refuse_to_overwrite(file, force)
     found = layout.layout(folder, called, in_dist, auxiliary, ood or ())
     if found.unused:
-        say(f"not used: {', '.join(found.unused)}; choose with --in-dist, --auxiliary and --ood")
-    if unread := unread_files(folder):
-        say(unread)
+        warn(f"not used: {', '.join(found.unused)}; choose with --in-dist, --auxiliary and --ood")
+    left_out: LeftOut = Counter()
+    image_files(folder, left_out)
+    warn(not_read(left_out))
     with progress() as tick:
         brought = bring(found, resolve_data(data_root), size, test_share, seed, drop_duplicates, replace, tick)
-        tick("examining", 0, 1)
-        examined = examine(brought)
+        examined = examine(brought, tick)
     for_gpu = bool(visible_gpus()) if gpu is None else gpu
     sweepfile.write_sweep(file, brought, examined, for_gpu, data_root, force)
     print_table(summary.COLUMNS, summary.rows(brought, examined), f"{folder}, stored in {brought.root}")

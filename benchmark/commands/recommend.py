@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from benchmark.commands.options import Data, Results, SetOption
-from benchmark.commands.terminal import print_table, say, say_wrapped
+from benchmark.commands.terminal import print_table, say, say_wrapped, warn
 
 
 def recommend(
@@ -39,9 +39,11 @@ def recommend(
     """
     from benchmark.data.images import data_root as resolve_data
     from benchmark.files import atomic_write, write_json
+    from benchmark.plan import sweep as sweeps
     from benchmark.report import advice
     from benchmark.report import recommend as choosing
 
+    warn(sweeps.other_images(file, resolve_data(data_root)))
     found = choosing.recommend(file, results, reference, set_, resolve_data(data_root), score)
     for section in advice.sections(found):
         print_table(section.columns, section.rows, section.title)

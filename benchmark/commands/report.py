@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from benchmark.commands.options import Data, Results, SetOption
-from benchmark.commands.terminal import say
+from benchmark.commands.terminal import say, warn
 from benchmark.report.items import FIGURES, TABLES
 
 # typer offers and checks the names of an enumeration.
@@ -51,8 +51,12 @@ def report(
       bench report --table 2 --claims --sweep half-hour --score eq6-confident
       bench report --page --sweep sweeps/cpu.yaml --results results/reference/cpu
     """
+    from benchmark.data.images import data_root as resolve_data
+    from benchmark.plan import sweep as sweeps
     from benchmark.report.build import report as build
 
+    if sweep_file is not None:
+        warn(sweeps.other_images(sweep_file, resolve_data(data_root)))
     everything = all_ or not (table or figure or claims or page)
     written = build(
         results,

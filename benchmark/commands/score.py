@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +22,7 @@ def score(
         list[str],
         typer.Argument(
             metavar="IMAGES...",
-            help="Files, folders, glob patterns, .npz arrays; - reads a list of files, one a line.",
+            help="Files, folders, glob patterns, .npz arrays; - reads a list of files: one per line, or NUL between.",
         ),
     ],
     out: Annotated[
@@ -41,7 +42,8 @@ def score(
 ) -> None:
     """Score images: path, score (larger = more OOD), OOD or not, p-value, nearest training images.
 
-    A file that is not a readable image is a row with its error. Exit code 1 where no image could be read.
+    Each file comes once. One that is given, or in a folder and called as images are, but cannot be read is a row with
+    its error; other files in folders are counted on stderr. Exit code 1 where no image could be read.
 
     \b
     Examples:
@@ -49,6 +51,8 @@ def score(
       bench score my-detector 'photos/**/*.png' --out scores.csv --page worst.html
       find / -name '*.jpg' | bench score my-detector - --format jsonl
     """
+    from benchmark.data.finding import LeftOut, none_inside, not_read
+    from benchmark.data.pictures import Values
     from benchmark.detector.detector import Detector
     from benchmark.detector.output import Progress, csv_lines, json_lines, write_lines
     from benchmark.detector.rows import score_images
@@ -61,13 +65,15 @@ def score(
         raise BenchError(f"--threshold {threshold}: must be a finite number")
     if out is not None and page is not None and out.resolve() == page.resolve():
         raise BenchError(f"--page {page}: is where --out writes its rows; take another file")
-    sources = find_images(images, sys.stdin.buffer)
-    total = None if "-" in images else sum(1 for _ in find_images(images))
+    left_out: LeftOut = Counter()
+    total = None if "-" in images else sum(1 for _ in find_images(images, left_out=left_out))
     if total == 0:
-        raise BenchError(f"{' '.join(images)}: no images there")
+        raise BenchError(none_inside(" ".join(images), left_out))
+    left_out.clear()
+    sources, values = find_images(images, sys.stdin.buffer, left_out), Values()
     loaded = Detector.load(detector, device)
     top, progress = Top(page_size if page is not None else 0), Progress(total)
-    rows = progress.watch(top.watch(score_images(loaded, sources, batch, nearest, threshold)))
+    rows = progress.watch(top.watch(score_images(loaded, sources, batch, nearest, threshold, values)))
     as_csv = format_ is RowFormat.csv
     lines = csv_lines(rows, nearest, loaded.names is not None) if as_csv else json_lines(rows)
     if out is None:
@@ -85,6 +91,8 @@ def score(
                     print(f"rows so far: {part}; the command begins at the first image again", file=sys.stderr)
                 raise
     print(progress.text(), file=sys.stderr)
+    for line in filter(None, (not_read(left_out), values.narrow())):
+        print(line, file=sys.stderr)
     if page is not None:
         write_page(page, top, progress, loaded, threshold)
     if progress.counts.seen == 0:

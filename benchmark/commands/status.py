@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from benchmark.commands.options import Data, Results, SetOption
-from benchmark.commands.terminal import print_rows, say
+from benchmark.commands.terminal import print_rows, say, warn
 from benchmark.errors import BenchError
 
 
@@ -55,6 +55,7 @@ def _show_status(
 
     if file is not None:
         root = resolve_data(data_root)
+        warn(sweeps.other_images(file, root))
         rows = board.rows_of_sweep(sweeps.load(file, set_, only, data=root), results, root, say)
     elif set_:
         raise BenchError("--set: needs a SWEEP.yaml whose runs it overrides")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from benchmark.commands.options import CheckpointEvery, Data, ExecutorName, Results, SetOption, SiteOption
-from benchmark.commands.terminal import print_checklist, print_rows, say
+from benchmark.commands.terminal import print_checklist, print_rows, say, warn
 from benchmark.errors import BenchError
 from benchmark.exits import FAILED, INTERRUPTED
 
@@ -88,6 +88,7 @@ def sweep(
 
     root = resolve_data(data_root)
     plan = sweeps.load(file, set_, only, load_site(site), root)
+    warn(sweeps.other_images(file, root))
     use_slurm = executor is ExecutorName.slurm or (executor is ExecutorName.auto and slurm.answers())
     asked = _Asked(file, set_ or [], use_slurm, jobs, results, root, data_root, checkpoint_every)
     # One at a time reads the queue and submits, so that two sweeps cannot both find a run free.

@@ -90,6 +90,12 @@ def say(text: str) -> None:
     print(text.encode("utf-8", "backslashreplace").decode(), flush=True)
 
 
+def warn(text: str) -> None:
+    """A line on stderr, of what may spoil a result; none for ""."""
+    if text:
+        print(text.encode("utf-8", "backslashreplace").decode(), file=sys.stderr, flush=True)
+
+
 def say_wrapped(text: str) -> None:
     """Prose in the width of the terminal, further lines indented; paths and names are not broken."""
     width = shutil.get_terminal_size((80, 24)).columns

@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image
 
 from benchmark.data import catalog
-from benchmark.data.pictures import Pictures, array_pictures, class_folders, file_pictures, image_files
+from benchmark.data.finding import image_files
+from benchmark.data.pictures import Pictures, array_pictures, class_folders, file_pictures
 from benchmark.errors import BenchError, first_line
 
 _WNID = re.compile(r"n\d{8}")

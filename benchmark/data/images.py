@@ -203,7 +203,9 @@ class SetWriter:
     Plain writes and not a memory map: on a full disk these raise, where a store to a map kills the process.
     """
 
-    def __init__(self, root: Path, name: str, split: str, size: int) -> None:
+    def __init__(self, root: Path, name: str, split: str, size: int, remedy: str = "allow it with --replace") -> None:
+        """remedy: how to go on where other images are stored under the name."""
+        self.remedy = remedy
         self.root, self.name, self.split, self.size = root, name, split, size
         self.target = folder(root, name, split)
         self._temporary = self.target.with_name(f".{split}.{secrets.token_hex(4)}.tmp")
@@ -295,7 +297,7 @@ class SetWriter:
             if there is not None and not replace:
                 raise BenchError(
                     f"{self.target} holds other images ({there['count']}, sha256 {there['sha256'][:8]}) than the "
-                    f"{manifest['count']} to be stored (sha256 {manifest['sha256'][:8]}); allow it with --replace"
+                    f"{manifest['count']} to be stored (sha256 {manifest['sha256'][:8]}); {self.remedy}"
                 )
             aside = self.target.with_name(f".{self.split}.{secrets.token_hex(4)}.old.tmp")
             with contextlib.suppress(FileNotFoundError):

@@ -5,25 +5,21 @@ from __future__ import annotations
 import math
 import os
 import re
+import unicodedata
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
 from benchmark import files
 from benchmark.data import catalog, images
+from benchmark.data.finding import LeftOut, image_files, is_hidden, not_read, wanted_files
 from benchmark.data.images import ImageSet
-from benchmark.data.pictures import (
-    SUFFIXES,
-    Pictures,
-    array_pictures,
-    class_folders,
-    file_pictures,
-    image_files,
-    unread_files,
-)
+from benchmark.data.pictures import Pictures, array_pictures, class_folders, file_pictures
 from benchmark.data.storing import Report, store
-from benchmark.errors import BenchError, first_line, unknown
+from benchmark.errors import BenchError, first_line, some_of, unknown
 
+CLASSES = "classes.json"
 _FILE_NAME = re.compile(r"(.+)-(train|test|aux)")
 
 
@@ -34,27 +30,29 @@ def import_dir(
     size: int = 32,
     names: list[str] | None = None,
     report: Report = print,
+    warn: Report | None = None,
 ) -> list[ImageSet]:
     """Store every NAME-SPLIT.npz (`images` (N, size, size, 3) uint8, `labels` (N,) integers, -1 unknown) and every
     folder NAME-SPLIT/ of image files in `folder`; SPLIT is train, test or aux.
 
     Sub-folders of an image folder are its classes. A classes.json beside them ({"NAME-SPLIT": [names]}) names the
     labels; without it, training and test images share them: those of both, by name. NAME@SIZE-SPLIT is of that size.
-    names: only these sets. Raises BenchError that names the file; sets before it stay stored.
+    names: only these sets. warn: is told what may spoil a result, in place of `report`. Raises BenchError that names
+    the file; sets before it stay stored.
     """
-    folder = files.expanded(folder)
+    folder, warn = files.expanded(folder), warn or report
     if not folder.is_dir():
         raise BenchError(f"{folder}: no such folder")
-    entries = [entry for entry in sorted(folder.iterdir()) if entry.suffix == ".npz" or entry.is_dir()]
     found, others = [], []
-    for entry in entries:
-        match = _FILE_NAME.fullmatch(entry.stem if entry.suffix == ".npz" else entry.name)
-        if match:
+    for entry in sorted(folder.iterdir()):
+        is_array = entry.suffix.lower() == ".npz"
+        match = _FILE_NAME.fullmatch(entry.stem if is_array else entry.name)
+        if match and (is_array or entry.is_dir()):
             found.append((entry, match[1], match[2]))
-        elif entry.suffix == ".npz":
+        elif is_array:
             raise BenchError(f"{entry}: the name must be NAME-train.npz, NAME-test.npz or NAME-aux.npz")
-        elif not entry.name.startswith("."):
-            others.append(f"{entry.name}/")
+        elif not is_hidden(entry.name) and entry.name != CLASSES:
+            others.append(f"{entry.name}/" if entry.is_dir() else entry.name)
     if not found:
         raise BenchError(f"{folder}: nothing to import; wanted are NAME-SPLIT.npz or folders NAME-SPLIT/ of images, "
                          "SPLIT one of train, test, aux")  # fmt: skip
@@ -62,7 +60,7 @@ def import_dir(
         if name not in (have := {base for _, base, _ in found}):
             raise BenchError(f"{folder}: " + unknown("image set", name, have))
     if others:
-        report(f"{folder}: not imported: {', '.join(others)}; wanted are NAME-SPLIT/, SPLIT one of train, test, aux")
+        warn(f"{folder}: not imported: {some_of(others)}; wanted are NAME-SPLIT/, SPLIT one of train, test, aux")
     class_names = _class_names(folder)
     done = []
     for entry, base, split in found:
@@ -79,18 +77,39 @@ def import_dir(
             titles = class_names.get(entry.name) or _titles(beside, root, stored_as, split)
             pictures = _own_folder(entry, split, titles)
             recipe = f"imported from image files: RGB, central square, PIL bicubic with antialias to {side}x{side}"
-            if unread := unread_files(entry):
-                report(f"{entry}: {unread}")
+            left_out: LeftOut = Counter()
+            image_files(entry, left_out)
+            if unread := not_read(left_out):
+                warn(f"{entry}: {unread}")
         else:
             pictures = _own_npz(entry, split, side, class_names.get(entry.stem))
             recipe = "imported as arrays"
         kept_from = entry if entry.is_dir() else None
-        done.append(store(pictures, root, stored_as, side, recipe, report, replace=replace, folder=kept_from))
+        done.append(
+            store(pictures, root, stored_as, side, recipe, report, replace=replace, folder=kept_from, warn=warn)
+        )
+    for name in dict.fromkeys(one.name for one in done if one.split != "aux"):
+        for line in _one_sided(root, name):
+            warn(line)
     return done
 
 
+def _one_sided(root: Path, name: str) -> list[str]:
+    """The classes of a stored set that have training or test images alone, where it has both."""
+    sides = {split: images.load(root, name, split) for split in ("train", "test")
+             if images.read_manifest(root, name, split)}  # fmt: skip
+    known = {split: set(np.unique(side.labels).tolist()) - {-1} for split, side in sides.items()}
+    lines = []
+    for here, there in (("train", "test"), ("test", "train")):
+        if known.get(there) and (alone := sorted(known.get(here, set()) - known[there])):
+            titles = sides[here].manifest.get("classes")
+            called = some_of(titles[label] if titles else str(label) for label in alone)
+            lines.append(f"{name}: classes with {here} images and no {there} images: {called}")
+    return lines
+
+
 def _class_names(folder: Path) -> dict[str, list[str]]:
-    path = folder / "classes.json"
+    path = folder / CLASSES
     if not path.is_file():
         return {}
     names = files.read_json(path)
@@ -136,24 +155,32 @@ def _check_labels(file: Path, labels: np.ndarray, classes: list[str] | None) -> 
 
 def _titles(folders: list[Path], root: Path, name: str, split: str) -> list[str] | None:
     """The classes of folders of one set, by name: a class without test images must not shift the labels of others.
-    Those that the other split is stored with, where they are among them. None where there are no class folders."""
-    found = {sub for folder in folders for sub in _class_folders(folder)}
+    Those that the other split is stored with, where they are among them. None where there are no class folders.
+
+    Raises BenchError for two that are one name to a reader: `Dog` in one split and `dog` in the other."""
+    place = {sub: folder for folder in reversed(folders) for sub in _class_folders(folder)}
     stored = images.read_manifest(root, name, "test" if split == "train" else "train") if split != "aux" else None
     titles = (stored or {}).get("classes") or []
-    return titles if found and found.issubset(titles) else sorted(found) or None
+    before = titles if len(folders) == 1 else []  # with both splits here, what was stored gives way
+    seen: dict[str, str] = {}
+    for title in dict.fromkeys([*before, *sorted(place)]):
+        other = seen.setdefault(" ".join(unicodedata.normalize("NFKC", title).casefold().split()), title)
+        if other != title:
+            one = place[title] / title if title in place else f"the class {title!r} that {name} is stored with"
+            two = place[other] / other if other in place else f"the class {other!r} that {name} is stored with"
+            raise BenchError(f"{one}: is another class than {two}, by its spelling alone; give both one name")
+    return titles if place and set(place).issubset(titles) else sorted(place) or None
 
 
 def _class_folders(folder: Path) -> list[str]:
-    entries = [entry for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")]
-    return sorted(entry.name for entry in entries if image_files(Path(entry.path)))
+    entries = [entry for entry in os.scandir(folder) if entry.is_dir() and not is_hidden(entry.name)]
+    return sorted(entry.name for entry in entries if image_files(entry.path))
 
 
 def _own_folder(folder: Path, split: str, classes: list[str] | None) -> Pictures:
     """Class sub-folders, label k for the k-th of `classes`, or, without any, images of unknown class."""
     sub = _class_folders(folder)
-    if not image_files(folder):
-        raise BenchError(f"{folder}: no image files inside (looked for {', '.join(SUFFIXES)})")
-    loose = [path for path in image_files(folder) if os.path.dirname(path) == str(folder)]
+    loose = [path for path in wanted_files(folder) if os.path.dirname(path) == str(folder)]
     if sub and loose:
         raise BenchError(f"{loose[0]}: lies beside class folders ({sub[0]}, ...); all images must be in one, or none")
     if not sub:

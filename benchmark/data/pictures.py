@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Callable, Iterator
+import threading
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, TiffTags
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+from benchmark.data.finding import image_files
+
+# Of pictures that it reads all the same (odd tags, very many pixels). In threads there is no other place to say so.
+warnings.filterwarnings("ignore", module="PIL")
 _TURNS = {  # by the EXIF tag that says how the camera was held
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -22,6 +26,7 @@ _TURNS = {  # by the EXIF tag that says how the camera was held
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_TAG = {tag.name: number for number, tag in TiffTags.TAGS_V2.items()}
 
 
 @dataclass(frozen=True)
@@ -39,16 +44,49 @@ class Pictures:
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """An image of any mode as RGB of 8 bits. Raises ValueError where nothing says which value is white."""
-    if image.mode.startswith("I"):  # 16 bits ("I" in older releases): PIL would clip them at 255 instead of scaling
-        values = np.asarray(image)
-        if values.max() > 65535:
-            raise ValueError("pixels of more than 16 bits; save it with 8 or 16")
-        image = Image.fromarray((values.astype(np.uint16) >> 8).astype(np.uint8))
+    tags = getattr(image, "tag_v2", {})  # of a TIFF as it was opened
+    signed = 2 in tags.get(_TAG["SampleFormat"], ())
+    # "I" holds 32 bits or a sign, but from two formats, of which Pillow brings whatever depth to 16 bits.
+    if signed or (image.mode == "I" and image.format not in ("PNG", "PPM")):
+        raise ValueError("whole numbers with a sign or of 32 bits; save it with 8 or 16 bits, from black to white")
+    if image.mode.startswith("I"):  # 16 bits: PIL would clip them at 255 instead of scaling
+        bits = tags.get(_TAG["BitsPerSample"], (16,))[0]
+        image = Image.fromarray((np.asarray(image) >> (bits - 8)).astype(np.uint8))
     elif image.mode == "F":  # PIL would clip, and nothing says which value is white
         raise ValueError("floating-point pixels; save it with 8 or 16 bits")
     elif image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # PIL warns of the direct way, which gives the same
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+class Values:
+    """Which of the values 0 to 255 the images of a set have, over all of them; any number of threads may tell it."""
+
+    def __init__(self) -> None:
+        self.low, self.high = 255, 0
+        self._lock = threading.Lock()
+
+    def of(self, image: Image.Image) -> Image.Image:
+        """The image as RGB, after a look at its values. Raises what `to_rgb` raises."""
+        image = to_rgb(image)
+        lows, highs = zip(*image.getextrema(), strict=True)
+        self.add(min(lows), max(highs))
+        return image
+
+    def add(self, low: int, high: int) -> None:
+        """Further images, with the values from `low` to `high`."""
+        with self._lock:
+            self.low, self.high = min(self.low, low), max(self.high, high)
+
+    def narrow(self) -> str:
+        """What is wrong where all images keep to a sixteenth of the range or less; "" where they do not."""
+        if not 0 <= self.high - self.low < 16:
+            return ""
+        return (
+            f"all pixels have values from {self.low} to {self.high} of 0 to 255, a sixteenth of the range or less, and "
+            "are nearly alike; where these are 12 bits or fewer in files of 16, or 0 to 1 as whole numbers, multiply "
+            "them up to the whole range and save the files again"
+        )
 
 
 def turned_by_exif(image: Image.Image) -> Image.Image:
@@ -60,6 +98,7 @@ def turned_by_exif(image: Image.Image) -> Image.Image:
     if turn is None:
         return image
     turned = image.transpose(turn)
+    turned.format = image.format  # which says what its values mean
     turned.info = {key: value for key, value in turned.info.items() if key == "transparency"}  # the tag is done with
     return turned
 
@@ -94,60 +133,24 @@ def array_pictures(split: str, array: np.ndarray, labels: Any, what: str, classe
     )
 
 
-def _open(path: str) -> Image.Image:
+def open_picture(path: str) -> Image.Image:
+    """An image file as it is, whole. Raises what PIL raises, and OSError for a pipe or a device."""
+    if os.path.exists(path) and not os.path.isfile(path):  # it would be waited for for ever
+        raise OSError("not a file")
     with Image.open(path) as image:
         image.load()
         return image
 
 
 def read_picture(path: str) -> Image.Image:
-    """An image file as `import_dir` reads it: whole, turned as its EXIF tag says. Raises what PIL raises."""
-    return turned_by_exif(_open(path))
+    """An image file as `import_dir` reads it: whole, turned as its EXIF tag says. Raises what `open_picture` raises."""
+    return turned_by_exif(open_picture(path))
 
 
 def file_pictures(split: str, paths: list[str], labels: Any, classes: list[str] | None, own: bool = False) -> Pictures:
     """Pictures from image files. own: turned as their EXIF tags say, which loaders of the field do not."""
-    read = read_picture if own else _open
+    read = read_picture if own else open_picture
     return Pictures(split, np.asarray(labels, dtype=np.int64), lambda i: read(paths[i]), lambda i: paths[i], classes)
-
-
-def image_files(folder: Path) -> list[str]:
-    """All image files under a folder, in the order of their names."""
-    return sorted(
-        os.path.join(place, name)
-        for place, names in _walk(folder)
-        for name in names
-        if name.lower().endswith(SUFFIXES) and not name.startswith(".")
-    )
-
-
-def unread_files(folder: Path) -> str:
-    """What else lies under a folder, by the ends of its files' names, in words; "" for nothing."""
-    found: Counter[str] = Counter()
-
-    def locked(error: OSError) -> None:
-        found[f"folder without permission ({error.filename})"] += 1
-
-    for _, names in _walk(folder, locked):
-        ends = (os.path.splitext(name)[1].lower() or name for name in names if not name.startswith("."))
-        found.update(end for end in ends if end not in SUFFIXES)
-    if not found:
-        return ""
-    most = ", ".join(f"{count:,} {end}" for end, count in found.most_common(5)) + (", ..." if len(found) > 5 else "")
-    return f"not read: {most}; convert what are images to PNG or JPEG"
-
-
-def _walk(folder: Path, locked: Callable[[OSError], None] | None = None) -> Iterator[tuple[str, list[str]]]:
-    """Each folder under `folder`, but hidden ones, and its files. Links are followed, but a folder is read once: one
-    that is linked into itself would come again at every depth that the system allows."""
-    seen = set()
-    for place, below, names in os.walk(folder, followlinks=True, onerror=locked):
-        if (real := os.path.realpath(place)) in seen:
-            below.clear()
-            continue
-        seen.add(real)
-        below[:] = sorted(name for name in below if not name.startswith("."))  # of two links, the first by name
-        yield place, names
 
 
 def class_folders(folder: Path, names: list[str], split: str, classes: list[str], own: bool = False) -> Pictures:

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmark.data import catalog, images
 from benchmark.data.images import ImageSet
-from benchmark.data.pictures import Pictures, to_square
+from benchmark.data.pictures import Pictures, Values, to_square
 from benchmark.errors import first_line
 
 Report = Callable[[str], Any]
@@ -41,22 +41,25 @@ def store(
     official: bool = False,
     first: int | None = None,
     folder: Path | None = None,
+    warn: Report | None = None,
 ) -> ImageSet:
     """Resize and store a split image by image, several at a time (PIL frees the interpreter while it decodes).
 
-    folder: keep each image's file name, relative to this folder.
+    folder: keep each image's file name, relative to this folder. warn: is told what may spoil a result, in place of
+    `report`.
     """
-    what = f"{name}/{pictures.split}"
+    what, warn = f"{name}/{pictures.split}", warn or report
     chosen = np.arange(len(pictures.label_of)) if limit is None else balanced(pictures.label_of, limit)
     if limit is not None and limit < len(pictures.label_of):
         recipe += f"; {limit} of {len(pictures.label_of)}, balanced over the classes, seed 0"
     expected = catalog.info(name).counts.get(pictures.split)
     skipped: list[str] = []
     names: list[str] = []
+    values = Values()
 
     def square(index: int) -> np.ndarray | None:
         try:
-            return to_square(pictures.open(index), size, first)
+            return to_square(values.of(pictures.open(index)), size, first)
         except Exception as error:  # PIL's readers raise whatever a broken file leads them to
             reason = first_line(error)
             skipped.append(f"{pictures.name(index)} ({reason})")
@@ -68,7 +71,9 @@ def store(
         for start in range(0, len(chosen), 512):
             part = chosen[start : start + 512]
             if as_it_is and pictures.array is not None:
-                writer.add(pictures.array[part], pictures.label_of[part])
+                some = pictures.array[part]
+                values.add(int(some.min()), int(some.max()))
+                writer.add(some, pictures.label_of[part])
                 continue
             squares = list(pool.map(square, part.tolist()))
             good = [i for i, pixels in zip(part, squares, strict=True) if pixels is not None]
@@ -82,6 +87,8 @@ def store(
             report(f"{what}: skipped {line}")
         if skipped:
             report(f"{what}: {len(skipped)} unreadable files skipped")
+        if narrow := values.narrow():
+            warn(f"{what}: {narrow}")
         whole = not skipped and expected in (None, len(chosen))
         done = writer.finish(recipe, pictures.classes, replace, official and whole, names)
     known = "" if expected in (None, done.count) else f" (official: {expected})"

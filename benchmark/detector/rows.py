@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.detector.detector import Detector, square_of
+from benchmark.data.pictures import Values, to_square
+from benchmark.detector.detector import Detector
 from benchmark.detector.sources import Source, why
 
 
@@ -43,20 +44,26 @@ class Row:
 
 
 def score_images(
-    detector: Detector, sources: Iterable[Source], batch: int, nearest: int, threshold: float | None = None
+    detector: Detector,
+    sources: Iterable[Source],
+    batch: int,
+    nearest: int,
+    threshold: float | None = None,
+    values: Values | None = None,
 ) -> Iterator[Row]:
-    """A row for each image, in their order. nearest: how many training images to name. threshold: the detector's."""
+    """A row for each image, in their order. nearest: how many training images to name. threshold: in place of the
+    detector's. values: is told which the images have."""
     limit = detector.threshold if threshold is None else threshold
     size = detector.settings.image_size
-    squares = decoded(sources, size, ahead=2 * batch)
+    squares = decoded(sources, size, 2 * batch, values or Values())
     while True:
         part = list(islice(squares, batch))
         if not part:
             return
         good = [pixels for _, pixels in part if isinstance(pixels, np.ndarray)]
-        values = iter(_score_batch(detector, np.stack(good), nearest, limit, batch) if good else [])
+        scored = iter(_score_batch(detector, np.stack(good), nearest, limit, batch) if good else [])
         for source, pixels in part:
-            yield Row(source, **next(values)) if isinstance(pixels, np.ndarray) else Row(source, error=pixels)
+            yield Row(source, **next(scored)) if isinstance(pixels, np.ndarray) else Row(source, error=pixels)
 
 
 def _score_batch(
@@ -87,12 +94,14 @@ def _neighbour(detector: Detector, row: int, cosine: np.float32) -> Neighbour:
     )
 
 
-def decoded(sources: Iterable[Source], size: int, ahead: int) -> Iterator[tuple[Source, np.ndarray | str]]:
+def decoded(
+    sources: Iterable[Source], size: int, ahead: int, values: Values
+) -> Iterator[tuple[Source, np.ndarray | str]]:
     """Each image as stored, or why not; up to `ahead` of them are decoded, by threads, before they are asked for."""
 
     def decode(source: Source) -> np.ndarray | str:
         try:
-            return square_of(source.read(), size)
+            return to_square(values.of(source.read()), size)
         except Exception as error:  # PIL's readers raise whatever a broken file leads them to
             return why(error)
 

@@ -17,17 +17,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from benchmark.data import images
 from benchmark.data.catalog import name_at
-from benchmark.data.pictures import read_picture, to_square
+from benchmark.data.pictures import Values, open_picture, to_square, turned_by_exif
 from benchmark.errors import BenchError, first_line
 from benchmark.own import duplicates
 from benchmark.own.layout import Layout, Source
 
 SIZES = (32, 48, 64, 96, 128, 160, 192, 224, 256)  # sides that patches of whole pixels divide, also at half the side
 NEIGHBOURS = 20  # a run asks for so many in its bank of training images
+_REMEDY = (
+    "call yours otherwise with --name NAME; or, where they are the same folder's as before, put them in place of those "
+    "with --replace"
+)
 FEWEST = 25  # ID images: that many to train on, and some to test on
 
 Tick = Callable[[str, int, int], object]  # what is being done, how many of how many
@@ -39,7 +42,8 @@ class Loaded:
 
     stored: (M, S, S, 3) uint8 on disk, of which `rows` (N,) are kept. original: (N, 2) width and height of the files.
     formats: how many files of each format. broken: "path (reason)" of each unreadable file.
-    copies: files left out, as their stored pixels are another's.
+    copies: files left out, as their stored pixels are another's. narrow: what is wrong with the range of the pixels, ""
+    for nothing.
     """
 
     source: Source
@@ -52,6 +56,7 @@ class Loaded:
     copies: list[str]
     signatures: NDArray[np.float32] = field(repr=False)
     cluster: NDArray[np.int64] = field(repr=False)
+    narrow: str = ""
 
     @property
     def repeated(self) -> NDArray[np.int64]:
@@ -83,7 +88,7 @@ class Overlap:
 @dataclass
 class Own:
     """What `bring` stored. name: of the ID set. dropped: whether the overlapping images were left out. train, test:
-    numbers of ID images on each side."""
+    numbers of ID images on each side. stored: "set/split" -> sha256 of what was stored."""
 
     name: str
     size: int
@@ -94,6 +99,7 @@ class Own:
     dropped: bool = False
     train: int = 0
     test: int = 0
+    stored: dict[str, str] = field(default_factory=dict)
 
     def of(self, role: str) -> list[Loaded]:
         return [one for one in self.loaded if one.source.role == role]
@@ -162,20 +168,20 @@ def _load(source: Source, size: int, root: Path, tick: Tick) -> Loaded:
     """Read every file. The pixels wait in a nameless file on the data folder's disk: they may not fit in memory."""
     broken: list[str] = []
     names, original, formats = [], [], Counter[str]()
+    values = Values()
 
     def read(path: str) -> tuple[np.ndarray, tuple[int, int], str] | None:
         try:
-            with Image.open(path) as header:
-                kind = str(header.format)
-            picture = read_picture(path)
-            return to_square(picture, size), picture.size, kind
+            picture = open_picture(path)
+            turned = turned_by_exif(picture)
+            return to_square(values.of(turned), size), turned.size, str(picture.format)
         except Exception as error:  # PIL's readers raise whatever a broken file leads them to
             broken.append(f"{path} ({first_line(error)})")
             return None
 
     with tempfile.TemporaryFile(dir=root) as scratch, ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(source.files), 256):
-            tick(f"reading {source.title}", start, len(source.files))
+            tick(f"image files read of {source.title}", start, len(source.files))
             part = source.files[start : start + 256]
             for path, got in zip(part, pool.map(read, part), strict=True):
                 if got is not None:
@@ -183,7 +189,7 @@ def _load(source: Source, size: int, root: Path, tick: Tick) -> Loaded:
                     names.append(os.path.relpath(path, source.folder))
                     original.append(got[1])
                     formats[got[2]] += 1
-        tick(f"reading {source.title}", len(source.files), len(source.files))
+        tick(f"image files read of {source.title}", len(source.files), len(source.files))
         scratch.flush()
         if not names:
             raise BenchError(f"{source.folder}: none of its {len(source.files)} image files can be read: {broken[0]}")
@@ -192,10 +198,10 @@ def _load(source: Source, size: int, root: Path, tick: Tick) -> Loaded:
     kept = np.flatnonzero(first == np.arange(len(first)))
     copies = [f"{names[i]} = {names[first[i]]}" for i in range(len(names)) if first[i] != i]
     signatures = duplicates.signatures(pixels)[kept]
-    pairs = duplicates.near_pairs(signatures, tick=partial(tick, f"near-duplicates in {source.title}"))
+    pairs = duplicates.near_pairs(signatures, tick=partial(tick, f"images of {source.title} compared with one another"))
     return Loaded(
         source, pixels, kept, [names[i] for i in kept], np.array(original, np.int64)[kept], formats, sorted(broken),
-        copies, signatures, duplicates.clusters(len(kept), pairs),
+        copies, signatures, duplicates.clusters(len(kept), pairs), values.narrow(),
     )  # fmt: skip
 
 
@@ -207,7 +213,7 @@ def _overlaps(loaded: list[Loaded], tick: Tick) -> list[Overlap]:
         for other in loaded:
             if order[other.source.role] >= order[one.source.role]:
                 continue
-            what = f"near-duplicates of {other.source.title} in {one.source.title}"
+            what = f"images of {one.source.title} compared with those of {other.source.title}"
             pairs = duplicates.near_pairs(one.signatures, other.signatures, tick=partial(tick, what))
             # Copies were left out on both sides, so a likeness may be the very same picture.
             positions, first = np.unique(pairs[:, 0], return_index=True)
@@ -219,9 +225,10 @@ def _overlaps(loaded: list[Loaded], tick: Tick) -> list[Overlap]:
 def _store(own: Own, one: Loaded, split: str, index: NDArray[np.int64], more: str, replace: bool) -> None:
     recipe = f"imported from image files: RGB, central square, PIL bicubic with antialias to {own.size}x{own.size}"
     name = stored_name(own, one.source)
-    with images.SetWriter(own.root, name, split, own.size) as writer:
+    with images.SetWriter(own.root, name, split, own.size, _REMEDY) as writer:
         for start in range(0, len(index), 1024):
             part = index[start : start + 1024]
             writer.add(one.images(part), np.full(len(part), -1))
         names = [one.names[i] for i in index]
-        writer.finish(f"{recipe}; {more}" if more else recipe, None, replace, names=names)
+        done = writer.finish(f"{recipe}; {more}" if more else recipe, None, replace, names=names)
+    own.stored[f"{name}/{split}"] = done.fingerprint

@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmark.detection.metrics import auroc
 from benchmark.detection.statistics import StatisticsDetector, image_statistics, single_statistic_auroc
-from benchmark.own.bring import SIZES, Own, stored_name
+from benchmark.own.bring import SIZES, Own, Tick, stored_name
 from benchmark.own.orientation import Upright, upright
 
 EASY = 70.0  # AUROC in % from which image statistics alone tell a set from ID
@@ -41,14 +41,14 @@ class Findings:
     warnings: list[str]
 
 
-def examine(own: Own) -> Findings:
-    """Measure what can be known of the images before anything is trained."""
-    statistics = _low_level(own)
+def examine(own: Own, tick: Tick = lambda what, done, total: None) -> Findings:
+    """Measure what can be known of the images before anything is trained. tick: as in `bring`."""
+    statistics = _low_level(own, tick)
     inside = own.loaded[0]
     turned = upright(inside.images(_some(len(inside.names))))
     warnings = [
-        *_few(own), *_broken(own), *_repeats(own), *_overlapping(own), *_easy(own, statistics), *_pipelines(own),
-        *_turning(turned),
+        *_few(own), *_broken(own), *_narrow(own), *_repeats(own), *_overlapping(own), *_easy(own, statistics),
+        *_pipelines(own), *_turning(turned),
     ]  # fmt: skip
     return Findings(statistics, turned, warnings)
 
@@ -57,14 +57,16 @@ def _some(count: int) -> np.ndarray:
     return np.sort(np.random.default_rng(0).permutation(count)[:LOOKED_AT])
 
 
-def _low_level(own: Own) -> dict[str, LowLevel]:
+def _low_level(own: Own, tick: Tick = lambda what, done, total: None) -> dict[str, LowLevel]:
     """Half of the ID images teach what is usual, the other half stands for ID; the split does not matter here."""
+    tick("sets compared by image statistics", 0, len(own.loaded))
     chosen = np.random.default_rng(0).permutation(len(own.loaded[0].names))[: 2 * LOOKED_AT]
     inside = image_statistics(own.loaded[0].images(np.sort(chosen)))
     train, test = inside[::2], inside[1::2]
     detector = StatisticsDetector().fit(train)
     found = {}
-    for one in own.loaded[1:]:
+    for number, one in enumerate(own.loaded[1:], 1):
+        tick("sets compared by image statistics", number, len(own.loaded))
         outside = image_statistics(one.images(_some(len(one.names))))
         single = single_statistic_auroc(test, outside)
         strongest = max(single, key=lambda name: abs(single[name] - 50))
@@ -114,6 +116,10 @@ def _broken(own: Own) -> list[str]:
         for one in own.loaded
         if one.broken
     ]
+
+
+def _narrow(own: Own) -> list[str]:
+    return [f"{one.source.title}: {one.narrow}" for one in own.loaded if one.narrow]
 
 
 def _examples(lines: list[str], most: int = 3) -> str:

@@ -6,16 +6,18 @@ set; folders inside these are searched to the bottom.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.data import catalog
-from benchmark.data.pictures import SUFFIXES, image_files
-from benchmark.errors import BenchError
+from benchmark.data.finding import image_files, is_hidden, wanted_files
+from benchmark.errors import BenchError, some_of
 from benchmark.files import expanded
 
 ID_FOLDERS = ("in", "id", "in-dist", "in_dist", "train")
@@ -69,22 +71,22 @@ def layout(
         inside_files, inside = _loose(folder), folder
     elif inside is not None:
         others = [path.resolve() for path in [aux, *(path for path, _ in outside)] if path and path != inside]
-        inside_files = [file for file in image_files(inside) if not _within(file, others)]
+        # Of other sets' folders only those inside this one: links of one's own to their images are meant.
+        others = [path for path in others if path.is_relative_to(inside.resolve())]
+        inside_files = [file for file in wanted_files(inside) if not _within(file, others)]
     else:
-        there = ", ".join(sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())) or "no folders"
         raise BenchError(
-            f"{folder}: no in-distribution images; put them in {folder / ID_FOLDERS[0]}, or name their folder with "
-            f"--in-dist (. for all of it); there is {there}"
+            f"{folder}: no in-distribution images; put them in it or in {folder / ID_FOLDERS[0]}, or name their folder "
+            f"with --in-dist (. for all of it); there is {_folders(folder) or 'no folder'}"
         )
     sources = [Source(_title(folder, inside), "id", inside, inside_files, name)]
     if aux is not None:
-        sources.append(Source(_title(folder, aux), "aux", aux, image_files(aux), f"{name}-aux"))
+        sources.append(Source(_title(folder, aux), "aux", aux, wanted_files(aux), f"{name}-aux"))
     for path, title in outside:
-        files = _loose(path) if path.name.lower() in OOD_FOLDERS and not list(ood) else image_files(path)
+        files = _loose(path) if path.name.lower() in OOD_FOLDERS and not list(ood) else wanted_files(path)
         sources.append(Source(title, "ood", path, files, f"{name}-{slug(path.name)}"))
-    for source in sources:
-        if not source.files:
-            raise BenchError(f"{source.folder}: no image files inside (looked for {', '.join(SUFFIXES)})")
+    if not inside_files:
+        raise BenchError(f"{inside}: all its images are those of the auxiliary or OOD folders inside it")
     names = Counter(source.name for source in sources if source.role == "ood")
     if doubled := [stored for stored, count in names.items() if count > 1]:
         titles = " and ".join(source.title for source in sources if source.name == doubled[0])
@@ -100,16 +102,27 @@ def layout(
 
 
 def slug(text: str) -> str:
-    """`text` as a name for a stored set: a-z, 0-9, '.', '_' and '-'; "images" where nothing is left."""
-    return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._") or "images"
+    """`text` as a name for a stored set: a-z, 0-9, '.', '_' and '-', accents taken off.
+
+    Where letters are lost, as of other scripts, six digits of a hash of `text` stand for them: names stay apart.
+    """
+    plain = unicodedata.normalize("NFKD", text.casefold())
+    name = re.sub(r"[^a-z0-9._-]+", "-", re.sub(r"[\u0300-\u036f]", "", plain)).strip("-._")
+    if name and not any(letter.isalnum() and not letter.isascii() for letter in plain):
+        return name
+    digest = hashlib.sha256(unicodedata.normalize("NFC", text).encode("utf-8", "surrogateescape")).hexdigest()
+    return f"{name or 'images'}-{digest[:6]}"
 
 
 def _given(folder: Path, sub: str, option: str) -> Path:
     path = folder if sub == "." else folder / expanded(sub)
     if not path.is_dir():
-        there = ", ".join(sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())) or "none"
-        raise BenchError(f"{option} {sub}: no such folder in {folder}; there are: {there}")
+        raise BenchError(f"{option} {sub}: no such folder in {folder}; there are: {_folders(folder) or 'none'}")
     return path
+
+
+def _folders(folder: Path) -> str:
+    return some_of(sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not is_hidden(entry.name)))
 
 
 def _found(folder: Path, names: Iterable[str]) -> Path | None:
@@ -122,7 +135,7 @@ def _ood_folders(folder: Path) -> list[tuple[Path, str]]:
     place = _found(folder, OOD_FOLDERS)
     if place is None:
         return []
-    subs = [entry for entry in sorted(place.iterdir()) if entry.is_dir() and image_files(entry)]
+    subs = [entry for entry in sorted(place.iterdir()) if _holds_images(entry)]
     return [(path, _title(folder, path)) for path in [*([place] if _loose(place) else []), *subs]]
 
 
@@ -132,13 +145,17 @@ def _loose(folder: Path) -> list[str]:
 
 
 def _within(file: str, folders: Iterable[Path]) -> bool:
-    return any(Path(file).resolve().is_relative_to(folder) for folder in folders)
+    return any(Path(file).parent.resolve().is_relative_to(folder) for folder in folders)
+
+
+def _holds_images(entry: Path) -> bool:
+    return entry.is_dir() and not is_hidden(entry.name) and bool(image_files(entry))
 
 
 def _is_unused(entry: Path, used: list[Path]) -> bool:
     path = entry.resolve()
     touched = any(one.is_relative_to(path) or path.is_relative_to(one) for one in used)
-    return entry.is_dir() and not entry.name.startswith(".") and not touched and bool(image_files(entry))
+    return not touched and _holds_images(entry)
 
 
 def _title(folder: Path, path: Path) -> str:

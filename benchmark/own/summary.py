@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from benchmark.own.bring import Loaded, Own, stored_name
+import numpy as np
+
+from benchmark.own.bring import SIZES, Loaded, Own, stored_name
 from benchmark.own.examine import Findings
 
 COLUMNS = ["set", "role", "stored", "copies", "alike", "pixels", "statistics against ID"]
@@ -30,11 +32,25 @@ def _sides(one: Loaded) -> str:
 
 def notes(own: Own, found: Findings) -> list[str]:
     """What stands below the table."""
-    lines = [
+    lines = [_loss(own)]
+    lines += [
         "copies: the same pixels, left out. alike: near-duplicates within the set, kept on one side of the split. "
         "statistics: AUROC in % against ID by sharpness, brightness, contrast and colourfulness together (and by "
         "the strongest alone; above 50 it has more of it, below 50 less); 50 is none."
     ] if len(own.loaded) > 1 else []  # fmt: skip
     lines.append(f"rotations of the ID images told apart: {found.upright}; an up and down: {found.upright.verdict}")
-    lines += [f"warning: {line}" for line in found.warnings]
-    return lines or ["nothing found that would spoil a result"]
+    return lines + [f"warning: {line}" for line in found.warnings]
+
+
+def _loss(own: Own) -> str:
+    """At which size images are stored, beside their own, and what that loses."""
+    sides = np.concatenate([one.original.min(1) for one in own.loaded])
+    low, high = (int(side) for side in (sides.min(), sides.max()))
+    have = f"your images have {low} pixels" if low == high else f"your images have {low} to {high} pixels"
+    line = f"{have} (the shorter side); stored at {own.size}"
+    finer = float(np.median(sides)) / own.size
+    if finer <= 1:
+        return line
+    larger = [size for size in SIZES if size > own.size]
+    more = f"; --size {larger[0]} to {larger[-1]} keeps more, and trains longer" if larger else ""
+    return f"{line}: of the median image, detail finer than {finer:.3g} pixels is lost{more}"

@@ -46,7 +46,10 @@ def write_sweep(path: Path, own: Own, found: Findings, gpu: bool, data: Path | N
 def refuse_to_overwrite(path: Path, force: bool) -> None:
     """Raise BenchError where `path` exists, unless `force`."""
     if path.exists() and not force:
-        raise BenchError(f"{path}: is there already; write another with --to FILE, or over it with --force")
+        raise BenchError(
+            f"{path}: is there already; call this folder's sets and file otherwise with --name NAME, write another "
+            "file with --to FILE, or over it with --force"
+        )
 
 
 def sweep_text(path: Path, own: Own, found: Findings, gpu: bool, data: Path | None) -> str:
@@ -77,6 +80,7 @@ def sweep_text(path: Path, own: Own, found: Findings, gpu: bool, data: Path | No
     out = ""
     if left_out:
         out = f"  # left out, for the ID images have no up and down: {', '.join(left_out)}\n"
+    stored = "\n".join(f"  {_quoted(key)}: {json.dumps(sha[: sweep.DIGITS])}" for key, sha in own.stored.items())
     note = "" if oods else "  # none given: `bench recommend` needs none"
     return f"""{comment}
 title: Negatives for {own.name}
@@ -93,6 +97,10 @@ grid:
   seed: [0, 1, 2]  # three, for an interval; the ranking means little with one
 
 {settings.resources}
+
+# What this file was written for; `bench` says so where other images have come to stand under these names.
+images:
+{stored}
 """
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from benchmark.data.images import stored_fingerprint
 from benchmark.errors import BenchError, some_of, unknown
 from benchmark.files import expanded
 from benchmark.plan import starts, yamlfile
@@ -22,6 +23,8 @@ from benchmark.plan.identity import canonical, sha256
 from benchmark.plan.layers import get, lay, merge, over, parse_set
 from benchmark.plan.resources import Resources, SiteFile, load_site, resolve
 from benchmark.plan.validation import Strict, validate
+
+DIGITS = 12  # of a sha256, in `SweepFile.images`
 
 
 class Override(Strict):
@@ -55,6 +58,7 @@ class SweepFile(Strict):
     references: list[Literal["untrained", "image-statistics"]] = ["untrained", "image-statistics"]
     overrides: list[Override] = []
     resources: dict[str, Any] = {}
+    images: dict[str, str] = {}  # "set/split" -> how the sha256 of the images it was written for begins
     profiles: dict[str, dict[str, Any]] = {}  # named resources, for `profile: NAME` in any `resources`
 
 
@@ -158,6 +162,24 @@ def load(
     globs = [only] if isinstance(only, str) else only or []
     chosen = _chosen(list(runs.values()), globs, path) if globs else list(runs.values())
     return Sweep(path, sweep.title or path.stem, tuple(chosen))
+
+
+def other_images(path: Path, data: Path) -> str:
+    """Which of the images that a sweep file was written for others have come to replace, in a line; "" for none.
+
+    data: the folder of the image sets. Raises BenchError where the file cannot be read.
+    """
+    path = find(path)
+    written = validate(SweepFile, _read_with_parents(path, ()), str(path)).images
+    now = {key: stored_fingerprint(data, key) for key in written}
+    changed = [key for key, sha in now.items() if sha is not None and not sha.startswith(written[key])]
+    if not changed:
+        return ""
+    names = some_of(f"{key} (sha256 {written[key][:8]}, now {str(now[key])[:8]})" for key in changed)
+    return (
+        f"{path}: was written for other images than {data} has now as {names}; bring each folder under a name of its "
+        "own (bench init FOLDER --name NAME), or, where these are meant, write the file anew (--force)"
+    )
 
 
 def _chosen(runs: Sequence[SweepRun], globs: Sequence[str], path: Path) -> list[SweepRun]:

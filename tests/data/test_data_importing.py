@@ -6,6 +6,7 @@ import io
 import json
 import os
 import struct
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +18,10 @@ from PIL import Image, ImageOps
 from tiny_runs import tiny
 
 from benchmark.data import catalog, images
+from benchmark.data.finding import image_files, not_read
 from benchmark.data.importing import import_dir
 from benchmark.data.inventory import listing, verify
-from benchmark.data.pictures import class_folders, image_files, read_picture, turned_by_exif, unread_files
+from benchmark.data.pictures import class_folders, read_picture, turned_by_exif
 from benchmark.data.prepare import prepare
 from benchmark.errors import BenchError
 from benchmark.running.images import load_images
@@ -160,8 +162,9 @@ def test_links_to_folders_are_followed_and_each_folder_is_read_once(tmp_path: Pa
     (tmp_path / "pets-train/far").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere/itself").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere/loop").symlink_to(tmp_path / "elsewhere/loop")
-    assert image_files(tmp_path / "pets-train") == [str(tmp_path / "pets-train/far/a.png")]
-    assert unread_files(tmp_path / "pets-train") == "not read: 1 loop; convert what are images to PNG or JPEG"
+    left_out: Counter[str] = Counter()
+    assert image_files(tmp_path / "pets-train", left_out) == [str(tmp_path / "pets-train/far/a.png")]
+    assert not_read(left_out) == "not read: 1 without suffix; convert what are images to PNG or JPEG"
 
 
 def test_a_class_without_images_in_one_split_shifts_no_label(tmp_path: Path) -> None:
@@ -187,6 +190,55 @@ def test_a_class_without_images_in_one_split_shifts_no_label(tmp_path: Path) -> 
         load_images(ours, tmp_path / "data")
     import_dir(tmp_path / "alone", tmp_path / "data", replace=True, report=quiet)
     load_images(ours, tmp_path / "data")
+
+
+@pytest.mark.parametrize("other", ["dog", "DOG", "Dog ", "Do\u0067", "Ｄog"])
+def test_classes_that_differ_by_their_spelling_alone_are_refused(tmp_path: Path, other: str) -> None:
+    save(tmp_path / "in/pets-train/Dog/a.png", noise(32, 32, 3))
+    save(tmp_path / "in/pets-test" / other / "a.png", noise(32, 32, 3, seed=1))
+    if other == "Dog":
+        assert import_dir(tmp_path / "in", tmp_path / "data", report=quiet)[0].manifest["classes"] == ["Dog"]
+        return
+    with pytest.raises(BenchError, match=r"is another class than .*, by its spelling alone") as error:
+        import_dir(tmp_path / "in", tmp_path / "data", report=quiet)
+    assert "pets-train/Dog" in one_line(error) and f"pets-test/{other}" in str(error.value)
+    assert images.stored(tmp_path / "data") == []
+    (tmp_path / "in/pets-test").rename(tmp_path / "pets-test")  # brought apart
+    import_dir(tmp_path / "in", tmp_path / "data", report=quiet)
+    (tmp_path / "later").mkdir()
+    (tmp_path / "pets-test").rename(tmp_path / "later/pets-test")
+    with pytest.raises(BenchError, match=f"later/pets-test/{other}: is another class than the class 'Dog' that pets"):
+        import_dir(tmp_path / "later", tmp_path / "data", report=quiet)
+
+
+def test_an_accent_in_one_character_or_two_is_one_class(tmp_path: Path) -> None:
+    save(tmp_path / "in/pets-train/caf\u00e9/a.png", noise(32, 32, 3))
+    save(tmp_path / "in/pets-test/cafe\u0301/a.png", noise(32, 32, 3, seed=1))
+    with pytest.raises(BenchError, match="by its spelling alone"):
+        import_dir(tmp_path / "in", tmp_path / "data", report=quiet)
+
+
+def test_what_macos_and_cameras_leave_is_no_class_and_one_sided_classes_are_told(tmp_path: Path) -> None:
+    for seed, place in enumerate(("train/ant", "train/bee", "test/bee", "test/wasp", "train/__MACOSX", "test/.cache")):
+        save(tmp_path / "in" / f"pets-{place}" / "a.png", noise(32, 32, 3, seed=seed))
+    save(tmp_path / "in/__MACOSX/pets-aux/a.png", noise(32, 32, 3))
+    (tmp_path / "in/photo.jpg").touch()
+    npz(tmp_path / "in/numbers-train.NPZ.npz").clear()
+    (tmp_path / "in/numbers-train.NPZ.npz").rename(tmp_path / "in/numbers-train.NPZ")
+    npz(tmp_path / "in/numbers-test.npz", labels=np.arange(6))
+    warned: list[str] = []
+    stored = import_dir(tmp_path / "in", tmp_path / "data", report=quiet, warn=warned.append)
+    assert {(one.name, one.split): one.manifest["classes"] for one in stored} == {
+        ("numbers", "test"): None, ("numbers", "train"): None,
+        ("pets", "test"): ["ant", "bee", "wasp"], ("pets", "train"): ["ant", "bee", "wasp"],
+    }  # fmt: skip
+    assert warned == [
+        f"{tmp_path}/in: not imported: photo.jpg; wanted are NAME-SPLIT/, SPLIT one of train, test, aux",
+        f"{tmp_path}/in/pets-train: not read: 1 __MACOSX folder; convert what are images to PNG or JPEG",
+        "numbers: classes with test images and no train images: 3, 4, 5",
+        "pets: classes with train images and no test images: ant",
+        "pets: classes with test images and no train images: wasp",
+    ]
 
 
 @pytest.mark.parametrize("tag", range(1, 9))

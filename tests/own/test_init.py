@@ -151,7 +151,7 @@ def test_what_is_not_read_is_counted_and_a_set_of_the_catalogue_is_nobodys_name(
     said = run_bench(monkeypatch, capsys, "init", str(folder), "--name", "cifar10", *where)
     assert said.code == 2 and "--name cifar10: is a set of the catalogue" in said.err
     said = run_bench(monkeypatch, capsys, "init", str(folder), "--to", "my sweep.yaml", *where)
-    assert said.code == 0 and "not read: 2 .heic, 1 .txt; convert" in said.out
+    assert said.code == 0 and "not read: 2 .heic, 1 .txt; convert" in said.err
     (told,) = [line for line in said.out.splitlines() if line.startswith("Next: ")]
     assert shlex.split(told)[1:] == ["bench", "sweep", "my sweep.yaml", *where]
     assert (images.read_manifest(tmp_path / "the data", "mine", "train") or {})[
