@@ -35,6 +35,7 @@ from benchmark.running.device import Runtime, find_device, image_tensor
 from benchmark.scoring.answers import COPIES, further_outputs, output_names
 from benchmark.scoring.base import LOGITS, Outputs, Score
 from benchmark.scoring.named import Sum, named
+from benchmark.store.folders import NEGATIVES
 from benchmark.views.render import evaluation_view
 
 Images = Sequence[str | Path | Image.Image] | NDArray[np.uint8] | Tensor
@@ -192,7 +193,8 @@ def _fitted(settings: Settings, bank: dict[str, Tensor], device: torch.device) -
     if settings.score is None:
         return None
     score = named(settings.score, settings.temperature)
-    wanted = output_names(plan.needs([settings.score]))
+    read = plan.needs([settings.score])
+    wanted = [*output_names(read), *([NEGATIVES] if "negatives" in read else [])]
     train = {name: bank[name].to(device) for name in ("features", *wanted)}
     if isinstance(score, Sum) and settings.scales:
         score.fit_again(train, settings.scales)
@@ -258,6 +260,8 @@ def _check_bank(path: Path, bank: dict[str, Tensor], settings: Settings, width: 
         shapes[f"{copies}_class_logits"] = (torch.float32, (rows, 3, len(LOGITS)))
     for name in output_names(plan.needs([settings.score])) if settings.score else ():
         wanted[name] = shapes[name]
+    if settings.score and "negatives" in plan.needs([settings.score]):
+        wanted[NEGATIVES] = (torch.float32, (1, width))  # their mean
     if bank.keys() != wanted.keys():
         raise BenchError(f"{path}: holds {', '.join(sorted(bank))}; wanted are {', '.join(sorted(wanted))}")
     for name, (kind, shape) in wanted.items():

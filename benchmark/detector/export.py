@@ -41,7 +41,7 @@ from benchmark.scoring.answers import output_names
 from benchmark.scoring.base import Outputs
 from benchmark.scoring.named import Sum, named
 from benchmark.seeds import derive_seed
-from benchmark.store.folders import RunFolder, all_runs
+from benchmark.store.folders import NEGATIVES, RunFolder, all_runs
 from benchmark.store.records import OODMetrics, Record
 
 Counted = Literal["stored split", "images of the run"]
@@ -173,6 +173,10 @@ def _read_run(folder: RunFolder, score: str | None) -> _Source:
     if missing:
         raise BenchError(f"{folder.features}: has no {config.train_key}:{missing[0]}; the file is not of this record")
     outputs = {name: features[f"{config.train_key}:{name}"] for name in output_names(wanted)}
+    if "negatives" in wanted:
+        if NEGATIVES not in features:
+            raise BenchError(f"{folder.features}: has no {NEGATIVES}; the file is not of this record")
+        outputs[NEGATIVES] = features[NEGATIVES].double().mean(0, keepdim=True).float()  # all that a score needs
     source = _Source(record, config, backbone, features, scores, score, outputs, head)
     for key in (source.config.train_key, source.config.test_key, *map(source.config.ood_key, source.record.ood)):
         if key not in source.features or key not in source.scores:

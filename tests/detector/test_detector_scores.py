@@ -24,7 +24,18 @@ from benchmark.store.folders import RunFolder
 
 SUM = "eq6-rotations+energy-gap+knn-2"
 SHUFFLED = "eq6-permutations+energy-gap-permutations"
-SCORES = ["eq6-confident", "knn-3", "mahalanobis", "energy", "negative-norm", "eq6@0.5", "eq6-rotations", SUM, SHUFFLED]
+SCORES = [
+    "eq6-from-negatives",
+    "eq6-confident",
+    "knn-3",
+    "mahalanobis",
+    "energy",
+    "negative-norm",
+    "eq6@0.5",
+    "eq6-rotations",
+    SUM,
+    SHUFFLED,
+]
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +97,7 @@ def test_the_commands_take_it(scored: RunFolder, made: Made, bench: Callable[...
 @pytest.mark.parametrize(
     ("score", "bank", "says"),
     [
-        ("knn-4", None, "has not been scored by it (further scores: energy, eq6-confident, eq6-p"),
+        ("knn-4", None, "has not been scored by it (further scores: energy, eq6-confident, eq6-f"),
         ("nearest", None, "unknown score 'nearest'"),
         ("knn-3", "50%", "--bank 50%: a thinned bank stands for the whole one in Eq. 6 alone, not in 'knn-3'"),
     ],
