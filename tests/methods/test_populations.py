@@ -25,8 +25,8 @@ README = Path(__file__).parents[2] / "benchmark/methods/README.md"
 CPU = torch.device("cpu")
 IMAGES = 12
 
-# Settings; the share of negatives among what the scored network is normalised over in training (of DINO among the global
-# views), and among the images whose statistics it is scored with; and how the table says these two.
+# Settings; the share of negatives among what the scored network is normalised over in training (of DINO among the
+# global views), and among the images whose statistics it is scored with; and how the table says these two.
 NONE = "no negatives"
 DINO = {"name": "dino", "classes": 8}
 POPULATIONS: dict[str, tuple[dict[str, Any], float, float, str, str]] = {
