@@ -4,8 +4,8 @@ Each ends in one feature vector an image, so there is no classifier to remove: `
 
 Batch normalisation here, as everywhere in the benchmark, sees what goes through the network in one pass: for DINO all
 views of one size, of positives and of negatives alike. Apart, each kind would be centred and scaled on its own, and
-what tells them from each other by mean and contrast would be gone before the second layer; the teacher, which is what
-is scored, sees positives alone and keeps their statistics.
+what tells them from each other by mean and contrast would be gone before the second layer. So it is for the student,
+for the teacher, and for the statistics that images are scored with (`model.batch_statistics`).
 
 Shapes: B images, S their side, D features.
 """
