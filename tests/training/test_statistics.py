@@ -7,19 +7,26 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import timm
 import torch
 from tiny_runs import tiny
 from torch import nn
 
 from benchmark import methods
+from benchmark.data.images import load
+from benchmark.detector.detector import Detector
+from benchmark.detector.export import export
 from benchmark.errors import BenchError
+from benchmark.evaluation.verify import verify
 from benchmark.methods.base import Batch, Moment
 from benchmark.methods.dino import Dino
 from benchmark.models.backbones import normalises_over_images
 from benchmark.plan import sections, yamlfile
 from benchmark.plan.config import RunConfig, as_kept
 from benchmark.plan.validation import validate
+from benchmark.run import run
+from benchmark.running.device import Runtime
 from benchmark.store.folders import RunFolder
 from benchmark.store.records import Record
 from benchmark.training import statistics
@@ -242,3 +249,41 @@ def test_reading_a_run_folder_and_its_record_knows_their_age(tmp_path: Path) -> 
     assert folder.read_config() == config
     record = Record(run_id="", recipe_id="", name="", config=raw, data={}, ood={}, knn_accuracy={}, sensitivity=0.0)
     assert record.run_config == config
+
+
+def test_a_run_is_scored_and_exported_with_the_statistics_of_plain_images(tmp_path: Path, mini_data: Path) -> None:
+    """The weights that the run keeps have the first layer's mean over plain images, its record's scores are those of
+    these weights, and so are the exported detector's."""
+    config = tiny(variant="rot-imgn", model=NETWORK, eval={"every": 1, "scores": ["eq6-from-negatives"]})
+    record = run(config, tmp_path, mini_data, Runtime(device="cpu", threads=1))
+    assert record is not None and record.run_config.model.batch_statistics == "mixture"
+    folder = RunFolder(tmp_path / record.name)
+    weights = safetensors.torch.load_file(folder.weights)
+    auxiliary = load(mini_data, "mini-aux", "aux").images
+    both = [load(mini_data, "mini", "train").images, np.stack([np.rot90(x, k) for x in auxiliary for k in (1, 2, 3)])]
+    kernel = weights["backbone.blocks.0.weight"].double()
+    means = []
+    for images in both:
+        pixels = torch.from_numpy(images.copy()).permute(0, 3, 1, 2)
+        answers = torch.nn.functional.conv2d(evaluation_view(pixels, 32).double(), kernel, padding=1)
+        means.append(answers.transpose(0, 1).flatten(1).mean(1))
+    # All 40 training images, and 40 of the turned auxiliary ones, whose mean is near that of them all.
+    expected = (means[0] + means[1]) / 2
+    assert (weights["backbone.blocks.1.running_mean"] - expected).abs().max() < 0.05 * (expected.abs().max() + 0.1)
+    assert int(weights["backbone.blocks.1.num_batches_tracked"]) == 1  # one pass of 40 + 40
+    method = methods.build(config, CPU)
+    method.load_final_state(weights)
+    kept = np.load(folder.features)
+    pixels = torch.from_numpy(load(mini_data, "mini", "test").images.copy()).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        features = method.stored(method.embed(pixels))["features"]
+    np.testing.assert_allclose(features.float(), kept["mini/test"].astype(np.float32), atol=2e-3)
+    for score in (None, "eq6-from-negatives"):
+        export(folder, tmp_path / f"detector-{score}", mini_data, score=score)
+        made = Detector.load(tmp_path / f"detector-{score}", device="cpu").score(
+            load(mini_data, "mini-ood", "test").images
+        )
+        names = [name for name in np.load(folder.scores).files if name.startswith("mini-ood/test")]
+        [name] = [name for name in names if name.endswith("from-negatives") == (score is not None)]
+        np.testing.assert_allclose(made, np.load(folder.scores)[name], rtol=1e-3, atol=2e-2)
+    assert not any(problem for verdict in verify([folder], mini_data) for problem in verdict.problems)
