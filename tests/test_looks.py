@@ -26,7 +26,9 @@ from benchmark.running.status import Clock
 from benchmark.store.folders import RunFolder
 from benchmark.store.records import Record
 from benchmark.store.states import plan
+from benchmark.training.batches import Batches, DeviceImages
 from benchmark.training.checkpoint import load_checkpoint
+from benchmark.training.statistics import rescale
 
 RUNTIME = Runtime(device="cpu", threads=1)
 # Batch normalisation has statistics that a forward pass in the wrong mode would move; drop-path draws.
@@ -99,6 +101,11 @@ def test_a_look_measures_the_teacher_of_its_epoch(
     assert saved is not None and saved["step"] == 5
     method = methods.build(config, torch.device("cpu"))
     method.modules().load_state_dict(saved["modules"])
+    train, auxiliary = (
+        DeviceImages(np.array(load(mini_data, *key).images), method.device)
+        for key in (("mini", "train"), ("mini-aux", "aux"))
+    )
+    rescale(method, Batches(config, train, {"imagenet": auxiliary}))  # as it would be scored at the end
     unit = {}
     for name, split in (("mini", "train"), ("mini", "test"), ("mini-ood", "test"), ("mini-ood2", "test")):
         images = torch.from_numpy(np.array(load(mini_data, name, split).images)).permute(0, 3, 1, 2)
