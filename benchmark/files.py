@@ -154,7 +154,7 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """Read JSON; raises BenchError that names the file when it is not JSON."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text("utf-8-sig"))  # a mark at the beginning is no fault
     except (ValueError, UnicodeDecodeError) as error:
         raise BenchError(f"{path}: not readable as JSON ({error})") from error
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmark.errors import BenchError
-from benchmark.files import read_npz
+from benchmark.files import read_json, read_npz
 
 
 def test_read_npz_reads_what_is_asked_for(tmp_path: Path) -> None:
@@ -29,3 +29,9 @@ def test_a_pickle_in_an_npz_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "scores.npz", a=np.array([{}], dtype=object))
     with pytest.raises(BenchError, match="not a readable npz"):
         read_npz(tmp_path / "scores.npz")
+
+
+def test_a_byte_order_mark_before_json_is_no_fault(tmp_path: Path) -> None:
+    """Editors of Windows write one, as into a classes.json."""
+    (tmp_path / "a.json").write_bytes(b"\xef\xbb\xbf" + '{"é": 1}'.encode())
+    assert read_json(tmp_path / "a.json") == {"é": 1}

@@ -317,6 +317,24 @@ def test_a_background_is_filled_in_from_around() -> None:
     assert (fill_in(made, everything) == GREY).all()
 
 
+def test_a_pixel_is_filled_in_from_as_near_as_a_fiftieth_of_what_is_around_it_is_known() -> None:
+    """Against scipy's Gaussian, pixel by pixel: the first of the widths 1, 2, 4, ... that sees enough."""
+    seen, mask = images(1, 32, seed=3), torch.zeros(1, 32, 32, dtype=torch.bool)
+    mask[:, 8:21, 9:23] = True
+    hidden = scipy.ndimage.maximum_filter(mask[0].numpy(), 3)
+    expected = seen[0].double().numpy()
+    widths = np.full((32, 32), -1)
+    for width in (8, 4, 2, 1):  # a nearer one writes over a farther one
+        share, *colours = (
+            scipy.ndimage.gaussian_filter(plane * ~hidden, width, mode="nearest", radius=3 * width)
+            for plane in (np.ones((32, 32)), *seen[0].double().numpy())
+        )
+        here = hidden & (share > 0.02)
+        expected[:, here], widths[here] = np.stack(colours)[:, here] / share[here], width
+    assert set(widths[hidden].tolist()) == {1, 2, 4}
+    assert np.abs(fill_in(seen, mask, torch.float64)[0].numpy() - expected).max() <= 0.51
+
+
 def test_a_composition_has_the_foreground_and_the_other_background() -> None:
     made, mask = square(32)
     behind = images(1, 32, seed=5)
