@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from benchmark.detector.detector import Detector
 from benchmark.detector.export import export
 from benchmark.errors import BenchError
 from benchmark.evaluation.verify import verify
-from benchmark.methods.base import Batch, Moment
-from benchmark.methods.dino import Dino
+from benchmark.methods.base import Moment
+from benchmark.methods.dino import Dino, positive_loss
 from benchmark.models.backbones import normalises_over_images
 from benchmark.plan import sections, yamlfile
 from benchmark.plan.config import RunConfig, as_kept
@@ -85,18 +86,21 @@ def test_with_positives_alone_the_teacher_sees_no_negative_as_before_there_was_a
     assert method.rescaled_after_training() is None
 
 
-def test_the_loss_of_positives_compares_positives_alone() -> None:
-    """The negatives' rows of the teacher's answer are of no use but to its normalisation."""
+def test_the_teacher_answers_for_positives_which_it_sees_beside_negatives() -> None:
+    """The negatives' rows of its answer are of no use but to its normalisation: loss and centre take the first ones."""
     method, batches = build("imgn")
-    batch = batches.batch(0, 0)
-    losses = method.losses(batch, Moment(0, 2, 0, 10))
-    assert method._last_teacher_rows is not None and len(method._last_teacher_rows) == 16
-    darker = Batch(
-        batch.positives, tuple({k: v - 1 for k, v in views.items()} for views in batch.negatives), batch.labels
-    )
-    assert float(method.losses(darker, Moment(0, 2, 0, 10))["positive"].detach()) != pytest.approx(
-        float(losses["positive"].detach())
-    )
+    batch, moment = batches.batch(0, 0), Moment(0, 2, 0, 10)
+    student, teacher = copy.deepcopy(method.student), copy.deepcopy(method.teacher)
+    found = method.losses(batch, moment)
+    together = {size: torch.cat([batch.positives[size], batch.negatives[0][size]]) for size in ("globals", "locals")}
+    with torch.no_grad():
+        seen = teacher["head"](teacher["backbone"](together["globals"]))[:16]
+        shown = [student["head"](student["backbone"](together[size]))[:16] for size in ("globals", "locals")]
+    assert method._last_teacher_rows is not None
+    torch.testing.assert_close(method._last_teacher_rows, seen)
+    target = torch.softmax((seen - method.centre) / method.teacher_temperature(moment), 1).unflatten(0, (2, 8))
+    expected = positive_loss(torch.cat(shown).unflatten(0, (4, 8)), target, 0.1)
+    assert float(found["positive"].detach()) == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_statistics_are_the_means_and_variances_over_plain_images_and_as_many_negatives() -> None:
