@@ -111,7 +111,8 @@ def test_sweep_text_by_what_is_there(tmp_path: Path) -> None:
     raw = yamlfile.parse(text, "text")
     assert raw["grid"] == {"variant": ["dino", "rot-in-dist", "perm-16-in-dist", "perm-4-in-dist"], "seed": [0, 1, 2]}
     assert (
-        raw["base"]["eval"] == {"ood": [], "scores": ["eq6-confident", "msp"]} and "sources" not in raw["base"]["data"]
+        raw["base"]["eval"] == {"ood": [], "scores": ["eq6-from-negatives", "eq6-confident", "msp"]}
+        and "sources" not in raw["base"]["data"]
     )
     assert f"--data {tmp_path / 'data'}" in text
     turned = Findings({}, Upright(25, 2, 40), [])
