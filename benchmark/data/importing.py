@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark import files
-from benchmark.data import catalog, images
+from benchmark.data import catalog, identical, images
 from benchmark.data.finding import LeftOut, image_files, is_hidden, not_read, wanted_files
 from benchmark.data.images import ImageSet
 from benchmark.data.pictures import Pictures, array_pictures, class_folders, file_pictures
@@ -91,6 +91,8 @@ def import_dir(
     for name in dict.fromkeys(one.name for one in done if one.split != "aux"):
         for line in _one_sided(root, name):
             warn(line)
+    for line in identical.told(done, root):
+        warn(line)
     return done
 
 

@@ -24,7 +24,7 @@ PUBLISHED = (
 class Ranking:
     """One ranking: all variants of one ID set with the same settings. costs: label -> column -> points of AUROC lost
     against the best variant there. references: label -> sensitivity of the rows that train nothing. replaced: the
-    "set/split" that the runs read, of which other images are stored here now."""
+    "set/split" that the runs read, of which other images are stored here now. shared: sets with the same images."""
 
     heading: str
     in_dist: str
@@ -38,6 +38,7 @@ class Ranking:
     aurocs: dict[str, dict[str, float]]
     trial: Trial | None
     replaced: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
 
     @property
     def best(self) -> Place:
@@ -187,8 +188,7 @@ def _ranking_notes(ranking: Ranking) -> list[str]:
             f"{', '.join(ranking.columns)}: points of AUROC lost by this choice against the best variant there, known "
             "only afterwards; the ranking does not use them."
         )
-    notes.append(f"Settings: {ranking.settings}.")
-    return notes
+    return [*notes, *ranking.shared, f"Settings: {ranking.settings}."]
 
 
 def _explained(places: Sequence[Place]) -> list[str]:

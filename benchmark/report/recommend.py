@@ -22,7 +22,7 @@ from benchmark.report.by_score import by_score
 from benchmark.report.groups import Group, group_runs, of_other_sweeps
 from benchmark.report.numbers import sensitivity
 from benchmark.report.ranking import candidates, rank
-from benchmark.report.table_notes import describe
+from benchmark.report.table_notes import describe, shared_notes
 from benchmark.report.trial import Trial, class_trial, costs, trial
 from benchmark.store.folders import all_runs
 from benchmark.store.records import Record
@@ -89,7 +89,7 @@ def _ranking(group: Group, in_dist: str, results: Path, score: str | None, data:
     return Ranking(
         heading, in_dist, describe(group.trained[0]), tuple(rank(found)), tuple(missing), found[0].counts,
         references, columns, cost, aurocs, trial("this sweep", group, in_dist, results, score),
-        _replaced(group, in_dist, data),
+        _replaced(group, in_dist, data), tuple(shared_notes(run.record for run in group.runs_of(in_dist))),
     )  # fmt: skip
 
 

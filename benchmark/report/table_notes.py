@@ -7,12 +7,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from benchmark.data.catalog import info, is_near, set_behind
+from benchmark.errors import some_of
 from benchmark.plan.config import RunConfig
 from benchmark.plan.methods import REFERENCES
 from benchmark.report.cells import Row
 from benchmark.report.groups import Group, title_of
 from benchmark.report.published import sets as published
-from benchmark.store.records import SetInRecord
+from benchmark.store.records import Record, SetInRecord
 
 CONTROL = (
     "control: the in-distribution test images before one another's backgrounds, against themselves as they are. 50 is "
@@ -170,10 +171,26 @@ def about(group: Group, in_dists: Sequence[str]) -> list[str]:
         notes.append(f"Images: {', '.join(images)}.")
     if any(not seen[key].official for key in dict.fromkeys(keys) if key in seen):
         notes.append("Imported: brought under the set's name, a part of it or a stand-in; nobody has checked which.")
+    notes += shared_notes(run.record for run in runs)
     swapped = [f"{info(source).title} negatives are drawn from {info(name).title}"
                for source, name in (group.trained[0].data.sources if group.trained else {}).items()
                if name != source and f"{name}/aux" in seen]  # fmt: skip
     return notes + ([f"{'; '.join(swapped)}."] if swapped else [])
+
+
+def shared_notes(records: Iterable[Record | None]) -> list[str]:
+    """Which sets of these runs have the very same images; [] for none, and for records that do not count them."""
+    found: dict[tuple[str, str], str] = {}
+    for record in records:
+        for key, seen in record.data.items() if record else ():
+            for other, count in seen.shared.items():
+                found[key, other] = f"{count:,} of {seen.count:,} of {_called(key)} are in {_called(other)} too"
+    return [f"Identical images: {some_of(found.values())}."] if found else []
+
+
+def _called(key: str) -> str:
+    name, _, split = key.rpartition("/")
+    return f"{info(name).title} {split}"
 
 
 def about_controls(group: Group, in_dist: str) -> list[str]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmark.data.catalog import info, split_class
+from benchmark.data.identical import digests, shared
 from benchmark.data.images import ImageSet, class_names, load
 from benchmark.data.subsets import limited
 from benchmark.errors import BenchError
@@ -46,7 +47,23 @@ class RunImages:
 
     def in_record(self) -> dict[str, SetInRecord]:
         """What the record says of the sets."""
-        return {key: _set_in_record(images, len(self.positions(key))) for key, images in self.sets.items()}
+        shared = self._shared()
+        return {
+            key: _set_in_record(images, len(self.positions(key)), shared.get(key, {}))
+            for key, images in self.sets.items()
+        }
+
+    def _shared(self) -> dict[str, dict[str, int]]:
+        """How many of a set's images used are used of a set before it too: train, test, auxiliary, OOD in this order.
+        Two OOD sets may share images."""
+        prints = {key: digests(self.array(key)) for key in self.sets}
+        trained = [f"{name}/{split}" for name, split in self.config.training_sets()]
+        found: dict[str, dict[str, int]] = {}
+        for key, mine in prints.items():
+            for other in trained[: trained.index(key)] if key in trained else trained:
+                if both := shared(mine, prints[other]):
+                    found.setdefault(key, {})[other] = both
+        return found
 
     def _limit(self, key: str) -> int | None:
         data = self.config.data
@@ -108,11 +125,12 @@ def _check_labels(config: RunConfig, labels: Tensor) -> None:
         raise BenchError(f"method.classes: {classes} given, and the images of {config.train_key} have {found} classes")
 
 
-def _set_in_record(images: ImageSet, used: int) -> SetInRecord:
+def _set_in_record(images: ImageSet, used: int, shared: dict[str, int]) -> SetInRecord:
     known = info(images.name)
     return SetInRecord(
         count=used,
         fingerprint=images.fingerprint,
         official=known.builtin or bool(images.manifest.get("official", False)),
         official_count=known.counts.get(images.split),
+        shared=shared,
     )

@@ -21,6 +21,7 @@ class SetInRecord(Strict):
     fingerprint: str  # sha256 of images and labels
     official: bool = False  # prepared from the official files, or generated, rather than imported
     official_count: int | None = None
+    shared: dict[str, int] = {}  # other "set/split" of the run -> how many of these images it has too; not in old ones
 
 
 class OODMetrics(Strict):

@@ -225,7 +225,7 @@ def test_what_macos_and_cameras_leave_is_no_class_and_one_sided_classes_are_told
     (tmp_path / "in/photo.jpg").touch()
     npz(tmp_path / "in/numbers-train.NPZ.npz").clear()
     (tmp_path / "in/numbers-train.NPZ.npz").rename(tmp_path / "in/numbers-train.NPZ")
-    npz(tmp_path / "in/numbers-test.npz", labels=np.arange(6))
+    npz(tmp_path / "in/numbers-test.npz", images=noise(6, 32, 32, 3, seed=5), labels=np.arange(6))
     warned: list[str] = []
     stored = import_dir(tmp_path / "in", tmp_path / "data", report=quiet, warn=warned.append)
     assert {(one.name, one.split): one.manifest["classes"] for one in stored} == {
