@@ -17,7 +17,7 @@ from benchmark.detector.rows import Row
 from benchmark.detector.sources import Source
 
 if TYPE_CHECKING:
-    from benchmark.report.gallery import GalleryItem
+    from benchmark.report.page.gallery import GalleryItem
 
 THUMBNAIL = 160  # pixels a side at most, on the page
 
@@ -45,7 +45,7 @@ class Top:
 
     def items(self) -> Iterator[GalleryItem]:
         """Highest score first, each with a thumbnail made now: the images are not kept in memory."""
-        from benchmark.report.gallery import GalleryItem
+        from benchmark.report.page.gallery import GalleryItem
 
         for score, _, row in sorted(self._heap, reverse=True):
             assert row.ood is not None and row.p_value is not None
@@ -61,7 +61,7 @@ class Top:
 
 def write_page(out: Path, top: Top, progress: Progress, detector: Detector, threshold: float | None) -> None:
     """The gallery of the rows that `top` kept."""
-    from benchmark.report.gallery import write_gallery
+    from benchmark.report.page.gallery import write_gallery
 
     limit = detector.threshold if threshold is None else threshold
     about = {

@@ -14,8 +14,9 @@ from benchmark.files import atomic_write
 from benchmark.plan import sweep as sweeps
 from benchmark.plan.config import RunConfig
 from benchmark.report import claims as paper_claims
-from benchmark.report import claims_text, drawn, one_class_claims, own_claims, table_text
+from benchmark.report import claims_text, one_class_claims, own_claims, table_text
 from benchmark.report.by_score import by_score, named
+from benchmark.report.figures import files
 from benchmark.report.groups import Group, group_runs, of_other_sweeps
 from benchmark.report.items import FIGURES, TABLES, Item, Protocol
 from benchmark.report.one_class import OneClass, class_of, one_class_groups
@@ -219,16 +220,14 @@ def _figure_job(name: str, asked: bool) -> Job:
         for index, (group, in_dist) in enumerate(with_records, 1):
             stem = _stem("figure", name) + (f"-{index}" if index > 1 else "")
             paths = {suffix: folder / f"{stem}.{suffix}" for suffix in ("png", "svg")}
-            key = drawn.fingerprint(name, group, in_dist)
-            if not drawn.are_there(list(paths.values()), key):
-                from benchmark.report import figures  # matplotlib takes a while to load
-
-                drawn_now = figures.draw(_made_by(FIGURES[name]), group, in_dist, key)
-                for suffix, content in drawn_now.items():
+            key = files.fingerprint(name, group, in_dist)
+            if not files.are_there(list(paths.values()), key):
+                picture = _made_by(FIGURES[name])(group, in_dist)
+                if picture is None:
+                    continue
+                for suffix, content in files.content(picture, key).items():
                     with atomic_write(paths[suffix]) as stream:
                         stream.write(content)
-                if not drawn_now:
-                    continue
             written += paths.values()
         if asked and not written:
             raise BenchError(f"figure {name}: no run of {folder.name} {FIGURES[name].lacks}")
@@ -277,7 +276,7 @@ def _papers_claims(groups: Groups, folder: Path, console: Console) -> list[Path]
 
 def _page_job(title: str, results: Path, data: Path) -> Job:
     def write(groups: Groups, folder: Path, console: Console) -> list[Path]:
-        from benchmark.report.page import write_page
+        from benchmark.report.page.compose import write_page
 
         with_records = [group for group in groups if any(run.record for run in group.runs)]
         return [write_page(folder / "page.html", title, with_records, results, data)]

@@ -39,6 +39,7 @@ class Cell:
 class Row:
     """One row. section: "ood", "average", "measure", "league" or "n". cells: by column key; `texts` instead for those
     of league and n. block: rows of one section and block stand together, by default those of one in-distribution set.
+    over: of an average or mean, how many sets or classes: "8", "2 of 10".
     """
 
     in_dist: str
@@ -49,6 +50,7 @@ class Row:
     texts: dict[str, str] = field(default_factory=dict)
     decimals: int = 2
     block: str = ""
+    over: str = ""
 
     @property
     def place(self) -> tuple[str, str]:
@@ -59,6 +61,7 @@ class Row:
 class Table:
     """A finished table. columns: key -> title, in order. labels: key -> the run's label where the key is another.
     leagues: key -> what the column may learn from, where the table says so.
+    quoted: columns of other systems, of which published values alone are known.
     """
 
     name: str  # as in `bench report --table NAME`
@@ -71,6 +74,7 @@ class Table:
     several_in_dists: bool = False
     labels: dict[str, str] = field(default_factory=dict)
     leagues: dict[str, str] = field(default_factory=dict)
+    quoted: frozenset[str] = frozenset()
 
     def label(self, column: str) -> str:
         """What gives the column its colour and marker, and says whether it is a reference."""

@@ -8,7 +8,7 @@ from functools import partial
 
 from benchmark.data.catalog import info
 from benchmark.report.claims_text import Checked, Claim, Verdict, join, judged
-from benchmark.report.figures import measures, near_and_far, variant_points
+from benchmark.report.figures.of_sets import measures, near_and_far, variant_points
 from benchmark.report.groups import Group, title_of
 from benchmark.report.intervals import Correlation, correlate
 from benchmark.report.numbers import auroc, average_over, occupancy_reading, occupied

@@ -16,9 +16,9 @@ class Item:
     """A table or a figure.
 
     sweep: the built-in sweep whose runs it is made of, unless `--sweep` says otherwise. made_by: "module:function" in
-    benchmark/report. A table's function turns a group of comparable runs into `cells.Table`s, a figure's draws one
-    in-distribution set of a group as a matplotlib figure (None: nothing to show). protocol: of which runs, and so of
-    which groups: "sets", whole sets against others (`groups.Group`), or "one-class", a class of a set against its
+    benchmark/report. A table's function turns a group of comparable runs into `cells.Table`s, a figure's says what one
+    in-distribution set of a group shows as a `figures.files.Picture` (None: nothing). protocol: of which runs, and so
+    of which groups: "sets", whole sets against others (`groups.Group`), or "one-class", a class of a set against its
     others (`one_class.OneClass`); None: of either. lacks: what no run has where there is nothing to show. by_any: it
     can be by any one score in place of the methods' own (`bench report --score`).
     """
@@ -44,10 +44,10 @@ TABLES = {
     "oe": Item("oe", "detectors_table:detectors", lacks="learns from labels; method.name: classifier does"),
 }
 FIGURES = {
-    "2": Item("table2", "figures:figure2"),
-    "3": Item("table2", "figures:figure3"),
+    "2": Item("table2", "figures.of_sets:figure2"),
+    "3": Item("table2", "figures.of_sets:figure3"),
     "training": Item(
-        "table2", "training_figure:training", lacks="was scored while it trained; set eval.every", by_any=False
+        "table2", "figures.training:training", lacks="was scored while it trained; set eval.every", by_any=False
     ),
-    "one-class": Item("one-class", "one_class_figure:one_class", "one-class"),
+    "one-class": Item("one-class", "figures.of_classes:one_class", "one-class"),
 }

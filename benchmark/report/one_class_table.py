@@ -37,7 +37,7 @@ def one_class(group: OneClass) -> list[Table]:
     labels = {column.key: column.label for column in group.columns}
     return [
         Table("one-class", title, group.heading, "class", columns, rows, notes(group, leagues), labels=labels,
-              leagues=leagues)
+              leagues=leagues, quoted=frozenset(rivals))
     ]  # fmt: skip
 
 
@@ -82,7 +82,9 @@ def _mean_row(group: OneClass, rivals: list[str]) -> Row:
         cells[title] = Cell(published=paper if whole else None)
     count = f"{len(group.classes)}" if whole else f"{len(group.classes)} of {group.total}"
     best = _mark_best(group.columns, cells)
-    return Row(group.parent, MEAN, f"mean ({count})", "average", best, decimals=DECIMALS, block=group.parent)
+    return Row(
+        group.parent, MEAN, f"mean ({count})", "average", best, decimals=DECIMALS, block=group.parent, over=count
+    )
 
 
 def _mark_best(columns: list[Column], cells: dict[str, Cell]) -> dict[str, Cell]:

@@ -93,7 +93,8 @@ def _table(name: str, group: Group, in_dists: list[str]) -> Table:
     notes += published_notes(with_rivals, rows, columns) + about(group, in_dists)
     corner = "ID → OOD" if with_rivals else "OOD set"
     labels = {column.key: column.label for column in made if not column.quoted}
-    return Table(name, title, group.heading, corner, columns, rows, notes, with_rivals, labels, leagues)
+    quoted = frozenset(column.key for column in made if column.quoted)
+    return Table(name, title, group.heading, corner, columns, rows, notes, with_rivals, labels, leagues, quoted)
 
 
 def _rows(group: Group, in_dist: str, columns: list[Column]) -> list[Row]:
@@ -122,7 +123,8 @@ def _rows(group: Group, in_dist: str, columns: list[Column]) -> list[Row]:
         if sets:
             made = {c.key: _average(in_dist, sets, c, records.get(c.key), c.key in planned) for c in columns}
             stands_in = "†" if any(stand_in_mark(ood, made) for ood in sets) else ""
-            rows.append(Row(in_dist, name, f"{name} ({len(sets)}){stands_in}", "average", mark_best(made)))
+            rows.append(Row(in_dist, name, f"{name} ({len(sets)}){stands_in}", "average", mark_best(made),
+                            over=str(len(sets))))  # fmt: skip
 
     reading = occupancy_reading(group)
     measures: list[tuple[str, Measure, int]] = [

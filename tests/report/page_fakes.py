@@ -13,6 +13,7 @@ from benchmark.plan import sweep as sweeps
 from benchmark.plan.config import RunConfig
 from benchmark.plan.methods import REFERENCES
 from benchmark.report import build
+from benchmark.report.page import document
 from benchmark.store.folders import RunFolder
 from benchmark.store.records import Record
 
@@ -70,3 +71,8 @@ def write_page(place: Path, sweep: Path) -> Path:
         data=place / "data",
     )  # fmt: skip
     return path
+
+
+def rendered(template: str, content: object) -> str:
+    """A section of the page, as its template shows this content."""
+    return document.environment().get_template(f"{template}.html").render(content=content)

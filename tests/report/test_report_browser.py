@@ -18,10 +18,10 @@ from browser import Browser, find
 from page_fakes import HOSTILE, write_everything, write_page
 from PIL import Image
 
-from benchmark.report.gallery import GalleryItem, write_gallery
+from benchmark.report.page.gallery import GalleryItem, write_gallery
 
 VIEWS = [(width, dark) for width in (1280, 400) for dark in (False, True)]
-TABLE = "#table-2-0 .plain"
+TABLE = "#table-2-0 .scroll.plain"
 
 # The lowest contrast of any visible text with what lies behind it (WCAG 2), and the text it is of.
 CONTRAST = """(() => {
@@ -148,7 +148,7 @@ def test_published_values_and_rows_toggle(browser, page):
     browser.key(" ")  # the box has the focus
     assert not shown(browser, f"{TABLE} i.published")
     browser.click("#table-2-0 [data-switch=turned]")
-    turned = "#table-2-0 .turned"
+    turned = "#table-2-0 .scroll.turned"
     assert shown(browser, turned) and not shown(browser, TABLE)
     assert column(browser, 0, "tbody.trained", turned)[:2] == ["DINO", "ImgN"]
     browser.click(f"{turned} thead th:nth-child(2) button")
@@ -223,13 +223,40 @@ def test_the_chosen_detector_shows_its_own_scores_and_images(browser, page):
     assert "score" in browser.run("tip.textContent")
 
 
-def test_tables_scroll_in_their_own_box_with_the_first_column_in_view(browser, page):
-    browser.open(page, 400)
-    box = f"document.querySelector('{TABLE}')"
+@pytest.mark.parametrize("width", [1280, 400])
+def test_tables_scroll_in_their_own_box_with_the_first_column_in_view(browser, page, width):
+    browser.open(page, width)
+    browser.run("document.querySelectorAll('[data-switch=turned]').forEach(box => box.checked && box.click())")
+    table = "#table-1-0 .scroll.plain"
+    box = f"document.querySelector('{table}')"
     assert browser.run(f"{box}.scrollWidth > {box}.clientWidth")
     browser.run(f"{box}.scrollLeft = 150")
-    left = browser.run(f"document.querySelector('{TABLE} tbody th').getBoundingClientRect().left")
+    left = browser.run(f"document.querySelector('{table} tbody.ood th').getBoundingClientRect().left")
     assert left == browser.run(f"{box}.getBoundingClientRect().left")
+    column = browser.run(f"document.querySelector('{table} tbody.ood th').getBoundingClientRect().width")
+    assert column <= 0.36 * browser.run(f"{box}.clientWidth") or column < 190
+
+
+def test_a_shadow_says_that_a_table_goes_on_to_the_right(browser, page):
+    browser.open(page, 400)
+    frame = "document.querySelector('#table-1-0 .frame.turned')"
+    shadow = f"getComputedStyle({frame}, '::after').content !== 'none'"
+    assert browser.run(shadow)
+    frames = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    browser.run(f"{frame}.firstElementChild.scrollLeft = 1e6, {frames}")
+    assert not browser.run(shadow)
+    browser.run(f"{frame}.firstElementChild.scrollLeft = 0, {frames}")
+    assert browser.run(shadow)
+
+
+@pytest.mark.parametrize(("width", "rows"), [(1280, False), (699, True), (400, True)])
+def test_variants_are_rows_by_default_on_a_narrow_page(browser, page, width, rows):
+    browser.open(page, width)
+    for kind, seen in (("turned", rows), ("plain", not rows)):
+        assert shown(browser, f"#table-1-0 .scroll.{kind}") == shown(browser, f"#table-2-0 .scroll.{kind}") == seen
+    assert browser.run("document.querySelector('[data-switch=turned]').checked") == rows
+    browser.click("#table-1-0 [data-switch=turned]")
+    assert shown(browser, TABLE) == rows
 
 
 def test_the_policy_lets_nothing_out(browser, page):

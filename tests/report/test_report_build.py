@@ -10,7 +10,8 @@ import pytest
 from report_fakes import VARIANTS10, make, record_of, write_runs, write_sweep
 
 from benchmark.errors import BenchError
-from benchmark.report import build, figures
+from benchmark.report import build
+from benchmark.report.figures import files
 from benchmark.store.folders import RunFolder
 
 
@@ -50,13 +51,13 @@ def test_figures_are_drawn_again_only_where_something_changed(place, monkeypatch
     path = write_sweep(place, variant=["dino", "imgn", "dti"])
     records = write_runs(Path("results"), path)
     drawn: list[str] = []
-    honest = figures.draw
+    honest = files.content
 
-    def noted(make_figure, *rest):
-        drawn.append(make_figure.__name__)
-        return honest(make_figure, *rest)
+    def noted(picture, *rest):
+        drawn.append(picture.heading.partition(":")[0])
+        return honest(picture, *rest)
 
-    monkeypatch.setattr(figures, "draw", noted)
+    monkeypatch.setattr(files, "content", noted)
 
     def report() -> list[str]:
         drawn.clear()
@@ -64,21 +65,21 @@ def test_figures_are_drawn_again_only_where_something_changed(place, monkeypatch
         return list(drawn)
 
     folder = place / "reports" / path.stem
-    assert report() == ["figure2", "figure3"] and report() == []
+    assert report() == ["Figure 2", "Figure 3"] and report() == []
     png, svg = folder / "figure2.png", folder / "figure3.svg"
     whole = png.read_bytes()
     for damaged in (whole[: len(whole) // 2], whole[:-500] + bytes(400) + whole[-100:], b"no picture"):
         png.write_bytes(damaged)
-        assert report() == ["figure2"] and png.read_bytes() == whole
+        assert report() == ["Figure 2"] and png.read_bytes() == whole
     svg.write_text(svg.read_text()[:-20])
-    assert report() == ["figure3"]
+    assert report() == ["Figure 3"]
     svg.unlink()
-    assert report() == ["figure3"] and svg.exists()
+    assert report() == ["Figure 3"] and svg.exists()
     record = next(record for record in records if record.config["variant"] == "imgn")
     file = RunFolder(Path("results") / f"{record.name}-{record.run_id[:8]}").record
     raw = json.loads(file.read_text())
     file.write_text(json.dumps(raw | {"sensitivity": raw["sensitivity"] + 1}))
-    assert report() == ["figure2", "figure3"] and report() == []
+    assert report() == ["Figure 2", "Figure 3"] and report() == []
 
 
 def test_no_records_is_one_line_that_says_what_to_run(place):

@@ -10,7 +10,9 @@ from report_fakes import VARIANTS10, config, paper_auroc, record_of
 from scipy import stats
 
 from benchmark.negatives import OURS, VARIANTS
-from benchmark.report import charts, figures
+from benchmark.report.figures import embed, files, of_sets
+from benchmark.report.figures.panels import Bars, Line, Lines, Point, Scatter
+from benchmark.report.figures.style import STYLES, VARIABLES, marker
 from benchmark.report.groups import Group, group_runs, title_of
 from benchmark.report.intervals import Estimate
 
@@ -25,8 +27,13 @@ def all_configs(**fields):
     return [config(variant=name, **fields) for name in VARIANTS] + references
 
 
-def panels(figure):
-    return [axes for axes in figure.axes if axes.get_title(loc="left")]
+def panels(picture):
+    return [axes for axes in files.figure_of(picture).axes if axes.get_title(loc="left")]
+
+
+def point(label: str, x: float, y: float, half: float | None = None, reference: bool = False) -> Point:
+    n = 1 if half is None else 2
+    return Point(label, title_of(label), Estimate(x, half, n), Estimate(y, half, n), reference)
 
 
 def drawn(axes) -> set[tuple[float, float]]:
@@ -41,14 +48,14 @@ def drawn(axes) -> set[tuple[float, float]]:
 def test_styles_are_distinct_and_cover_every_column():
     others = {"rotation", "rotation-translation", "simclr", "csi", "untrained", "image-statistics"}
     others |= {"dino-bg-remove", "dino-bg-random", *(f"simclr-bg-{kind}" for kind in ("remove", "random", "swaps"))}
-    assert set(figures.STYLES) == {*VARIANTS, *OURS, *others}
-    assert len(set(figures.STYLES.values())) == len(figures.STYLES)
+    assert set(STYLES) == {*VARIANTS, *OURS, *others}
+    assert len(set(STYLES.values())) == len(STYLES)
 
 
 def test_figure3_shows_every_variant_once_and_its_correlation():
     sensitivity = {name: 50 + 3 * (i % 4) for i, name in enumerate([*VARIANTS, "none"])}
     group = group_of(all_configs(), lambda c: record_of(c, sensitivity=float(sensitivity[c.variant])))
-    shown = panels(figures.figure3(group, "cifar10"))
+    shown = panels(of_sets.figure3(group, "cifar10"))
     assert len(shown) == 4
     for axes, ood in ((shown[2], "cifar100"), (shown[3], "texture")):
         xs = [paper_auroc(config(variant=name), ood) for name in VARIANTS]
@@ -64,7 +71,7 @@ def test_figure3_shows_every_variant_once_and_its_correlation():
 def test_a_reference_near_the_variants_is_drawn_hollow_and_not_counted():
     auroc = lambda c, ood: paper_auroc(c, ood) if c.variant != "none" else 90.0  # noqa: E731
     group = group_of(all_configs(), lambda c: record_of(c, auroc))
-    axes = panels(figures.figure3(group, "cifar10"))[0]
+    axes = panels(of_sets.figure3(group, "cifar10"))[0]
     assert "n = 11" in axes.get_title(loc="left") and "off the axes" not in axes.get_xlabel()
     hollow = [line for line in axes.get_lines() if line.get_markerfacecolor() == "none"]
     assert len(hollow) == 2
@@ -73,9 +80,9 @@ def test_a_reference_near_the_variants_is_drawn_hollow_and_not_counted():
 def test_several_seeds_make_one_point_with_error_bars():
     configs = [config(variant=name, seed=seed) for name in ("dino", "imgn", "dti") for seed in (0, 1)]
     group = group_of(configs, lambda c: record_of(c, lambda c, ood: paper_auroc(c, ood) + c.seed))
-    axes = panels(figures.figure3(group, "cifar10"))[0]
+    axes = panels(of_sets.figure3(group, "cifar10"))[0]
     assert len(drawn(axes)) == 3
-    points = figures.variant_points(group, "cifar10", lambda r: r.ood["cifar100"].auroc, lambda r: r.sensitivity)
+    points = of_sets.variant_points(group, "cifar10", lambda r: r.ood["cifar100"].auroc, lambda r: r.sensitivity)
     x, y = points["dino"]
     assert (x.mean, x.n, y.n) == (pytest.approx(90.79), 2, 2)
     assert x.half == pytest.approx(stats.t.ppf(0.975, 1) * 0.5)
@@ -83,7 +90,7 @@ def test_several_seeds_make_one_point_with_error_bars():
 
 def test_figure2_bars_are_the_occupied_classes():
     group = group_of(all_configs())
-    bars, scatter = panels(figures.figure2(group, "cifar10"))
+    bars, scatter = panels(of_sets.figure2(group, "cifar10"))
     widths = [bar.get_width() for bar in bars.patches]
     assert widths == [pytest.approx(3000 - 10 * paper_auroc(config(variant=name), "cifar100")) for name in VARIANTS]
     assert [label.get_text() for label in bars.get_yticklabels()][:3] == ["DINO", "ImgN", "Rot. ImgN"]
@@ -92,17 +99,17 @@ def test_figure2_bars_are_the_occupied_classes():
 
 
 def test_the_pages_bars_leave_room_for_the_longest_name():
-    value = Estimate(30.0, None, 1)
     for labels in (["dino"], ["dino", "frequencies-imgn", "simclr-bg-random"]):
-        picture = str(charts.bars(dict.fromkeys(labels, value), 256, "", ""))
+        bars = {label: (title_of(label), Estimate(30.0, None, 1)) for label in labels}
+        picture = str(embed.panel(Bars("t", "classes", bars, 256)))
         for label in labels:
             [(at, name)] = re.findall(rf'<text x="([\d.]+)"[^>]*>({re.escape(title_of(label))})<', picture)
-            assert float(at) - 6 * len(name) > 0  # the name ends there
+            assert float(at) - 4.5 * len(name) > 0  # the name ends there
 
 
 def test_the_authors_protocol_counts_their_reading_of_occupancy():
     configs = [config(variant=name, protocol="authors") for name in ("dino", "imgn")]
-    bars, _ = panels(figures.figure2(group_of(configs), "cifar10"))
+    bars, _ = panels(of_sets.figure2(group_of(configs), "cifar10"))
     assert [bar.get_width() for bar in bars.patches] == [7, 7]
 
 
@@ -123,20 +130,23 @@ def test_the_authors_protocol_counts_their_reading_of_occupancy():
 def test_near_and_far_sets_of_figure3(in_dist, ood, near, far):
     c = config(in_dist=in_dist, variant="dino", eval={"ood": ood})
     group = group_of([c], lambda c: record_of(c, lambda c, ood: 80.0))
-    chosen = figures.near_and_far(group, in_dist)
+    chosen = of_sets.near_and_far(group, in_dist)
     assert (chosen.get("near"), chosen["far"]) == (near, far)
-    assert len(panels(figures.figure3(group, in_dist))) == (4 if near else 2)
+    assert len(panels(of_sets.figure3(group, in_dist))) == (4 if near else 2)
 
 
 def test_bytes_never_change_and_constant_input_warns_of_nothing():
     group = group_of(all_configs(), lambda c: record_of(c, lambda c, ood: 80.0))  # every correlation undefined
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        first, again = figures.draw(figures.figure2, group, "cifar10"), figures.draw(figures.figure2, group, "cifar10")
+        first, again = (
+            files.content(of_sets.figure2(group, "cifar10")),
+            files.content(of_sets.figure2(group, "cifar10")),
+        )
     assert first == again
     assert set(first) == {"png", "svg"}
     assert b"<dc:date>" not in first["svg"] and first["svg"].startswith(b"<?xml")
-    title = panels(figures.figure2(group, "cifar10"))[1].get_title(loc="left")
+    title = panels(of_sets.figure2(group, "cifar10"))[1].get_title(loc="left")
     assert "correlation undefined, n = 11" in title
 
 
@@ -146,7 +156,7 @@ def test_png_is_200_dpi(tmp_path):
     from PIL import Image
 
     group = group_of([config(variant=name) for name in VARIANTS10[:3]])
-    image = Image.open(io.BytesIO(figures.draw(figures.figure2, group, "cifar10")["png"]))
+    image = Image.open(io.BytesIO(files.content(of_sets.figure2(group, "cifar10"))["png"]))
     assert image.size == (1800, 960)
     assert round(image.info["dpi"][0]) == 200
 
@@ -154,7 +164,7 @@ def test_png_is_200_dpi(tmp_path):
 def test_a_half_finished_sweep_draws_what_there_is():
     configs = all_configs()
     (group,) = group_runs(configs, [record_of(configs[0])])
-    assert figures.draw(figures.figure3, group, "cifar10")["svg"]
+    assert files.content(of_sets.figure3(group, "cifar10"))["svg"]
 
 
 def bars_of(container) -> dict[str, list[float]]:
@@ -172,14 +182,14 @@ def test_error_bars_are_the_whole_interval_each_along_its_own_axis():
                                knn_accuracy={"20": base[c.variant] - 5 + 3 * c.seed, "10": 0.0},
                                occupancy={"paper": base[c.variant] + 2 * c.seed, "classes": 4096})  # fmt: skip
     group = group_of(configs, make)
-    shown = panels(figures.figure3(group, "cifar10"))
+    shown = panels(of_sets.figure3(group, "cifar10"))
     for axes, low, apart in ((shown[0], 65.0, 3), (shown[2], 50.0, 4)):
         found = bars_of(axes.containers[1])  # ImgN's
         assert found["x"] == pytest.approx([70.5 - 6.353, 70.5 + 6.353], abs=1e-3)
         middle = low + apart / 2
         assert found["y"] == pytest.approx([middle - 6.353 * apart, middle + 6.353 * apart], abs=1e-3)
         assert (70.5, middle) in drawn(axes)
-    bars = panels(figures.figure2(group, "cifar10"))[0]
+    bars = panels(of_sets.figure2(group, "cifar10"))[0]
     spans = [bars_of(one)["x"] for one in bars.containers if hasattr(one, "has_xerr")]
     assert spans == [pytest.approx([mean - 12.706, mean + 12.706], abs=1e-3) for mean in (61.0, 71.0)]
 
@@ -187,35 +197,67 @@ def test_error_bars_are_the_whole_interval_each_along_its_own_axis():
 def test_the_dotted_line_of_figure2_is_dinos():
     group = group_of([config(variant=name) for name in ("dino", "combined", "rot-imgn")],
                      lambda c: record_of(c, occupancy={"paper": 10.0 * len(c.variant), "classes": 4096}))  # fmt: skip
-    (line,) = [line for line in panels(figures.figure2(group, "cifar10"))[0].get_lines() if line.get_linestyle() == ":"]
+    (line,) = [line for line in panels(of_sets.figure2(group, "cifar10"))[0].get_lines() if line.get_linestyle() == ":"]
     assert set(line.get_xdata()) == {40.0}
-    picture = str(charts.bars({name: Estimate(float(v), None, 1) for name, v in (("combined", 80), ("dino", 40))},
-                              None, "", ""))  # fmt: skip
-    (at,) = re.findall(r'd="M([\d.]+),8V[\d.]+" class="rule dotted"', picture)
-    left, width = re.findall(r'<rect x="([\d.]+)"[^>]* width="([\d.]+)"', picture)[1]
-    assert float(at) == pytest.approx(float(left) + float(width), abs=0.2)
 
 
 def test_the_pages_points_have_their_whole_intervals_too():
     """The places of two markers give the scale of each axis."""
-    points = {"dino": (Estimate(60.0, 3.0, 2), Estimate(10.0, 2.0, 2)),
-              "imgn": (Estimate(80.0, None, 1), Estimate(40.0, None, 1))}  # fmt: skip
-    picture = str(charts.scatter(points, {}, "x", "y", "t"))
-    marks = re.findall(r'<path d="M([\d.]+),([\d.]+)a[^"]*" class="shape"', picture)
-    (x0, y0), (x1, y1) = [(float(x) + 5.5, float(y)) for x, y in marks]
-    (low, high), (bottom, top) = (
-        [float(end) for end in re.findall(pattern, picture)[0]]
-        for pattern in (r'd="M([\d.]+),[\d.]+H([\d.]+)" class="bar"', r'd="M[\d.]+,([\d.]+)V([\d.]+)" class="bar"')
+    points = (Point("dino", "DINO", Estimate(60.0, 3.0, 2), Estimate(10.0, 2.0, 2)), point("imgn", 80.0, 40.0))
+    picture = str(embed.panel(Scatter("t", "x", "y", points)))
+    places = re.findall(r'data-tip="[^"]*"[^>]*><path d="[^"]*" transform="translate\(([\d.]+) ([\d.]+)\)"', picture)
+    (x0, y0), (x1, y1) = [(float(x), float(y)) for x, y in places]
+    bars = re.findall(r'data-v="dino"><path d="M([\d.]+) ([\d.]+)L([\d.]+) ([\d.]+)" fill="none"', picture)
+    across, up = [[float(end) for end in bar] for bar in bars]
+    assert across[1] == across[3] == pytest.approx(y0, abs=0.11) and up[0] == up[2] == pytest.approx(x0, abs=0.11)
+    assert [across[0], across[2]] == pytest.approx([x0 - 3 * (x1 - x0) / 20, x0 + 3 * (x1 - x0) / 20], abs=0.2)
+    assert sorted([up[1], up[3]]) == pytest.approx([y0 + 2 * (y1 - y0) / 30, y0 - 2 * (y1 - y0) / 30], abs=0.2)
+    assert x1 > x0 and y1 < y0  # up the page y falls
+
+
+def test_every_colour_of_a_drawing_is_the_pages_own():
+    """A colour that the page does not know would stay as it is in the dark."""
+    of = [Line(label, label, [0, 1, 2], [Estimate(v, 0.5, 2) for v in (1.0, 2.0, place)]) for place, label in
+          enumerate(STYLES)]  # fmt: skip
+    drawn = [Lines("t", "epoch", of, [("", "level", 1.0), ("untrained", "untrained", 1.5)]),
+             Scatter("t", "x", "y", tuple(point(label, i, i, 0.5) for i, label in enumerate(STYLES))),
+             Bars("t", "classes", {label: (label, Estimate(9.0, 1.0, 2)) for label in STYLES}, 12)]  # fmt: skip
+    for panel in drawn:
+        picture = str(embed.panel(panel))
+        assert not re.findall(r"#[0-9a-fA-F]{3,6}|rgb\(|style=| id=|clip-path|url\(", picture)
+        assert set(re.findall(r"var\(--([a-z]+)\)", picture)) <= set(VARIABLES.values())
+        (dino, *_) = re.findall(r'data-v="dino".*?</g>', picture)
+        assert "var(--ink)" in dino or "fill=" not in dino  # a drawing's own colour is ink
+
+
+def test_a_point_without_an_interval_looks_unlike_one_with_one():
+    group = group_of([config(variant="dino", seed=seed) for seed in (0, 1)] + [config(variant="imgn")])
+    axes = panels(of_sets.figure3(group, "cifar10"))[0]
+    dino, imgn = [line for line in axes.get_lines() if line.get_marker() == "o"]
+    assert dino.get_markerfacecolor() == STYLES["dino"][0] and imgn.get_markerfacecolor() == (STYLES["imgn"][0], 0.35)
+    assert "pale: n = 1" in of_sets.figure3(group, "cifar10").heading
+    faces = {look: marker("o", "#0072b2", look)["markerfacecolor"] for look in ("interval", "single", "reference")}
+    assert len(set(map(str, faces.values()))) == 3
+
+
+def test_markers_at_one_place_stand_side_by_side_and_are_named():
+    points = (
+        point("dti", 50.0, 50.0),
+        point("rot-dti", 50.004, 50.004),
+        point("imgn", 50.2, 50.0),
+        point("dino", 51.0, 51.0),
     )
-    for at in (x0 - low, high - x0):
-        assert at == pytest.approx(3 * (x1 - x0) / 20, abs=0.2)
-    for at in (bottom - y0, y0 - top):
-        assert at == pytest.approx(2 * (y0 - y1) / 30, abs=0.2)
-    picture = str(charts.bars({"dino": Estimate(100.0, 25.0, 3)}, None, "", ""))
-    ((left, width),) = re.findall(r'<rect x="([\d.]+)"[^>]* width="([\d.]+)"', picture)
-    ((low, high),) = [[float(end) for end in one] for one in re.findall(r'd="M([\d.]+),[\d.]+H([\d.]+)" class="bar"',
-                                                                        picture)]  # fmt: skip
-    assert [low - float(left), high - float(left)] == pytest.approx([0.75 * float(width), 1.25 * float(width)], abs=0.2)
+    panel = Scatter("t", "x", "y", points)
+    assert panel.below == "at one place, side by side: DTI and Rot. DTI"
+    picture = str(embed.panel(panel))
+    places = dict(
+        re.findall(r'data-v="([\w-]+)" data-tip[^>]*><path d="[^"]*" transform="translate\(([\d.]+) ', picture)
+    )
+    scale = (float(places["dino"]) - float(places["imgn"])) / 0.8
+    middle = float(places["imgn"]) - 0.2 * scale
+    assert float(places["dti"]) == pytest.approx(middle - 3, abs=0.2)
+    assert float(places["rot-dti"]) == pytest.approx(middle + 0.004 * scale + 3, abs=0.2)
+    assert "50.00 (n = 1)" in picture  # what it says is its own
 
 
 def test_figure2s_points_have_their_auroc_across_and_their_classes_up():
@@ -223,29 +265,47 @@ def test_figure2s_points_have_their_auroc_across_and_their_classes_up():
     counted = {name: 100.0 + (7 * place) % 11 for place, name in enumerate([*VARIANTS, "none"])}
     group = group_of([config(variant=name) for name in VARIANTS],
                      lambda c: record_of(c, occupancy={"paper": counted[c.variant], "classes": 4096}))  # fmt: skip
-    scatter = panels(figures.figure2(group, "cifar10"))[1]
+    scatter = panels(of_sets.figure2(group, "cifar10"))[1]
     wanted = {(round(paper_auroc(config(variant=name), "cifar100"), 6), counted[name]) for name in VARIANTS}
     assert drawn(scatter) == wanted and scatter.get_xlabel() == "AUROC (%), CIFAR100"
 
 
-def test_a_reference_that_is_far_along_one_axis_alone_is_named_below_the_pages_figure():
-    near, far = Estimate(61.0, None, 1), Estimate(50.0, None, 1)
-    trained = {
-        name: (Estimate(x, None, 1), Estimate(y, None, 1)) for name, x, y in (("dino", 60, 10), ("imgn", 62, 12))
-    }
-    for pair, said in (((near, far), "(61.0, 50.0)"), ((far, Estimate(11.0, None, 1)), "(50.0, 11.0)")):
-        assert f"off the axes: untrained {said}" in str(charts.scatter(trained, {"untrained": pair}, "x", "y", "t"))
-    inside = str(charts.scatter(trained, {"untrained": (near, Estimate(11.0, None, 1))}, "x", "y", "t"))
-    assert "off the axes" not in inside and inside.count('class="shape hollow"') == 1
+def test_a_reference_that_is_far_along_one_axis_alone_is_named_below():
+    trained = (point("dino", 60, 10), point("imgn", 62, 12))
+    for x, y in ((61.0, 50.0), (50.0, 11.0)):
+        panel = Scatter("t", "x", "y", (*trained, point("untrained", x, y, reference=True)))
+        assert panel.below == f"off the axes: untrained ({x:.1f}, {y:.1f})" and panel.shown == [*trained]
+    inside = Scatter("t", "x", "y", (*trained, point("untrained", 61.0, 11.0, reference=True)))
+    assert not inside.below and len(inside.shown) == 3 and inside.correlation.n == 2
 
 
 def test_a_line_of_the_page_goes_where_its_numbers_do():
-    series = [("dino", "a", [0.0, 5.0, 10.0], [1.0, 1.0, 3.0]), ("imgn", "b", [0.0, 10.0], [2.0, 2.0])]
-    picture = str(charts.lines(series, "t", "epoch"))
-    first, second = ([tuple(map(float, point.split(","))) for point in path.split("L")]
-                     for path in re.findall(r'd="M([\d.,L]+)" class="line"', picture))  # fmt: skip
+    def line(label: str, xs: list[float], ys: list[float]) -> Line:
+        return Line(label, label, xs, [Estimate(y, None, 1) for y in ys])
+
+    panel = Lines(
+        "t", "epoch", [line("dino", [0.0, 5.0, 10.0], [1.0, 1.0, 3.0]), line("imgn", [0.0, 10.0], [2.0, 2.0])]
+    )
+    paths = re.findall(r'class="hit" /><path d="M([\d. L]+)"', str(embed.panel(panel)))
+    first, second = ([tuple(map(float, place.split(" "))) for place in path.split("L")] for path in paths)
     (x0, y0), (x1, y1), (x2, y2) = first
     assert x1 == pytest.approx((x0 + x2) / 2, abs=0.1) and y0 == y1 > y2  # up the page y falls
     assert [y for _, y in second] == pytest.approx([(y0 + y2) / 2] * 2, abs=0.1) and (second[0][0], second[1][0]) == (
         x0, x2
     )  # fmt: skip
+
+
+def test_lines_of_one_colour_have_shapes_along_them_and_epochs_have_round_ticks():
+    of = [Line(label, label, list(range(61)), [Estimate(float(i), None, 1) for i in range(61)]) for label in
+          ("imgn", "rot-imgn", "rot360-imgn")]  # fmt: skip
+    (axes,) = panels(files.Picture("", ((Lines("t", "epoch", of),),), (), (4, 3)))
+    assert [line.get_marker() for line in axes.get_lines()] == ["o", "^", "v"]
+    assert len({line.get_markevery() for line in axes.get_lines()}) == 3  # at other places on each
+    assert [tick for tick in axes.get_xticks() if 0 <= tick <= 60] == [0, 20, 40, 60]
+
+
+def test_a_lacking_panel_is_said_and_letters_go_on():
+    far = Scatter("far", "x", "y", (point("dino", 1, 1),))
+    figure = files.figure_of(files.Picture("", ((None, far),), (), (8, 3), "no near OOD set in this sweep"))
+    assert [text.get_text() for text in figure.axes[0].texts] == ["no near OOD set in this sweep"]
+    assert figure.axes[1].get_title(loc="left").startswith("(b) far")

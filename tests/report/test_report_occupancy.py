@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
-
 from report_fakes import config, record_of
 
 from benchmark.negatives import VARIANTS
 from benchmark.plan.config import RunConfig
 from benchmark.report.claims import check
+from benchmark.report.figures.of_sets import figure2
+from benchmark.report.figures.panels import Bars
+from benchmark.report.figures.training import panels
 from benchmark.report.groups import Group, group_runs
-from benchmark.report.page_figures import figures_section
 from benchmark.report.rules import tried
 from benchmark.report.tables import table2
-from benchmark.report.training_figure import panels
 from benchmark.store.records import Look, Record
 
 OODS = ["cifar100", "svhn"]
@@ -47,6 +46,5 @@ def test_tables_claims_rules_and_figures_take_the_protocols_reading() -> None:
         measure = panels(group, "cifar10")["occupied soft classes"]
         one = config(variant="imgn")
         assert measure(Look(epoch=1, knn_accuracy={}, ood={}, sensitivity=50, occupancy=counts(one))) == imgn
-        (bar,) = re.findall(r'data-tip="ImgN\noccupied soft classes of 4,096 ([\d.]+) \(n = 1\)"',
-                            str(figures_section(group, "cifar10")))  # fmt: skip
-        assert float(bar) == imgn
+        bars = figure2(group, "cifar10").rows[0][0]
+        assert isinstance(bars, Bars) and bars.bars["imgn"][1].mean == imgn

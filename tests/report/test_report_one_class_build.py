@@ -12,11 +12,16 @@ import numpy as np
 import pytest
 import report_fakes
 from one_class_fakes import CIFAR10, TRANSLATION, everything, group_of, level, one_record, run, runs, write_sweep
+from page_fakes import rendered
 from report_fakes import make, record_of, write_runs
 
 from benchmark.data.catalog import info
 from benchmark.errors import BenchError
-from benchmark.report import build, figures, one_class_figure, one_class_page
+from benchmark.report import build
+from benchmark.report.figures import files, of_classes
+from benchmark.report.figures.style import STYLES
+from benchmark.report.intervals import estimate
+from benchmark.report.page.charts import class_charts
 from benchmark.report.published import one_class as published
 
 LABELS = ["dino", "rot-in-dist", "rot-dti"]
@@ -110,6 +115,14 @@ def test_several_sets_make_several_tables_and_figures(place):
 # --- the figure -------------------------------------------------------------------------------------------------------
 
 
+def drawn(group):
+    return files.figure_of(of_classes.one_class(group, "cifar10"))
+
+
+def on_the_page(group) -> str:
+    return rendered("charts", class_charts(group))
+
+
 def points(axes) -> list[tuple[str, str, float, float]]:
     """(marker, face, x, y) of every lone point."""
     return [(line.get_marker(), str(line.get_markerfacecolor()), float(line.get_xdata()[0]), float(line.get_ydata()[0]))
@@ -119,21 +132,21 @@ def points(axes) -> list[tuple[str, str, float, float]]:
 
 def test_the_figure_has_a_dot_a_class_and_method_and_published_values_open():
     group = group_of(everything())
-    figure = one_class_figure.one_class(group, "cifar10")
+    figure = drawn(group)
     classes, means = figure.get_axes()
-    drawn = points(classes)
-    ours = [point for point in drawn if point[1] != "none"]
+    found = points(classes)
+    ours = [point for point in found if point[1] != "none"]
     assert len(ours) == 10 * len(group.columns)
     for column in group.columns:
         for place, name in enumerate(CIFAR10):
             wanted = group.values(column, name)
             mean = sum(wanted.values()) / len(wanted)
             assert any(y == pytest.approx(mean) and abs(x - place) < 0.5 for _, _, x, y in ours), (column.key, name)
-    papers = sorted((round(x), y) for _, face, x, y in drawn if face == "none")
+    papers = sorted((round(x), y) for _, face, x, y in found if face == "none")
     assert papers == sorted((CIFAR10.index(name), value) for (_, name), value in published.VALUES.items())
     assert sorted(y for _, face, _, y in points(means) if face == "none") == [88.4, 89.8]
     bars = [sorted(line.get_ydata()) for line in means.get_lines() if len(line.get_xdata()) == 2
-            and line.get_color() == figures.STYLES["rotation"][0] and line.get_marker() in (None, "None")]  # fmt: skip
+            and line.get_color() == STYLES["rotation"][0] and line.get_marker() in (None, "None")]  # fmt: skip
     mean = group.mean(group.columns[0]).ours
     assert [pytest.approx([mean.mean - mean.half, mean.mean + mean.half])] == bars
     texts = " ".join(text.get_text() for text in means.texts)
@@ -142,7 +155,7 @@ def test_the_figure_has_a_dot_a_class_and_method_and_published_values_open():
 
 def test_no_two_methods_share_place_and_look():
     configs = [*everything(), *runs(["dino", "rotation", TRANSLATION, "untrained"], model={"backbone": "resnet18"})]
-    slots = one_class_figure.slots(group_of(configs))
+    slots = of_classes.slots(group_of(configs))
     assert len({slot.offset for slot in slots}) == len(slots)
     assert len({(slot.colour, slot.marker) for slot in slots}) == len(slots)
     assert max(abs(slot.offset) for slot in slots) < 0.5
@@ -153,37 +166,35 @@ def test_no_two_methods_share_place_and_look():
 def test_a_class_has_a_bar_over_the_range_of_its_seeds():
     values = {0: 81.0, 1: 84.0, 2: 89.5}
     group = group_of(runs(["rotation"], ["cat", "dog"], values), lambda c: one_record(c, lambda c: values[c.seed]))
-    classes = one_class_figure.one_class(group, "cifar10").get_axes()[0]
+    classes = drawn(group).get_axes()[0]
     bars = [sorted(line.get_ydata()) for line in classes.get_lines() if len(line.get_xdata()) == 2
-            and line.get_color() == figures.STYLES["rotation"][0] and line.get_marker() in (None, "None")]  # fmt: skip
+            and line.get_color() == STYLES["rotation"][0] and line.get_marker() in (None, "None")]  # fmt: skip
     assert bars == [[81.0, 89.5]] * 2
 
 
 def test_a_mean_over_fewer_classes_is_named_in_the_figure():
     gone = lambda c: None if (c.label, c.in_dist) == ("dino", "cifar10:frog") else one_record(c)  # noqa: E731
     group = group_of(runs(["dino", "rotation"]), gone)
-    titles = [slot.legend(group) for slot in one_class_figure.slots(group) if slot.column]
-    assert titles == ["rotation", "DINO (mean of 9)"] and "DINO (mean of 9)" in one_class_page.figure(group)
+    titles = [slot.legend(group) for slot in of_classes.slots(group) if slot.column]
+    assert titles == ["rotation", "DINO (mean of 9)"] and "DINO (mean of 9)" in on_the_page(group)
     few = group_of(runs(["rotation"], ["cat", "dog"]))
-    assert [slot.published_mean(few) for slot in one_class_figure.slots(few)] == [None, None]
+    assert [slot.published_mean(few) for slot in of_classes.slots(few)] == [None, None]
 
 
 def test_published_methods_without_a_column_have_a_place_in_the_figure():
-    slots = one_class_figure.slots(group_of(runs(["dino"])))
+    slots = of_classes.slots(group_of(runs(["dino"])))
     assert [(slot.label, slot.column is None) for slot in slots] == [
         ("rotation", True), ("rotation-translation", True), ("dino", False),
     ]  # fmt: skip
-    assert [slot.label for slot in one_class_figure.slots(group_of(runs(["dino"], ["a", "b"], parent="own")))] == [
-        "dino"
-    ]
+    assert [slot.label for slot in of_classes.slots(group_of(runs(["dino"], ["a", "b"], parent="own")))] == ["dino"]
 
 
 def test_the_figure_is_the_same_every_time_and_drawn_of_whatever_there_is():
     group = group_of(runs(["dino"], ["cat", "dog"]))
-    first, second = (figures.draw(one_class_figure.one_class, group, "cifar10", "key") for _ in range(2))
+    first, second = (files.content(of_classes.one_class(group, "cifar10"), "key") for _ in range(2))
     assert first == second
     nothing = group_of(runs(["dino"], ["a"], parent="own"), lambda c: None)
-    assert figures.draw(one_class_figure.one_class, nothing, "own")["svg"]
+    assert files.content(of_classes.one_class(nothing, "own"))["svg"]
 
 
 def test_the_figure_is_drawn_again_when_a_number_changes(place):
@@ -252,35 +263,41 @@ def test_recipes_of_one_label_are_apart_on_the_page_too():
 
 def test_the_pages_means_stand_in_the_methods_order():
     group = group_of(runs(["rotation", "dino", "rot-imgn"], seeds=(0, 1)))
-    marks = re.findall(r'data-tip="([^"]*), mean\n[^"]*"[^>]*>(.*?)</g>', one_class_page.figure(group), re.DOTALL)
-    places = {title: float(re.findall(r'd="M([\d.]+),[\d.]+V[\d.]+" class="bar"', mark)[0]) for title, mark in marks
-              if 'class="bar"' in mark}  # fmt: skip
+    places = {title: x for title, where, x, _ in marks_of(group) if where == "mean"}
     assert sorted(places, key=lambda title: places[title]) == ["rotation", "DINO", "Rot. ImgN"]
+
+
+def marks_of(group) -> list[tuple[str, str, float, float]]:
+    """Method, class, and where on the page the dot of its mean stands."""
+    pattern = r'data-tip="([^"\n]*), ([^"\n]*)\n[^"]*"[^>]*><path d="[^"]*" transform="translate\(([\d.]+) ([\d.]+)\)"'
+    return [(title, where, float(x), float(y)) for title, where, x, y in re.findall(pattern, on_the_page(group))]
 
 
 def test_a_page_of_nothing_measured_says_so():
     group = group_of(runs(["dino"], ["a"], parent="own"), lambda c: None)
-    assert "Not measured yet" in one_class_page.figure(group)
-
-
-def test_the_pages_figure_keeps_within_its_frame():
-    picture = one_class_page.figure(group_of(everything()))
-    numbers = [float(y) for y in re.findall(r"M-?[\d.]+,(-?[\d.]+)", picture)]
-    assert min(numbers) >= 0 and max(numbers) <= 340
+    assert "Not measured yet" in on_the_page(group)
 
 
 def test_the_pages_dots_stand_at_the_means():
     group = group_of(everything())
-    text = one_class_page.figure(group)
-    found = list(re.finditer(r'<g class="mark[^>]*data-v="dino" data-tip="([^"]*)"[^>]*>(.*?)</g>', text, re.DOTALL))
-    assert len(found) == 11  # ten classes and the mean
-    heights, bars = [], []
-    for mark in found:
-        mean = float(re.search(r"\n([\d.]+)(?: ±| \(n)", mark[1])[1])
-        heights.append((mean, float(re.findall(r'd="M[\d.]+,([\d.]+)a', mark[2])[-1])))
-        bars.append((mean, [float(y) for y in re.search(r'd="M[\d.]+,([\d.]+)V([\d.]+)"', mark[2]).groups()]))
+    column = next(c for c in group.columns if c.label == "dino")
+    means = {name: estimate(list(group.values(column, name).values())).mean for name in group.classes}
+    means["mean"] = group.mean(column).ours.mean
+    heights = [(means[where], y) for title, where, _, y in marks_of(group) if title == column.title]
+    assert len(heights) == 11  # ten classes and the mean
     slope, at_zero = np.polyfit(*zip(*heights, strict=True), 1)
-    assert slope < 0 and all(abs(at_zero + slope * mean - y) < 0.1 for mean, y in heights)
-    mean = group.mean(next(c for c in group.columns if c.label == "dino")).ours
-    ends = [at_zero + slope * (mean.mean + sign * mean.half) for sign in (-1, 1)]
-    assert bars[-1][1] == pytest.approx(ends, abs=0.1)
+    assert slope < 0 and all(abs(at_zero + slope * mean - y) < 0.15 for mean, y in heights)
+    view = [float(v) for v in re.search(r'viewBox="([\d. ]+)"', on_the_page(group))[1].split()]
+    assert all(0 < x < view[2] and 0 < y < view[3] for _, _, x, y in marks_of(group))
+
+
+def test_a_method_with_one_run_is_pale_and_one_with_several_has_its_interval():
+    group = group_of([*runs(["rotation"], seeds=(0, 1, 2)), *runs(["dino"])])
+    picture = of_classes.one_class(group, "cifar10")
+    assert "1-3 runs" in picture.heading and "pale: n = 1" in picture.heading
+    classes = files.figure_of(picture).get_axes()[0]
+    faces = {line.get_color(): line.get_markerfacecolor() for line in classes.get_lines()
+             if len(line.get_xdata()) == 1 and line.get_marker() not in ("None", "_") and
+             str(line.get_markerfacecolor()) != "none"}  # fmt: skip
+    rotation, dino = STYLES["rotation"][0], STYLES["dino"][0]
+    assert faces == {rotation: rotation, dino: (dino, 0.35)}

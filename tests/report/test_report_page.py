@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -13,17 +14,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from page_fakes import HOSTILE, OODS, write_everything, write_images, write_page, write_run
+from jinja2 import UndefinedError
+from page_fakes import HOSTILE, OODS, rendered, write_everything, write_images, write_page, write_run
 from PIL import Image
 from report_fakes import VARIANTS10, record_of, write_runs, write_sweep
 
 from benchmark.data.images import load
 from benchmark.errors import BenchError
 from benchmark.plan import sweep as sweeps
-from benchmark.report import charts, page_figures, page_provenance, page_scores
-from benchmark.report.gallery import GalleryItem, write_gallery
+from benchmark.report.figures.panels import Histogram
 from benchmark.report.groups import group_runs
-from benchmark.report.markup import embed, tag
+from benchmark.report.page import charts, compose, document, scores
+from benchmark.report.page.gallery import GalleryItem, write_gallery
 from benchmark.report.tables import table1, table2
 from benchmark.store.folders import RunFolder
 from benchmark.store.tables import load_records
@@ -120,14 +122,13 @@ def test_untrusted_text_stays_text(made):
 
 def test_embedded_json_cannot_end_its_block():
     value = {"a": "</script><!--\u2028&"}
-    block = embed(value)
-    assert block.count("</script>") == 1 and "<!--" not in block
-    assert json.loads(re.sub(r"</?script[^>]*>", "", block)) == value
+    text = document.environment().from_string("{{ value|tojson }}").render(value=value)
+    assert "</script>" not in text and "<!--" not in text and json.loads(text) == value
 
 
-def test_tags_escape_text_and_attributes():
-    assert tag("p", "a<b", title='"&') == '<p title="&quot;&amp;">a&lt;b</p>'
-    assert tag("p", tag("b", "x"), None, hidden=True, id=None) == "<p hidden><b>x</b></p>"
+def test_a_name_that_a_template_asks_for_and_nobody_gives_is_an_error():
+    with pytest.raises(UndefinedError):
+        rendered("claims", {"claims": [], "symbols": {}})
 
 
 def test_nothing_points_outside(made, tmp_path):
@@ -147,11 +148,11 @@ def test_thumbnails_are_the_extreme_images(made):
     text = path.read_text()
     sources, reader = images_in(text), Reader(text)
     record = next(r for r in load_records(place / "results") if r.run_config.label == "dino" and not r.run_config.seed)
-    scores = np.load(place / "results" / record.name / "scores.npz")["svhn/test"]
+    found = np.load(place / "results" / record.name / "scores.npz")["svhn/test"]
     stored = load(place / "data", "svhn", "test")
-    ranked = sorted(range(len(scores)), key=lambda i: -scores[i])
+    ranked = sorted(range(len(found)), key=lambda i: -found[i])
     for end, expected in (("most", ranked[0]), ("least", ranked[-1])):
-        tip = f"score {scores[expected]:.3f}\nimage {expected} of SVHN"
+        tip = f"score {found[expected]:.3f}\nimage {expected} of SVHN"
         (given,) = [g for g, _ in reader.all("img") if (g.get("data-tip") or "").endswith(tip)]
         before = text[: text.index(tip.replace("\n", ", "))]
         assert re.findall(r">(most|least) OOD<", before)[-1] == end
@@ -159,12 +160,12 @@ def test_thumbnails_are_the_extreme_images(made):
         assert np.array_equal(np.asarray(Image.open(io.BytesIO(content))), stored.images[expected])
     middle = f"image {ranked[12]} of SVHN"  # 24 images, eight at each end
     tips = [g.get("data-tip") or "" for g, _ in reader.all("img")]
-    assert not any(f"score {scores[ranked[12]]:.3f}" in tip and middle in tip for tip in tips)
+    assert not any(f"score {found[ranked[12]]:.3f}" in tip and middle in tip for tip in tips)
 
 
 def test_thumbnails_keep_to_their_room(made):
     place = made[0]
-    thumbnails = page_scores.Thumbnails(place / "data", room=150_000)
+    thumbnails = scores.Thumbnails(place / "data", room=150_000)
     images = load(place / "data", "svhn", "test")
     assert thumbnails.add([(images, i) for i in range(20)]) == list(range(20))
     assert thumbnails.add([(images, i) for i in range(5, 10)]) == list(range(5, 10))  # each once
@@ -176,7 +177,7 @@ def test_thumbnails_keep_to_their_room(made):
 def test_many_runs_stay_small(tmp_path, monkeypatch):
     sweep = write_everything(tmp_path, VARIANTS10, list(range(4)), count=40)
     assert write_page(tmp_path, sweep).stat().st_size < 5_000_000
-    monkeypatch.setattr("benchmark.report.page.IMAGE_BYTES", 250_000)
+    monkeypatch.setattr("benchmark.report.page.compose.IMAGE_BYTES", 250_000)
     text = write_page(tmp_path, sweep).read_text()
     sources = images_in(text)
     assert sources and sum(map(len, sources)) < 250_000 and "left out to keep this page small" in text
@@ -184,7 +185,7 @@ def test_many_runs_stay_small(tmp_path, monkeypatch):
 
 def test_large_images_are_shrunk():
     big = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
-    assert Image.open(io.BytesIO(page_scores.thumbnail(big))).size == (64, 64)
+    assert Image.open(io.BytesIO(scores.thumbnail(big))).size == (64, 64)
 
 
 def test_what_is_missing_is_said(tmp_path):
@@ -231,12 +232,12 @@ def test_curves_are_those_of_the_metrics(made):
     assert f"Combined, seed 0\nNegative term less ln K: KL from uniform: {8.98 - np.log(4096):.3f} at first, {kl:.3f} at the end" in tips  # fmt: skip # noqa: E501
     assert len([t for t in tips if t.startswith("DINO, seed")]) == 4  # two seeds: loss and the positive term, no KL
     assert not any("untrained, seed" in t for t in tips)
-    assert page_figures._curve(next((place / "results").glob("*dino*")) / "metrics.jsonl")[-1]["step"] == 30
+    assert charts._curve(next((place / "results").glob("*dino*")) / "metrics.jsonl")[-1]["step"] == 30
 
 
 def test_thinned_curves_keep_the_mean():
     values = [float(v) for v in range(1000)]
-    few = page_figures._thinned(values, 100)
+    few = charts._thinned(values, 100)
     assert len(few) == 100 and few[0] == pytest.approx(4.5) and sum(few) / 100 == pytest.approx(499.5)
 
 
@@ -249,7 +250,7 @@ def test_claims_stand_as_the_report_judges_them(made):
     for claim in check(group):
         (row,) = [row for row in rows if row.startswith(claim.text)]
         assert row.endswith(
-            f"{claim.published}{claim.ours_text}{claim.n}{page_provenance.SYMBOLS[claim.verdict]}{claim.verdict}"
+            f"{claim.published}{claim.ours_text}{claim.n}{compose.SYMBOLS[claim.verdict]}{claim.verdict}"
         )
 
 
@@ -265,23 +266,31 @@ def test_histogram_bins_against_a_loop():
     rng = np.random.default_rng(1)
     a, b = rng.normal(0, 1, 300), rng.normal(1, 2, 200)
     low, high = -2.0, 2.0
-    picture = charts.histograms(a, b, (low, high), "t")
-    for scores, path in zip((a, b), re.findall(r'd="M8.0,118([^"]+)V118"', picture), strict=True):
-        heights = [118 - float(v) for v in re.findall(r"V([\d.]+)", path)]
+    *shares, edges = Histogram("t", a, b, (low, high)).shares()
+    assert len(edges) == 37 and (edges[0], edges[-1]) == (low, high)
+    for values, share in zip((a, b), shares, strict=True):
         counts = [0] * 36
-        for value in scores:
+        for value in values:
             counts[min(35, max(0, int((value - low) / (high - low) * 36)))] += 1
-        top = max(heights)
-        at = heights.index(top)
-        for height, count in zip(heights, counts, strict=True):
-            assert height / top == pytest.approx(count / counts[at], abs=0.01)
+        assert share == pytest.approx([100 * count / len(values) for count in counts])
 
 
-def test_ticks_are_round_and_within():
-    for low, high in ((0, 1), (47.3, 61.2), (-0.02, 0.013), (0, 23456)):
-        ticks = charts.Scale(low, high, 0, 1).ticks()
-        assert 3 <= len(ticks) <= 11 and all(low - 1e-9 <= tick <= high + 1e-9 for tick in ticks)
-        assert all(len(charts.number(tick)) <= 7 for tick in ticks)
+def test_why_there_are_no_thumbnails_is_said_once_where_it_is_one_reason(tmp_path):
+    sweep = write_everything(tmp_path, ["dino", "imgn"], [0])
+    shutil.rmtree(tmp_path / "data")
+    text = write_page(tmp_path, sweep).read_text()
+    assert text.count("No thumbnails: its images are not on this machine") == len(re.findall("data-block=", text)) == 4
+
+
+def test_a_set_stands_once_above_its_rows_and_columns(made):
+    text = made[2].read_text()
+    table = text[text.index('id="table-1-0"') : text.index('id="table-2-0"')]
+    plain, turned = re.findall(r"<table.*?</table>", table, re.DOTALL)
+    assert plain.count("CIFAR10 →</th>") == turned.count("CIFAR10 →</span>") == 1
+    assert "CIFAR10 → " not in re.sub(r'data-tip="[^"]*"', "", plain + turned)
+    assert '<th scope="row">CIFAR100</th>' in plain and 'data-tip="DINO, CIFAR10 → CIFAR100\n' in plain
+    columns = [int(count) for count in re.findall(r'colspan="(\d+)"', turned)]
+    assert sum(columns) + 1 == turned[: turned.index("<tbody")].count("data-sort=")
 
 
 def test_two_settings_and_two_sets_share_a_page(tmp_path):
@@ -298,7 +307,7 @@ def test_two_settings_and_two_sets_share_a_page(tmp_path):
 
 
 def test_the_page_needs_neither_torch_nor_matplotlib():
-    code = "import sys; import benchmark.report.page, benchmark.report.gallery; print({'torch', 'matplotlib'} & set(sys.modules))"  # fmt: skip # noqa: E501
+    code = "import sys; import benchmark.report.page.compose, benchmark.report.page.gallery; print({'torch', 'matplotlib'} & set(sys.modules))"  # fmt: skip # noqa: E501
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

@@ -12,9 +12,10 @@ from one_class_fakes import runs, table_of
 from page_fakes import write_everything, write_page
 from report_fakes import config, record_of
 
-from benchmark.report import one_class_page, page, page_provenance, page_scores, tables
+from benchmark.report import tables
 from benchmark.report.claims_text import Claim
 from benchmark.report.groups import Run, group_runs
+from benchmark.report.page import compose, provenance, scores
 from benchmark.report.published.sets import value
 
 LABELS = ["dino", "rot-imgn", "combined"]
@@ -69,20 +70,22 @@ def test_a_histogram_has_the_test_images_and_the_ood_set_each_in_its_own_place(t
     record = record_of(one)
     svhn = record.ood["svhn"].model_copy(update={"n_id": 40, "n_ood": 1200})
     run = Run(one, one.recipe_id(), record.model_copy(update={"ood": {"svhn": svhn}}))
-    scores = {"cifar10/test": np.linspace(0.0, 0.1, 40), "svhn/test": np.linspace(0.9, 1.0, 1200)}
-    block = str(page_scores._score_block(run, scores, page_scores.Thumbnails(tmp_path, 0)))
-    assert "40 against 1,200 images" in block
-    empty = "118.0"  # the height of a bin without an image
-    ends = {}
-    for kind, path in re.findall(r'd="M8\.0,118([^"]*)V118" class="steps (id|ood)"', block):
-        heights = re.findall(r"V([\d.]+)", kind)
-        ends[path] = (heights[0] == empty, heights[-1] == empty)
-    assert ends == {"id": (False, True), "ood": (True, False)}
+    found = {"cifar10/test": np.linspace(0.0, 0.1, 40), "svhn/test": np.linspace(0.9, 1.0, 1200)}
+    block = scores._block("cifar10 dino", run, found, scores.Thumbnails(tmp_path, 0))
+    (card,) = block.cards
+    assert card.facts.endswith("40 against 1,200 images")
+    tops = {}
+    for path, colour in re.findall(r'<path d="M([^"]*)" fill="var\(--(blue|vermilion)\)"', str(card.svg)):
+        points = [tuple(map(float, point.split())) for point in re.split("[LZz]", path) if point]
+        low, high = min(x for x, _ in points), max(x for x, _ in points)
+        ground = max(y for _, y in points)
+        tops[colour] = [min(y for x, y in points if x == end) < ground for end in (low, high)]
+    assert tops == {"blue": [True, False], "vermilion": [False, True]}
 
 
 VERDICTS = [Claim(f"claim {number}", "", verdict) for number, verdict in enumerate(
     ["holds"] * 3 + ["fails"] * 2 + ["not measured"])]  # fmt: skip
-COUNTED = "<dt>{}</dt><dd>3 of 6 hold<small>2 fail, 1 not measured</small></dd>"
+COUNTED = ("3 of 6 hold", "2 fail, 1 not measured")
 
 
 def test_what_is_said_first_of_whole_sets() -> None:
@@ -91,11 +94,12 @@ def test_what_is_said_first_of_whole_sets() -> None:
     ours = {"dino": 70.0, "rot-imgn": 81.0, "combined": 80.0, "untrained": 90.0, "image-statistics": 55.0}
     records = [record_of(one, lambda c, ood: ours[c.label] + c.seed) for one in configs[1:]]
     (group,) = group_runs(configs, records)
-    said = str(page._summary(group, tables.table2(group), VERDICTS))
-    assert "<dt>Runs done</dt><dd>7 of 8</dd>" in said
-    assert "<dt>Best average AUROC (8 OOD sets)</dt><dd>81.50<small>Rot. ImgN</small></dd>" in said
-    assert "<dd>90.00 · 55.00<small>untrained · image statistics</small></dd>" in said
-    assert COUNTED.format("The paper&#x27;s claims") in said
+    assert compose.summary(group, tables.table2(group), VERDICTS) == [
+        ("Runs done", "7 of 8", ""),
+        ("Best average AUROC (8 OOD sets)", "81.50", "Rot. ImgN"),
+        ("Reference averages", "90.00 · 55.00", "untrained · image statistics"),
+        ("The paper's claims", *COUNTED),
+    ]
 
 
 def test_what_is_said_first_of_classes() -> None:
@@ -105,11 +109,13 @@ def test_what_is_said_first_of_classes() -> None:
     def made(one):
         return record_of(one, lambda c, ood: ours[c.label] + c.seed)
 
-    said = str(one_class_page.summary(classes_of(configs, made), table_of(configs, made), VERDICTS))
-    assert "<dt>Runs done</dt><dd>50 of 50</dd>" in said
-    assert "<dt>Best mean AUROC (10 classes)</dt><dd>84.5<small>rotation</small></dd>" in said
-    assert "<dt>Reference means</dt><dd>90.0<small>untrained</small></dd>" in said
-    assert COUNTED.format("Claims") in said
+    assert compose.summary(classes_of(configs, made), [table_of(configs, made)], VERDICTS) == [
+        ("Protocol", "one class", "of CIFAR10 against its others"),
+        ("Runs done", "50 of 50", ""),
+        ("Best mean AUROC (10 classes)", "84.5", "rotation"),
+        ("Reference means", "90.0", "untrained"),
+        ("Claims", *COUNTED),
+    ]
 
 
 def test_a_point_of_figure_2_has_its_auroc_across_and_its_classes_up(text: str) -> None:
@@ -127,4 +133,4 @@ def test_others_systems_have_their_published_values_to_read_and_to_sort_by(text:
 def test_the_seconds_of_a_run_are_all_of_them() -> None:
     one = config(variant="dino")
     record = record_of(one, timings={"features": 12.5, "score": 3.2, "train": 100.4})
-    assert " · 116 s" in str(page_provenance._run(Run(one, one.recipe_id(), record), []))
+    assert provenance.run_facts(Run(one, one.recipe_id(), record), [])["facts"].endswith(" · 116 s")

@@ -11,15 +11,17 @@ from statistics import mean, stdev
 import pandas as pd
 import pytest
 from one_class_fakes import T975, runs
+from page_fakes import rendered
 from report_fakes import config, make, record_of, write_runs, write_sweep
 from rich.console import Console
 
 from benchmark.errors import BenchError
 from benchmark.plan.config import RunConfig
-from benchmark.report import build, page_tables
+from benchmark.report import build
 from benchmark.report.cells import Cell
 from benchmark.report.groups import group_runs
 from benchmark.report.one_class import one_class_groups
+from benchmark.report.page import tables
 from benchmark.report.scores_table import _block, scores
 from benchmark.report.table_text import as_csv, markdown
 from benchmark.store.records import OODMetrics, Record, ScoreInRecord
@@ -55,7 +57,7 @@ def of_sets(label: str, seed: int) -> RunConfig:
 def test_on_the_page_a_block_is_named_once_and_a_turned_column_by_its_own() -> None:
     configs = [of_sets(label, 0) for label in ("dino", "rot-in-dist")]
     [table] = scores(group_runs(configs, [scored(one) for one in configs])[0])
-    plain, turned = re.findall(r"<table.*?</table>", str(page_tables.tables_section([table], {})), re.DOTALL)
+    plain, turned = re.findall(r"<table.*?</table>", rendered("tables", tables.shown([table])), re.DOTALL)
     names = ["own", "knn-5", "eq6-rotations, 4 passes"]
     blocks = ["near (CIFAR100)", "far (SVHN, Texture)", "all (3 sets)"]
     shown = [title for block in blocks for title in (block, *names)]

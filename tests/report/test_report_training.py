@@ -10,11 +10,12 @@ from report_fakes import config, make, record_of, write_runs, write_sweep
 from scipy import stats
 
 from benchmark.errors import BenchError
-from benchmark.report import figures
+from benchmark.report.figures.files import figure_of
+from benchmark.report.figures.style import style_of
+from benchmark.report.figures.training import curves, looks, panels, training
 from benchmark.report.groups import group_runs
-from benchmark.report.page_figures import looks_section
+from benchmark.report.page.charts import training_charts
 from benchmark.report.recommend import recommend
-from benchmark.report.training_figure import curves, looks, panels, training
 from benchmark.store.records import Look
 
 SETS = ["svhn", "cifar100", "texture"]
@@ -44,6 +45,12 @@ def configs(variants=("dino", "imgn"), seeds=(0, 1), references=True, **fields):
 def group_of(chosen, make=scored):
     (group,) = group_runs(chosen, [make(c) for c in chosen])
     return group
+
+
+def drawn(group):
+    picture = training(group, "cifar10")
+    assert picture is not None
+    return figure_of(picture)
 
 
 def test_a_run_ends_where_its_record_does():
@@ -84,26 +91,25 @@ def test_the_average_is_over_the_sets_that_every_look_has():
 
 
 def test_the_figure_has_a_line_a_variant_bands_and_dotted_references():
-    figure = training(group_of(configs()), "cifar10")
-    assert figure is not None
+    figure = drawn(group_of(configs()))
     first = figure.axes[0]
     solid = [line for line in first.get_lines() if line.get_linestyle() == "-"]
     dotted = [line for line in first.get_lines() if line.get_linestyle() == ":"]
     assert [list(line.get_xdata()) for line in solid] == [[10, 20, 50]] * 2 and len(dotted) == 2
-    assert [line.get_color() for line in solid] == [figures.style_of(label)[0] for label in ("dino", "imgn")]
+    assert [line.get_color() for line in solid] == [style_of(label)[0] for label in ("dino", "imgn")]
     band = first.collections[0].get_paths()[0].get_extents()
     half = stats.t.ppf(0.975, 1) * 0.5
     assert (band.y0, band.y1) == pytest.approx((76.5 - half, 80.5 + half))
     assert "2 runs a variant; bands: 95% Student-t" in figure.get_suptitle()
-    single = training(group_of(configs(seeds=[0])), "cifar10")
-    assert single is not None and not single.axes[0].collections and "bands" not in single.get_suptitle()
+    single = drawn(group_of(configs(seeds=[0])))
+    assert not single.axes[0].collections and "bands" not in single.get_suptitle()
 
 
 def test_without_ood_sets_the_figure_has_accuracy_and_occupancy():
     group = group_of(configs(eval={"ood": []}), lambda c: scored(c).model_copy(
         update={"trajectory": [at(c, 10, ood={})] if c.method.name == "dino" else []}))  # fmt: skip
-    figure = training(group, "cifar10")
-    assert figure is not None and [bool(axes.get_lines()) for axes in figure.axes] == [False, False, True, True]
+    figure = drawn(group)
+    assert [bool(axes.get_lines()) for axes in figure.axes] == [False, False, True, True]
     assert [axes.get_title(loc="left") for axes in figure.axes][:2] == [
         "(a) AUROC: no OOD set",
         "(b) AUROC: no near OOD set",
@@ -150,11 +156,10 @@ def test_everything_is_reported_of_runs_without_ood_sets(place: Path):
 
 def test_the_dotted_lines_and_the_pages_curves_are_at_their_values():
     group = group_of(configs())
-    figure = training(group, "cifar10")
-    assert figure is not None
+    figure = drawn(group)
     dotted = [line for line in figure.axes[0].get_lines() if line.get_linestyle() == ":"]
     assert [set(line.get_ydata()) for line in dotted] == [{(90 + 60 + 75) / 3 + 5}] * 2
-    text = str(looks_section(group, "cifar10"))
+    text = "".join(str(chart.svg) for block in training_charts(group, "cifar10") for chart in block.charts)
     for said in ("average AUROC over 3 OOD sets, %: 76.500 at first, 80.500", "k-NN accuracy (k = 20), %: 41.500 at"):
         for title in ("DINO", "ImgN"):  # the mean of two seeds 1 apart, after 10 epochs and at the end
             assert f'data-tip="{title}\n{said}' in text

@@ -91,7 +91,7 @@ function besideInList(items, from, key) {
 function besideInTable(cell, key) {
   const [down, right] = { ArrowDown: [1, 0], ArrowUp: [-1, 0], ArrowRight: [0, 1], ArrowLeft: [0, -1] }[key] ?? [0, 0];
   if (!down && !right) return null;
-  const rows = all("tbody tr", cell.closest("table"));
+  const rows = all("tbody:not(.of) tr", cell.closest("table"));
   let row = rows.indexOf(cell.parentElement), column = cell.cellIndex;
   for (;;) {
     row += down;
@@ -108,7 +108,7 @@ for (const button of all("[data-sort]")) button.addEventListener("click", () => 
   const heading = button.closest("th"), table = heading.closest("table"), column = heading.cellIndex;
   const order = button.dataset.sort === "text" ? ["ascending", "descending", "none"] : ["descending", "ascending", "none"];
   const next = order[(order.indexOf(heading.getAttribute("aria-sort")) + 1) % 3];
-  for (const other of all("thead th", table)) other.setAttribute("aria-sort", other === heading ? next : "none");
+  for (const other of all("thead tr:last-child th", table)) other.setAttribute("aria-sort", other === heading ? next : "none");
   const sign = next === "ascending" ? 1 : -1;
   const key = (row) => {
     const cell = row.cells[column];
@@ -125,13 +125,27 @@ for (const button of all("[data-sort]")) button.addEventListener("click", () => 
   }
 });
 
-/* Switches hold for all tables of the page. */
+/* Switches hold for all tables of the page. On a narrow one variants stand as rows unless somebody turns them. */
 function turn(what, on) {
   for (const box of all(`[data-switch=${what}]`)) box.checked = on;
   if (what === "published") document.body.classList.toggle("show-published", on);
-  if (what === "turned") for (const grid of all(".scroll.plain, .scroll.turned")) grid.hidden = grid.matches(".turned") !== on;
+  if (what === "turned") for (const grid of all(".frame")) grid.hidden = grid.matches(".turned") !== on;
+  shade();
 }
 for (const box of all("[data-switch]")) box.addEventListener("change", () => turn(box.dataset.switch, box.checked));
+
+/* A shadow where a table goes on to the right. */
+function shade() {
+  for (const frame of all(".frame")) {
+    const box = frame.firstElementChild;
+    frame.classList.toggle("more", box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
+  }
+}
+for (const box of all(".frame > *")) box.addEventListener("scroll", shade, { passive: true });
+addEventListener("resize", shade);
+const narrow = matchMedia("(max-width: 700px)");
+narrow.addEventListener("change", () => turn("turned", narrow.matches));
+turn("turned", narrow.matches);
 
 /* Scores: one detector's block is shown; its thumbnails are put in when it is. */
 function choose(select) {

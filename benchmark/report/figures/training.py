@@ -5,18 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
 from benchmark.data.catalog import info, is_near
 from benchmark.plan.methods import REFERENCES
-from benchmark.report.figures import heading_of, legend, marker_size, style_of
-from benchmark.report.groups import Group
+from benchmark.report.figures.files import Picture
+from benchmark.report.figures.of_sets import heading_of, keys_of
+from benchmark.report.figures.panels import Line, Lines
+from benchmark.report.groups import Group, title_of
 from benchmark.report.intervals import Estimate, estimate
 from benchmark.report.numbers import occupancy_reading
 from benchmark.store.records import Look, Record
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 Measure = Callable[[Look], float | None]
 Curve = list[tuple[int, Estimate]]  # epoch and mean over seeds
@@ -78,49 +76,23 @@ def panels(group: Group, in_dist: str) -> dict[str, Measure]:
     }
 
 
-def training(group: Group, in_dist: str) -> Figure | None:
+def training(group: Group, in_dist: str) -> Picture | None:
     """Average and near-OOD AUROC, k-NN accuracy and occupied classes over the epochs, a line a variant, the reference
     rows dotted; None where no run was scored on the way."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    measures = panels(group, in_dist)
-    lines = {title: curves(group, in_dist, measure) for title, measure in measures.items()}
-    shown = [label for label in group.labels(in_dist) if any(label in of for of in lines.values())]
+    found = {}
+    for title, measure in panels(group, in_dist).items():
+        lines = [Line(label, title_of(label), [epoch for epoch, _ in curve], [value for _, value in curve])
+                 for label, curve in curves(group, in_dist, measure).items()]  # fmt: skip
+        levels = [(label, title_of(label), curve[-1][1].mean)
+                  for label, curve in curves(group, in_dist, measure, references=True).items()]  # fmt: skip
+        found[title] = Lines(title, "epoch", lines, levels)
+    shown = [
+        label for label in group.labels(in_dist) if any(line.label == label for p in found.values() for line in p.lines)
+    ]
     if not shown:
         return None
-    figure = Figure(figsize=(9, 7.4), layout="constrained")
-    for letter, axes, (title, measure) in zip("abcd", figure.subplots(2, 2).flat, measures.items(), strict=True):
-        axes.set_title(f"({letter}) {title}", loc="left", fontsize=9)
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if not lines[title]:
-            axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center")
-            continue
-        for label, curve in lines[title].items():
-            _line(axes, label, curve)
-        axes.set_xlim(left=0)
-        low, high = axes.get_ylim()
-        room = (high - low) / 2
-        for label, [(_, value)] in curves(group, in_dist, measure, references=True).items():
-            if low - room < value.mean < high + room:  # one far away would press the lines together
-                colour, marker = style_of(label)
-                axes.axhline(value.mean, color=colour, linestyle=":", linewidth=1, zorder=1)
-                axes.plot(0, value.mean, marker=marker, color=colour, markerfacecolor="white", linestyle="", zorder=4,
-                          clip_on=False)  # fmt: skip
+    counts = sorted({value.n for panel in found.values() for line in panel.lines for value in line.y})
     references = [label for label in group.labels(in_dist) if label in REFERENCES]
-    legend(figure, group, in_dist, [*shown, *references])
-    counts = sorted({value.n for of in lines.values() for curve in of.values() for _, value in curve})
-    figure.suptitle(heading_of("Training", group, in_dist, counts, "bands"), fontsize=10)
-    return figure
-
-
-def _line(axes: Any, label: str, curve: Curve) -> None:
-    """A variant's line with its marker at the end, and its 95% interval as a band where there are several seeds."""
-    colour, marker = style_of(label)
-    epochs, means = [epoch for epoch, _ in curve], [value.mean for _, value in curve]
-    axes.plot(epochs, means, color=colour, linewidth=1.2, marker=marker, markersize=marker_size(marker) * 0.75,
-              markevery=[len(epochs) - 1], markeredgecolor="white", markeredgewidth=0.6, zorder=3)  # fmt: skip
-    if all(value.half is not None for _, value in curve):
-        low, high = ([value.mean + sign * (value.half or 0.0) for _, value in curve] for sign in (-1, 1))
-        axes.fill_between(epochs, low, high, color=colour, alpha=0.12, linewidth=0, zorder=1)
+    first, second, third, fourth = found.values()
+    return Picture(heading_of("Training", group, in_dist, counts, "bands"), ((first, second), (third, fourth)),
+                   keys_of(group, in_dist, [*shown, *references]), (9, 7.4))  # fmt: skip

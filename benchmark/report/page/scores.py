@@ -5,19 +5,21 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from markupsafe import Markup
 from PIL import Image
 
 from benchmark.data.catalog import info
 from benchmark.data.images import ImageSet, load, read_manifest
 from benchmark.files import read_npz
 from benchmark.plan.methods import REFERENCES
-from benchmark.report import charts
+from benchmark.report.figures import embed
+from benchmark.report.figures.panels import Histogram, span
 from benchmark.report.groups import Group, Run, title_of
-from benchmark.report.markup import Html, png, tag
+from benchmark.report.page.document import png
 from benchmark.store.folders import RunFolder
 from benchmark.store.records import Record
 
@@ -26,7 +28,33 @@ THUMBNAIL_SIDE = 64  # larger images are shrunk to it
 IMAGE_BYTES = 3_000_000  # all thumbnails of a page together; variants beyond are named
 
 
-# --- scores and images --------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Card:
+    """An OOD set: its histogram, and the images at both ends (end -> numbers and tips), or why there are none."""
+
+    title: str
+    facts: str
+    svg: Markup
+    strips: dict[str, list[tuple[int, str]]]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ScoreBlock:
+    """What is shown of one detector. note: what holds of all its cards."""
+
+    value: str
+    cards: list[Card]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Chooser:
+    """The detectors trained on a set; the first block is shown. options: value, name and whether it is chosen."""
+
+    title: str
+    options: list[tuple[str, str, bool]]
+    blocks: list[ScoreBlock]
 
 
 @dataclass
@@ -79,9 +107,8 @@ def thumbnail(image: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
-def scores_section(group: Group, in_dist: str, results: Path, thumbnails: Thumbnails) -> Html:
+def chooser(group: Group, in_dist: str, results: Path, thumbnails: Thumbnails) -> Chooser:
     """Histograms and extreme images of each OOD set, a block a variant of which one is shown."""
-    title = info(in_dist).title
     runs = {}
     for label in group.labels(in_dist):
         done = sorted(group.records(in_dist, label))
@@ -90,20 +117,12 @@ def scores_section(group: Group, in_dist: str, results: Path, thumbnails: Thumbn
         kept = RunFolder(results / run.record.name).scores if run and run.record else None
         if run and kept is not None and kept.exists():
             runs[label] = (run, read_npz(kept))
-    if not runs:
-        return tag("p", f"{title}: no scores.npz beside these records, so no histograms.", class_="note")
     # The best first: it is shown first, and gets its thumbnails while there is room.
     order = sorted(runs, key=lambda label: (label in REFERENCES, -_average(runs[label][0].record, group, in_dist)))
-    blocks = {label: _score_block(*runs[label], thumbnails) for label in order}
-    options = [tag("option", f"{title_of(label)}, seed {runs[label][0].config.seed}", value=f"{in_dist} {label}",
-                   selected=label == order[0]) for label in runs]  # fmt: skip
-    choose = tag("label", f"{title}, detector ", tag("select", options, data_chooses=""), class_="choose")
-    legend = tag("p", tag("span", class_="swatch id"), f"{title} test  ", tag("span", class_="swatch ood"),
-                 "OOD set. Share of images by score, larger = more OOD; the outermost bins hold what lies beyond.",
-                 class_="note")  # fmt: skip
-    parts = [tag("div", block, data_block=f"{in_dist} {label}", hidden=label != order[0])
-             for label, block in blocks.items()]  # fmt: skip
-    return tag("div", choose, legend, parts, class_="chooser")
+    blocks = [_block(f"{in_dist} {label}", *runs[label], thumbnails) for label in order]
+    options = [(f"{in_dist} {label}", f"{title_of(label)}, seed {run.config.seed}", label == order[0])
+               for label, (run, _) in runs.items()]  # fmt: skip
+    return Chooser(info(in_dist).title, options, blocks)
 
 
 def _average(record: Record | None, group: Group, in_dist: str) -> float:
@@ -111,7 +130,7 @@ def _average(record: Record | None, group: Group, in_dist: str) -> float:
     return math.fsum(values) / len(values) if values else 0.0
 
 
-def _score_block(run: Run, scores: dict[str, np.ndarray], thumbnails: Thumbnails) -> Html:
+def _block(value: str, run: Run, scores: dict[str, np.ndarray], thumbnails: Thumbnails) -> ScoreBlock:
     config = run.config
     assert run.record is not None
     of_id = scores.get(f"{config.in_dist}/test", np.empty(0))
@@ -119,48 +138,46 @@ def _score_block(run: Run, scores: dict[str, np.ndarray], thumbnails: Thumbnails
     every = np.concatenate([of_id, *(scores[key] for key in keys.values())])
     every = every[np.isfinite(every)]
     if not len(every):
-        return tag("p", "This run has no scores of these sets.", class_="note")
+        return ScoreBlock(value, [], "This run has no scores of these sets.")
     low, high = (float(value) for value in np.quantile(every, [0.002, 0.998]))
-    ends = (low, high) if high > low else charts.span([low])
+    ends = (low, high) if high > low else span([low])
     cards = []
     for ood, key in keys.items():
         measured = run.record.ood.get(ood)
         name = info(ood).title
         facts = f"AUROC {measured.auroc:.2f} · {measured.n_id:,} against {measured.n_ood:,} images" if measured else ""
-        cards.append(tag(
-            "article",
-            tag("h4", name, tag("small", facts)),
-            charts.histograms(of_id, scores[key], ends, f"{name}: scores of {config.label}"),
-            _extremes(run, key, scores[key], thumbnails),
-        ))  # fmt: skip
+        found = _extremes(run, key, scores[key], thumbnails)
+        strips, note = ({}, f"No thumbnails: {found}.") if isinstance(found, str) else (found, "")
+        histogram = Histogram(f"{name}: scores of {config.label}", of_id, scores[key], ends)
+        cards.append(Card(name, facts, embed.panel(histogram), strips, note))
     if not cards:
-        return tag("p", "No OOD set is scored.", class_="note")
-    return tag("div", cards, class_="cards")
+        return ScoreBlock(value, [], "No OOD set is scored.")
+    notes = {card.note for card in cards}
+    if len(notes) == 1:  # once, not below each histogram
+        return ScoreBlock(value, [replace(card, note="") for card in cards], notes.pop())
+    return ScoreBlock(value, cards)
 
 
-def _extremes(run: Run, key: str, scores: np.ndarray, thumbnails: Thumbnails) -> Html:
+def _extremes(run: Run, key: str, scores: np.ndarray, thumbnails: Thumbnails) -> dict[str, list[tuple[int, str]]] | str:
+    """The images with the highest and the lowest scores, or why there are none to show."""
     images = thumbnails.of(run, key)
     if isinstance(images, str):
-        return tag("p", f"No thumbnails: {images}.", class_="note")
+        return images
     if len(scores) != images.count:
-        return tag("p", f"No thumbnails: {len(scores)} scores for {images.count} images.", class_="note")
+        return f"{len(scores)} scores for {images.count} images"
     order = np.argsort(-scores, kind="stable")
     order = order[np.isfinite(scores[order])]
     few = min(THUMBNAILS, len(order) // 2)
     ends = {"most OOD": order[:few], "least OOD": order[::-1][:few]}
     numbers = thumbnails.add([(images, int(i)) for chosen in ends.values() for i in chosen])
     if numbers is None:
-        return tag("p", "No thumbnails: left out to keep this page small.", class_="note")
+        return "left out to keep this page small"
     classes = images.manifest.get("classes") or []
-    strips, place = [], 0
-    for name, chosen in ends.items():
-        pictures = []
-        for i in map(int, chosen):
-            label = int(images.labels[i])
-            of_class = f"{classes[label]}\n" if 0 <= label < len(classes) else ""
-            tip = f"{of_class}score {scores[i]:.3f}\nimage {i} of {info(images.name).title}"
-            pictures.append(tag("img", data_i=numbers[place], alt=tip.replace("\n", ", "), data_tip=tip,
-                                width=32, height=32))  # fmt: skip
-            place += 1
-        strips.append(tag("div", tag("span", name), tag("div", pictures, class_="strip", data_roving="")))
-    return tag("div", strips, class_="extremes")
+    place = iter(numbers)
+
+    def tip(i: int) -> str:
+        label = int(images.labels[i])
+        of_class = f"{classes[label]}\n" if 0 <= label < len(classes) else ""
+        return f"{of_class}score {scores[i]:.3f}\nimage {i} of {info(images.name).title}"
+
+    return {name: [(next(place), tip(int(i))) for i in chosen] for name, chosen in ends.items()}

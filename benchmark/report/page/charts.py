@@ -1,0 +1,160 @@
+"""The figures and training curves of the page."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from markupsafe import Markup
+
+from benchmark.data.catalog import info
+from benchmark.plan.methods import DinoConfig
+from benchmark.report.figures import embed, of_classes, of_sets, training
+from benchmark.report.figures.files import Key, Picture
+from benchmark.report.figures.panels import Line, Lines, Panel
+from benchmark.report.groups import Group, title_of
+from benchmark.report.intervals import Estimate
+from benchmark.report.one_class import OneClass
+from benchmark.store.folders import RunFolder
+
+CURVE_POINTS = 24_000  # of all runs of a chart together
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A panel drawn, and what is said above and below it."""
+
+    title: str
+    more: str
+    svg: Markup | str
+    below: str
+
+
+@dataclass(frozen=True)
+class Block:
+    """Charts side by side, with a heading and a note. keys: a legend of its own, and the one chart is wide."""
+
+    heading: str = ""
+    charts: Sequence[Chart] = ()
+    note: str = ""
+    keys: Sequence[Key] = ()
+
+
+def _chart(panel: Panel, letter: str = "") -> Chart:
+    title = f"({letter}) {panel.title}" if letter else panel.title
+    return Chart(title, panel.more, embed.panel(panel), panel.below.replace("\n", "; "))
+
+
+def _block(heading: str, picture: Picture) -> Block:
+    """The panels of a figure one by one; where one is lacking a line that says so."""
+    panels = [panel for row in picture.rows for panel in row]
+    return Block(heading, [_chart(panel, letter) if panel else Chart("", "", "", f"({letter}) {picture.lacking}")
+                           for letter, panel in zip("abcd", panels, strict=False)])  # fmt: skip
+
+
+def figure_charts(group: Group, in_dist: str) -> list[Block]:
+    """Figures 2 and 3 of an in-distribution set."""
+    title = info(in_dist).title
+    if not any(group.records(in_dist, label) for label in group.labels(in_dist)):
+        return [Block(note=f"{title}: no run is done yet.")]
+    note = (
+        "Hollow: references, outside the correlations. Pale: n = 1, no interval. Bars: 95% Student-t intervals over "
+        "seeds. r: Pearson with Fisher's 95% interval; ρ: Spearman; n: variants."
+    )
+    return [_block(f"Figure 2. What negatives do to the soft classes ({title})", of_sets.figure2(group, in_dist)),
+            _block(f"Figure 3. What goes with good detection ({title})", of_sets.figure3(group, in_dist)),
+            Block(note=note)]  # fmt: skip
+
+
+def class_charts(group: OneClass) -> list[Block]:
+    """The figure of the one-class protocol."""
+    picture = of_classes.one_class(group, group.parent)
+    if not any(key.look != "published" for key in picture.keys):
+        return [Block(note="Not measured yet.")]
+    note = "Bars: the range of the seeds, of a mean its 95% Student-t interval. Pale: n = 1. Hollow grey: references."
+    if any(key.look == "published" for key in picture.keys):
+        note += " Open and larger: published values of the method with that shape; dashed: published means."
+    title = f"AUROC (%) of each class of {info(group.parent).title} against the others"
+    return [Block(charts=[Chart(title, "", embed.together(picture, title), "")], note=note, keys=picture.keys)]
+
+
+def training_charts(group: Group, in_dist: str) -> list[Block]:
+    """What runs that were scored on the way were worth by epoch, a line a variant; [] where none was."""
+    picture = training.training(group, in_dist)
+    if picture is None:
+        return []
+    note = (
+        f"{info(in_dist).title}, scored while it trained (eval.every) and the end: a line a variant, mean over seeds."
+    )
+    return [
+        Block(charts=[_chart(panel) for panel in picture.panels if isinstance(panel, Lines) and panel.lines], note=note)
+    ]
+
+
+def loss_charts(group: Group, results: Path) -> list[Block]:
+    """The losses by epoch, a line a run, where the runs' metrics.jsonl are there."""
+    trained = [run for run in group.runs if run.record and isinstance(run.config.method, DinoConfig)]
+    found = [
+        (run, rows) for run in trained if run.record and (rows := _curve(RunFolder(results / run.record.name).metrics))
+    ]
+    if not found:
+        note = (
+            "No training curves: these runs have no metrics.jsonl beside their records (reference records are kept "
+            "without). Train the sweep with bench sweep, and bench report --page on its results draws them."
+        )
+        return [Block(note=note)]
+    several = len({run.config.in_dist for run, _ in found}) > 1
+    k = {run.config.method.classes for run, _ in found if isinstance(run.config.method, DinoConfig)}
+    log_k = math.log(k.pop()) if len(k) == 1 else None
+    keep = max(20, min(150, CURVE_POINTS // len(found)))
+
+    def panel(kind: str, title: str, of: Callable[[float], float] = float, level: float | None = None) -> Lines:
+        lines = []
+        for run, rows in found:
+            pairs = [(row["epoch"], of(row[kind])) for row in rows if kind in row]
+            if not pairs:
+                continue
+            epochs, values = (_thinned([pair[side] for pair in pairs], keep) for side in (0, 1))
+            where = f"{info(run.config.in_dist).title}, " if several else ""
+            name = f"{where}{title_of(run.config.label)}, seed {run.config.seed}"
+            lines.append(Line(run.config.label, name, epochs, [Estimate(value, None, 1) for value in values]))
+        return Lines(title, "epoch", lines, [("", "ln K: collapsed", level)] if level is not None else [])
+
+    shown = [panel("loss", "Loss"), panel("positive", "Positive term", level=log_k)]
+    if log_k is not None:
+        shown.append(panel("negative", "Negative term less ln K: KL from uniform", lambda value: value - log_k))
+    lacking = len(trained) - len(found)
+    note = f"A line a run ({len(found)}), averaged to at most {keep} points."
+    note += f" {lacking} of {len(trained)} runs have no metrics.jsonl." if lacking else ""
+    return [Block(charts=[_chart(one) for one in shown if one.lines], note=note)]
+
+
+def _curve(path: Path) -> list[dict[str, float]]:
+    """The lines of metrics.jsonl; a half-written last line of a running job is left out."""
+    rows = []
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return []
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and all(
+            isinstance(row.get(key, 0.0), (int, float)) and math.isfinite(row.get(key, 0.0))
+            for key in ("epoch", "loss", "positive", "negative")
+        ) and "epoch" in row:  # fmt: skip
+            rows.append(row)
+    return rows
+
+
+def _thinned(values: Sequence[float], keep: int) -> list[float]:
+    """`values` as the means of at most `keep` equal stretches."""
+    if len(values) <= keep:
+        return list(values)
+    return [float(np.mean(part)) for part in np.array_split(np.asarray(values, dtype=float), keep)]
