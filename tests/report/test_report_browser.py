@@ -223,7 +223,7 @@ def test_the_chosen_detector_shows_its_own_scores_and_images(browser, page):
     assert "score" in browser.run("tip.textContent")
 
 
-@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("width", [760, 400])
 def test_tables_scroll_in_their_own_box_with_the_first_column_in_view(browser, page, width):
     browser.open(page, width)
     browser.run("document.querySelectorAll('[data-switch=turned]').forEach(box => box.checked && box.click())")

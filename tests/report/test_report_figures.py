@@ -12,7 +12,7 @@ from scipy import stats
 from benchmark.negatives import OURS, VARIANTS
 from benchmark.report.figures import embed, files, of_sets
 from benchmark.report.figures.panels import Bars, Line, Lines, Point, Scatter
-from benchmark.report.figures.style import STYLES, VARIABLES, marker
+from benchmark.report.figures.style import BACK, STYLES, VARIABLES, marker
 from benchmark.report.groups import Group, group_runs, title_of
 from benchmark.report.intervals import Estimate
 
@@ -73,7 +73,7 @@ def test_a_reference_near_the_variants_is_drawn_hollow_and_not_counted():
     group = group_of(all_configs(), lambda c: record_of(c, auroc))
     axes = panels(of_sets.figure3(group, "cifar10"))[0]
     assert "n = 11" in axes.get_title(loc="left") and "off the axes" not in axes.get_xlabel()
-    hollow = [line for line in axes.get_lines() if line.get_markerfacecolor() == "none"]
+    hollow = [line for line in axes.get_lines() if line.get_markerfacecolor() == BACK]
     assert len(hollow) == 2
 
 

@@ -72,10 +72,10 @@ def test_a_histogram_has_the_test_images_and_the_ood_set_each_in_its_own_place(t
     run = Run(one, one.recipe_id(), record.model_copy(update={"ood": {"svhn": svhn}}))
     found = {"cifar10/test": np.linspace(0.0, 0.1, 40), "svhn/test": np.linspace(0.9, 1.0, 1200)}
     block = scores._block("cifar10 dino", run, found, scores.Thumbnails(tmp_path, 0))
-    (card,) = block.cards
-    assert card.facts.endswith("40 against 1,200 images")
+    (card,) = block["cards"]
+    assert card["facts"].endswith("40 against 1,200 images")
     tops = {}
-    for path, colour in re.findall(r'<path d="M([^"]*)" fill="var\(--(blue|vermilion)\)"', str(card.svg)):
+    for path, colour in re.findall(r'<path d="M([^"]*)" fill="var\(--(blue|vermilion)\)"', str(card["svg"])):
         points = [tuple(map(float, point.split())) for point in re.split("[LZz]", path) if point]
         low, high = min(x for x, _ in points), max(x for x, _ in points)
         ground = max(y for _, y in points)

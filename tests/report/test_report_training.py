@@ -159,7 +159,7 @@ def test_the_dotted_lines_and_the_pages_curves_are_at_their_values():
     figure = drawn(group)
     dotted = [line for line in figure.axes[0].get_lines() if line.get_linestyle() == ":"]
     assert [set(line.get_ydata()) for line in dotted] == [{(90 + 60 + 75) / 3 + 5}] * 2
-    text = "".join(str(chart.svg) for block in training_charts(group, "cifar10") for chart in block.charts)
+    text = "".join(chart["svg"] for block in training_charts(group, "cifar10") for chart in block.charts)
     for said in ("average AUROC over 3 OOD sets, %: 76.500 at first, 80.500", "k-NN accuracy (k = 20), %: 41.500 at"):
         for title in ("DINO", "ImgN"):  # the mean of two seeds 1 apart, after 10 epochs and at the end
             assert f'data-tip="{title}\n{said}' in text

@@ -77,7 +77,8 @@ def _markup(figure: Figure, marks: Marks, title: str) -> Markup:
         out.set("data-roving", "")
     for child in root:
         _copy(child, out, marks, shapes)
-    return Markup(ElementTree.tostring(out, encoding="unicode"))
+    text = ElementTree.tostring(out, encoding="unicode")  # which has escaped every text
+    return Markup(text.replace("&#10;", "\n"))
 
 
 def _copy(element: Element, parent: Element, marks: Marks, shapes: dict[str, dict[str, str]]) -> None:

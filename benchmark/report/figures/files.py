@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from benchmark.data import catalog
@@ -94,8 +95,7 @@ def figure_of(picture: Picture) -> Figure:
         panel.draw(axes, marks)
         if panel.title:
             axes.set_title("\n".join(filter(None, (f"({letter}) {panel.title}", panel.more))), loc="left", fontsize=9)
-        if panel.below:
-            axes.set_xlabel(f"{axes.get_xlabel()}\n{panel.below}")
+        axes.set_xlabel("\n".join([axes.get_xlabel(), *(fill(line, 52) for line in panel.below.splitlines())]))
     handles = [Line2D([], [], label=key.title, **marker(key.shape, key.colour, key.look, 0.95)) for key in picture.keys]
     figure.legend(handles=handles, loc="outside lower center", ncols=max(1, min(7, math.ceil(len(handles) / 2))),
                   fontsize=8, frameon=False, handletextpad=0.2, columnspacing=1.2)  # fmt: skip

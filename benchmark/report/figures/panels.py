@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,19 +32,22 @@ class Marks:
         self.named[gid] = (label, "\n".join(said))
 
 
-class Panel(Protocol):
-    """title: above it; more: below the title; below: what else a reader must know. `draw` draws it into axes."""
+class Panel:
+    """What one pair of axes shows. title: above it; more: below the title; below: what else a reader must know, a line
+    each."""
+
+    title: str
 
     @property
-    def title(self) -> str: ...
+    def more(self) -> str:
+        return ""
 
     @property
-    def more(self) -> str: ...
+    def below(self) -> str:
+        return ""
 
-    @property
-    def below(self) -> str: ...
-
-    def draw(self, axes: Axes, marks: Marks) -> None: ...
+    def draw(self, axes: Axes, marks: Marks) -> None:
+        raise NotImplementedError
 
 
 def written(value: Estimate, decimals: int = 2) -> str:
@@ -65,6 +68,11 @@ def _ends(value: Estimate) -> tuple[float, float]:
     return value.mean - half, value.mean + half
 
 
+def _say(axes: Axes, text: str) -> None:
+    """In place of what there is not."""
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center")
+
+
 @dataclass(frozen=True)
 class Point:
     """A column and its means; reference: not trained, so in no correlation."""
@@ -80,8 +88,14 @@ class Point:
         return "reference" if self.reference else "single" if self.x.half is None else "interval"
 
 
+def _limits(points: Sequence[Point]) -> tuple[tuple[float, float], tuple[float, float]]:
+    """The ends of both axes that show these points with their intervals."""
+    x, y = ([end for point in points for end in _ends(value(point))] for value in (lambda p: p.x, lambda p: p.y))
+    return span(x), span(y)
+
+
 @dataclass(frozen=True)
-class Scatter:
+class Scatter(Panel):
     """One point a column with its intervals. A reference that would more than double an axis is named below instead,
     and so are points at one place, which are drawn side by side."""
 
@@ -91,46 +105,34 @@ class Scatter:
     points: tuple[Point, ...]
 
     @cached_property
-    def _trained(self) -> list[Point]:
+    def trained(self) -> list[Point]:
         return [point for point in self.points if not point.reference]
 
     @cached_property
     def correlation(self) -> Correlation:
-        return correlate([p.x.mean for p in self._trained], [p.y.mean for p in self._trained])
+        return correlate([p.x.mean for p in self.trained], [p.y.mean for p in self.trained])
 
     @cached_property
     def shown(self) -> list[Point]:
         """The points within the axes: those of trained columns, and the references near them."""
-        ends = self._limits(self._trained)
 
         def near(value: Estimate, low: float, high: float) -> bool:
             return low - (high - low) / 2 <= value.mean <= high + (high - low) / 2
 
-        kept = [p for p in self.points if p.reference and (
-            not self._trained or all(near(v, *e) for v, e in zip((p.x, p.y), ends, strict=True)))]  # fmt: skip
-        return self._trained + kept
-
-    @cached_property
-    def limits(self) -> tuple[tuple[float, float], tuple[float, float]]:
-        return self._limits(self.shown)
-
-    @staticmethod
-    def _limits(points: Sequence[Point]) -> tuple[tuple[float, float], tuple[float, float]]:
-        return (span([end for point in points for end in _ends(point.x)]),
-                span([end for point in points for end in _ends(point.y)]))  # fmt: skip
+        across, up = _limits(self.trained)
+        references = [point for point in self.points if point.reference]
+        return self.trained + [p for p in references if not self.trained or (near(p.x, *across) and near(p.y, *up))]
 
     @cached_property
     def crowded(self) -> list[list[Point]]:
         """Points of which one would hide another: nearer than 1% of both axes."""
-        (left, right), (bottom, top) = self.limits
+        width, height = ((high - low) / 100 for low, high in _limits(self.shown))
         crowds: list[list[Point]] = []
         for one in self.shown:
-            for crowd in crowds:
-                other = crowd[0]
-                if (abs(one.x.mean - other.x.mean) < (right - left) / 100
-                        and abs(one.y.mean - other.y.mean) < (top - bottom) / 100):  # fmt: skip
-                    crowd.append(one)
-                    break
+            beside = [crowd for crowd in crowds if abs(one.x.mean - crowd[0].x.mean) < width
+                      and abs(one.y.mean - crowd[0].y.mean) < height]  # fmt: skip
+            if beside:
+                beside[0].append(one)
             else:
                 crowds.append([one])
         return [crowd for crowd in crowds if len(crowd) > 1]
@@ -143,38 +145,33 @@ class Scatter:
     def below(self) -> str:
         away = [f"{p.title} ({p.x.mean:.1f}, {p.y.mean:.1f})" for p in self.points if p not in self.shown]
         together = [" and ".join(point.title for point in crowd) for crowd in self.crowded]
-        return "\n".join([*([f"off the axes: {', '.join(away)}"] if away else []),
-                          *([f"at one place, side by side: {'; '.join(together)}"] if together else [])])  # fmt: skip
+        said = {"off the axes": ", ".join(away), "at one place, side by side": "; ".join(together)}
+        return "\n".join(f"{what}: {which}" for what, which in said.items() if which)
 
     def draw(self, axes: Axes, marks: Marks) -> None:
         from matplotlib.transforms import offset_copy
 
-        shift = {point.label: 6.0 * (place - (len(crowd) - 1) / 2) for crowd in self.crowded
-                 for place, point in enumerate(crowd)}  # fmt: skip
+        shift = {p.label: 6.0 * (i - (len(crowd) - 1) / 2) for crowd in self.crowded for i, p in enumerate(crowd)}
         for point in self.shown:
             colour, shape = style_of(point.label)
+            at = point.x.mean, point.y.mean
             if not point.reference:
-                bars = axes.errorbar(point.x.mean, point.y.mean, xerr=point.x.half, yerr=point.y.half, color=colour,
-                                     fmt="none", elinewidth=0.8, alpha=0.6)  # fmt: skip
+                bars = axes.errorbar(*at, point.y.half, point.x.half, "none", color=colour, elinewidth=0.8, alpha=0.6)
                 for bar in bars[2]:
                     marks.add(bar, point.label)
-            place = offset_copy(
-                axes.transData, axes.get_figure(root=True), x=shift.get(point.label, 0.0), units="points"
-            )
-            (dot,) = axes.plot(point.x.mean, point.y.mean, transform=place, zorder=2 if point.reference else 3,
-                               clip_on=False, **marker(shape, colour, point.look))  # fmt: skip
-            marks.add(dot, point.label, point.title, f"{self.x_label} {written(point.x)}",
-                      f"{self.y_label} {written(point.y)}")  # fmt: skip
-        axes.set_xlim(*self.limits[0])
-        axes.set_ylim(*self.limits[1])
-        axes.set_xlabel(self.x_label)
-        axes.set_ylabel(self.y_label)
-        if not self._trained:
-            axes.text(0.5, 0.5, "not measured yet", transform=axes.transAxes, ha="center", va="center")
+            place = offset_copy(axes.transData, axes.get_figure(root=True), shift.get(point.label, 0.0), units="points")
+            look = marker(shape, colour, point.look) | {"clip_on": False, "zorder": 2 if point.reference else 3}
+            (dot,) = axes.plot(*at, transform=place, **look)
+            numbers = (f"{self.x_label} {written(point.x)}", f"{self.y_label} {written(point.y)}")
+            marks.add(dot, point.label, point.title, *numbers)
+        across, up = _limits(self.shown)
+        axes.set(xlim=across, ylim=up, xlabel=self.x_label, ylabel=self.y_label)
+        if not self.trained:
+            _say(axes, "not measured yet")
 
 
 @dataclass(frozen=True)
-class Bars:
+class Bars(Panel):
     """A horizontal bar a column (label -> its title and mean); a dotted line at DINO's, a dashed one at `whole`, what
     all would be, where bars come near it."""
 
@@ -182,19 +179,23 @@ class Bars:
     axis: str
     bars: Mapping[str, tuple[str, Estimate]]
     whole: int | None = None
-    more: str = ""
-    below: str = ""
 
     def draw(self, axes: Axes, marks: Marks) -> None:
         for place, (label, (title, height)) in enumerate(self.bars.items()):
             colour = style_of(label)[0]
-            made = axes.barh(place, height.mean, xerr=height.half, color=colour, ecolor=RULE, capsize=2, height=0.7)
-            marks.add(made[0], label, title, f"{self.axis} {written(height, 1)}")
-            number = axes.annotate(f"{height.mean:,.0f}", (_ends(height)[1], place), (3, 0), textcoords="offset points",
-                                   va="center", fontsize=SMALL)  # fmt: skip
+            caps: dict[str, Any] = {"capsize": 2, "color": RULE}
+            (bar,) = axes.barh(place, height.mean, xerr=height.half, color=colour, height=0.7, error_kw=caps)
+            marks.add(bar, label, title, f"{self.axis} {written(height, 1)}")
+            beside: dict[str, Any] = {
+                "xytext": (3, 0),
+                "textcoords": "offset points",
+                "va": "center",
+                "fontsize": SMALL,
+            }
+            number = axes.annotate(f"{height.mean:,.0f}", (_ends(height)[1], place), **beside)
             marks.add(number, label)
-        axes.set_yticks(range(len(self.bars)),
-                        [f"{title} (n={of.n})" if of.n > 1 else title for title, of in self.bars.values()])  # fmt: skip
+        names = [f"{title} (n={of.n})" if of.n > 1 else title for title, of in self.bars.values()]
+        axes.set_yticks(range(len(self.bars)), names)
         axes.invert_yaxis()
         axes.grid(axis="y", visible=False)
         said = self.axis
@@ -203,9 +204,13 @@ class Bars:
             said += " (dotted: DINO)"
         if self.whole and max((of.mean for _, of in self.bars.values()), default=0) > self.whole / 4:
             axes.axvline(self.whole, color=GREY, linestyle="--", linewidth=1)
-            axes.annotate(f"K = {self.whole:,}", (self.whole, 1), (-3, -2), xycoords=("data", "axes fraction"),
-                          textcoords="offset points", fontsize=SMALL, rotation=90, va="top", ha="right",
-                          color=GREY)  # fmt: skip
+            along: dict[str, Any] = {
+                "transform": axes.get_xaxis_transform(),
+                "rotation": 90,
+                "va": "top",
+                "ha": "right",
+            }
+            axes.text(self.whole, 0.99, f"K = {self.whole:,}", fontsize=SMALL, color=GREY, **along)
         axes.margins(x=0.12)
         axes.set_xlim(left=0)
         axes.set_xlabel(said)
@@ -222,7 +227,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Lines:
+class Lines(Panel):
     """Lines over the same axes, told apart by colour and by the shapes along them. levels: dotted lines with a marker
     (of a column) or a name, left out where no line comes near."""
 
@@ -230,8 +235,6 @@ class Lines:
     x_label: str
     lines: Sequence[Line]
     levels: Sequence[tuple[str, str, float]] = ()  # a column's label or "", its title or a name, the value
-    more: str = ""
-    below: str = ""
 
     def draw(self, axes: Axes, marks: Marks) -> None:
         from matplotlib.ticker import MaxNLocator
@@ -239,7 +242,7 @@ class Lines:
         axes.set_xlabel(self.x_label)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10], integer=True))
         if not self.lines:
-            axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center")
+            _say(axes, "not measured")
             return
         for place, line in enumerate(self.lines):
             colour, shape = style_of(line.label)
@@ -248,14 +251,12 @@ class Lines:
             every = 1 if len(means) <= 12 else (0.05 + 0.25 * ((place * 0.381966) % 1), 0.3)
             look = marker(shape, colour, "interval", 0.65) | {"linestyle": "-", "linewidth": 1.2}
             (drawn,) = axes.plot(line.x, means, markevery=every, zorder=3, **look)
-            marks.add(
-                drawn, line.label, line.title, f"{self.title}: {means[0]:.3f} at first, {means[-1]:.3f} at the end"
-            )
+            ends = f"{means[0]:.3f} at first, {means[-1]:.3f} at the end"
+            marks.add(drawn, line.label, line.title, f"{self.title}: {ends}")
             if all(value.half is not None for value in line.y):
                 low, high = ([_ends(value)[side] for value in line.y] for side in (0, 1))
-                marks.add(
-                    axes.fill_between(line.x, low, high, color=colour, alpha=0.12, linewidth=0, zorder=1), line.label
-                )
+                band = axes.fill_between(line.x, low, high, color=colour, alpha=0.12, linewidth=0, zorder=1)
+                marks.add(band, line.label)
         axes.set_xlim(left=0)
         bottom, top = axes.get_ylim()
         room = (top - bottom) / 2
@@ -269,28 +270,26 @@ class Lines:
                 (dot,) = axes.plot(0, value, zorder=4, clip_on=False, **marker(shape, colour, "reference"))
                 marks.add(dot, label)
             else:
-                axes.annotate(name, (1, value), (-2, 2), xycoords=("axes fraction", "data"), ha="right", fontsize=SMALL,
-                              textcoords="offset points", color=GREY)  # fmt: skip
+                right = axes.get_yaxis_transform()
+                axes.text(0.99, value, name, transform=right, ha="right", va="bottom", fontsize=SMALL, color=GREY)
 
 
 @dataclass(frozen=True)
-class Histogram:
+class Histogram(Panel):
     """Share of images by score, in-distribution test set against one OOD set; the end bins hold what is beyond."""
 
     title: str
     in_dist: np.ndarray
     ood: np.ndarray
     ends: tuple[float, float]
-    more: str = ""
-    below: str = ""
     bins = 36
 
     def shares(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """In % of each set's images, and the edges of the bins."""
         edges = np.linspace(*self.ends, self.bins + 1)
-        of_id, of_ood = (np.histogram(np.clip(scores, *self.ends), edges)[0] / max(1, len(scores)) * 100
-                         for scores in (self.in_dist, self.ood))  # fmt: skip
-        return of_id, of_ood, edges
+        counts = (np.histogram(np.clip(scores, *self.ends), edges)[0] for scores in (self.in_dist, self.ood))
+        of_id, of_ood = counts
+        return of_id / max(1, len(self.in_dist)) * 100, of_ood / max(1, len(self.ood)) * 100, edges
 
     def draw(self, axes: Axes, marks: Marks) -> None:
         of_id, of_ood, edges = self.shares()
@@ -322,7 +321,7 @@ class Dot:
 
 
 @dataclass(frozen=True)
-class Dots:
+class Dots(Panel):
     """Places side by side, each with the dots of all methods. rules: dashed lines with their names at the side."""
 
     title: str
@@ -330,19 +329,22 @@ class Dots:
     dots: Sequence[Dot]
     y_label: str = ""
     rules: Mapping[str, float] = field(default_factory=dict)
-    more: str = ""
-    below: str = ""
 
     def draw(self, axes: Axes, marks: Marks) -> None:
         for dot in self.dots:
             self._draw(axes, dot, marks)
         for name, value in self.rules.items():
             axes.axhline(value, color=RULE, linestyle=(0, (4, 2)), linewidth=0.8, zorder=1)
-            axes.annotate(f"{name} {value:.1f}", (1.0, value), (4, 0), xycoords=("axes fraction", "data"), fontsize=7,
-                          textcoords="offset points", va="center", color=RULE, annotation_clip=False)  # fmt: skip
+            side: dict[str, Any] = {
+                "transform": axes.get_yaxis_transform(),
+                "va": "center",
+                "fontsize": 7,
+                "color": RULE,
+            }
+            axes.text(1.02, value, f"{name} {value:.1f}", **side)
         axes.set_xlim(-0.5, max(len(self.places), 1) - 0.5)
-        axes.set_xticks(range(len(self.places)), self.places, fontsize=SMALL,
-                        rotation=90 if len(self.places) > 12 else 0)  # fmt: skip
+        turned = 90 if len(self.places) > 12 else 0
+        axes.set_xticks(range(len(self.places)), self.places, fontsize=SMALL, rotation=turned)
         axes.tick_params(axis="x", length=0)
         axes.grid(axis="x", visible=False)
         for edge in range(1, len(self.places)):
@@ -352,7 +354,7 @@ class Dots:
             axes.axhline(50, color=GREY, linestyle=":", linewidth=1, zorder=0)
         axes.set_ylabel(self.y_label)
         if not self.dots:
-            axes.text(0.5, 0.5, "not measured yet", transform=axes.transAxes, ha="center", va="center")
+            _say(axes, "not measured yet")
 
     def _draw(self, axes: Axes, dot: Dot, marks: Marks) -> None:
         said = [f"{dot.title}, {self.places[math.floor(dot.x + 0.5)]}"]
@@ -364,9 +366,9 @@ class Dots:
             return
         said.append(written(dot.ours))
         if dot.ends:
-            bars = axes.plot([dot.x, dot.x], dot.ends, color=dot.colour, linewidth=1.4, alpha=0.7, zorder=2,
-                             solid_capstyle="butt")  # fmt: skip
             seeds = list(dot.seeds.values())
+            thick: dict[str, Any] = {"linewidth": 1.4, "alpha": 0.7, "solid_capstyle": "butt"}
+            bars = axes.plot([dot.x, dot.x], dot.ends, color=dot.colour, zorder=2, **thick)
             bars += axes.plot([dot.x] * len(seeds), seeds, "_", markersize=6, color=dot.colour, zorder=2)
             for bar in bars:
                 marks.add(bar, dot.label)

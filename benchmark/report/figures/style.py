@@ -60,7 +60,7 @@ def marker(shape: str, colour: str, look: Look, scale: float = 1.0) -> dict[str,
     face, edge, width = {
         "interval": (colour, BACK, 0.6),
         "single": ((colour, 0.35), colour, 0.9),
-        "reference": ("none", colour, 1.4),
+        "reference": (BACK, colour, 1.4),
         "published": ("none", colour, 1.1),
     }[look]
     return {"linestyle": "", "marker": shape, "markersize": size, "color": colour, "markerfacecolor": face,

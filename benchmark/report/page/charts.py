@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from markupsafe import Markup
 
 from benchmark.data.catalog import info
 from benchmark.plan.methods import DinoConfig
@@ -25,35 +24,28 @@ CURVE_POINTS = 24_000  # of all runs of a chart together
 
 
 @dataclass(frozen=True)
-class Chart:
-    """A panel drawn, and what is said above and below it."""
-
-    title: str
-    more: str
-    svg: Markup | str
-    below: str
-
-
-@dataclass(frozen=True)
 class Block:
     """Charts side by side, with a heading and a note. keys: a legend of its own, and the one chart is wide."""
 
     heading: str = ""
-    charts: Sequence[Chart] = ()
+    charts: Sequence[dict[str, str]] = ()
     note: str = ""
     keys: Sequence[Key] = ()
 
 
-def _chart(panel: Panel, letter: str = "") -> Chart:
+def _chart(panel: Panel, letter: str = "") -> dict[str, str]:
     title = f"({letter}) {panel.title}" if letter else panel.title
-    return Chart(title, panel.more, embed.panel(panel), panel.below.replace("\n", "; "))
+    below = panel.below.replace("\n", "; ")
+    return {"title": title, "more": panel.more, "svg": embed.panel(panel), "below": below}
 
 
 def _block(heading: str, picture: Picture) -> Block:
     """The panels of a figure one by one; where one is lacking a line that says so."""
-    panels = [panel for row in picture.rows for panel in row]
-    return Block(heading, [_chart(panel, letter) if panel else Chart("", "", "", f"({letter}) {picture.lacking}")
-                           for letter, panel in zip("abcd", panels, strict=False)])  # fmt: skip
+    charts = []
+    for letter, panel in zip("abcd", [panel for row in picture.rows for panel in row], strict=False):
+        lacking = {"title": "", "svg": "", "below": f"({letter}) {picture.lacking}"}
+        charts.append(_chart(panel, letter) if panel else lacking)
+    return Block(heading, charts)
 
 
 def figure_charts(group: Group, in_dist: str) -> list[Block]:
@@ -79,7 +71,8 @@ def class_charts(group: OneClass) -> list[Block]:
     if any(key.look == "published" for key in picture.keys):
         note += " Open and larger: published values of the method with that shape; dashed: published means."
     title = f"AUROC (%) of each class of {info(group.parent).title} against the others"
-    return [Block(charts=[Chart(title, "", embed.together(picture, title), "")], note=note, keys=picture.keys)]
+    chart = {"title": title, "more": "", "svg": embed.together(picture, title), "below": ""}
+    return [Block(charts=[chart], note=note, keys=picture.keys)]
 
 
 def training_charts(group: Group, in_dist: str) -> list[Block]:

@@ -7,7 +7,6 @@ on the page, whose script only sorts, highlights and shows. Nothing in it is fet
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,26 +27,6 @@ from benchmark.report.page.tables import shown
 SYMBOLS = {"holds": "✓", "fails": "✗", "not measured": "–"}
 
 
-@dataclass(frozen=True)
-class Section:
-    """A section of a group. kind: its class; template: what shows `content`."""
-
-    id: str
-    kind: str
-    name: str
-    template: str
-    content: Any
-
-
-@dataclass(frozen=True)
-class Part:
-    """What the page shows of one group. summary: name, value and, where there is more to say, a small line."""
-
-    heading: str
-    summary: list[tuple[str, str, str]]
-    sections: list[Section]
-
-
 def write_page(path: Path, title: str, groups: Sequence[Group | OneClass], results: Path, data: Path) -> Path:
     """Write the page of these groups of runs and return its path.
 
@@ -56,9 +35,7 @@ def write_page(path: Path, title: str, groups: Sequence[Group | OneClass], resul
     """
     thumbnails = Thumbnails(data, IMAGE_BYTES)
     parts = [part_of(group, number, results, thumbnails) for number, group in enumerate(groups)]
-    labels = dict.fromkeys(run.config.label for group in groups for run in group.runs)
-    order = {label: rank for group in groups for rank, label in enumerate(_labels(group))}
-    ordered = sorted(labels, key=lambda label: (label in REFERENCES, order[label]))
+    ordered = sorted(dict.fromkeys(label for group in groups for label in _labels(group)), key=REFERENCES.__contains__)
     return document.write(path, "page.html", ["page.css"], "page.js", title=title, groups=parts,
                           labels={label: title_of(label) for label in ordered}, images=thumbnails.sources)  # fmt: skip
 
@@ -69,13 +46,14 @@ def _labels(group: Group | OneClass) -> list[str]:
     return [label for in_dist in group.in_dists for label in group.labels(in_dist)]
 
 
-def part_of(group: Group | OneClass, number: int, results: Path, thumbnails: Thumbnails) -> Part:
-    """The summary of a group and its sections, in order."""
-    sections: list[Section] = []
+def part_of(group: Group | OneClass, number: int, results: Path, thumbnails: Thumbnails) -> dict[str, Any]:
+    """The summary of a group and its sections, in order: of each its id, class and name, and what shows `content`."""
+    sections: list[dict[str, Any]] = []
     rules: Sequence[str]
 
     def add(kind: str, name: str, template: str, content: Any) -> None:
-        sections.append(Section(f"{kind}-{number}", kind, name, f"{template}.html", content))
+        shows = {"template": f"{template}.html", "content": content}
+        sections.append({"id": f"{kind}-{number}", "kind": kind, "name": name, **shows})
 
     whole = Group(group.heading, group.runs)
     training = loss_charts(whole, results)
@@ -83,16 +61,18 @@ def part_of(group: Group | OneClass, number: int, results: Path, thumbnails: Thu
         plain, checked, rules = group.as_groups(), one_class_claims.check(group), one_class_claims.RULES
         averaged, beside = one_class(group), []
         add("table-one-class", "Table", "tables", shown(averaged))
-        add("figure-one-class", "Figure", "charts", class_charts(group))
+        figures = ("figure-one-class", "Figure", "charts", class_charts(group))
     else:
         plain, checked, rules = [group], claims.check(group), claims.RULES
         first, averaged, beside = tables.table1(group), tables.table2(group), detectors_table.detectors(group)
         add("table-1", "Table 1", "tables", shown(first))
         add("table-2", "Table 2", "tables", shown(averaged, {note for table in first for note in table.notes}))
-        add("figures", "Figures 2 and 3", "charts", [one for i in group.in_dists for one in figure_charts(group, i)])
+        drawn = [one for in_dist in group.in_dists for one in figure_charts(group, in_dist)]
+        figures = ("figures", "Figures 2 and 3", "charts", drawn)
         training += [one for in_dist in group.in_dists for one in training_charts(group, in_dist)]
     if scores_table.scores_of(group.runs) or beside:
         add("table-scores", "Table of scores", "tables", shown([*beside, *scores_table.scores(group)]))
+    add(*figures)
     add("training", "Training", "charts", training)
     add("claims", "Claims", "claims", {"claims": checked, "rules": rules, "symbols": SYMBOLS})
     choosers = [chooser(one, in_dist, results, thumbnails) for one in plain for in_dist in one.in_dists]
@@ -101,7 +81,7 @@ def part_of(group: Group | OneClass, number: int, results: Path, thumbnails: Thu
     add("provenance", "Provenance", "provenance", provenance(whole))
     of_class = f"Classes of {info(group.parent).title}" if isinstance(group, OneClass) else ""
     heading = ": ".join(filter(None, (of_class, group.heading)))
-    return Part(heading, summary(group, averaged, checked), sections)
+    return {"heading": heading, "summary": summary(group, averaged, checked), "sections": sections}
 
 
 def summary(group: Group | OneClass, made: Sequence[Table], checked: Sequence[Claim]) -> list[tuple[str, str, str]]:

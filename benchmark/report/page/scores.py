@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 from PIL import Image
 
 from benchmark.data.catalog import info
@@ -26,35 +26,6 @@ from benchmark.store.records import Record
 THUMBNAILS = 8  # at each end of each OOD set
 THUMBNAIL_SIDE = 64  # larger images are shrunk to it
 IMAGE_BYTES = 3_000_000  # all thumbnails of a page together; variants beyond are named
-
-
-@dataclass(frozen=True)
-class Card:
-    """An OOD set: its histogram, and the images at both ends (end -> numbers and tips), or why there are none."""
-
-    title: str
-    facts: str
-    svg: Markup
-    strips: dict[str, list[tuple[int, str]]]
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class ScoreBlock:
-    """What is shown of one detector. note: what holds of all its cards."""
-
-    value: str
-    cards: list[Card]
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Chooser:
-    """The detectors trained on a set; the first block is shown. options: value, name and whether it is chosen."""
-
-    title: str
-    options: list[tuple[str, str, bool]]
-    blocks: list[ScoreBlock]
 
 
 @dataclass
@@ -107,7 +78,7 @@ def thumbnail(image: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
-def chooser(group: Group, in_dist: str, results: Path, thumbnails: Thumbnails) -> Chooser:
+def chooser(group: Group, in_dist: str, results: Path, thumbnails: Thumbnails) -> dict[str, Any]:
     """Histograms and extreme images of each OOD set, a block a variant of which one is shown."""
     runs = {}
     for label in group.labels(in_dist):
@@ -122,7 +93,7 @@ def chooser(group: Group, in_dist: str, results: Path, thumbnails: Thumbnails) -
     blocks = [_block(f"{in_dist} {label}", *runs[label], thumbnails) for label in order]
     options = [(f"{in_dist} {label}", f"{title_of(label)}, seed {run.config.seed}", label == order[0])
                for label, (run, _) in runs.items()]  # fmt: skip
-    return Chooser(info(in_dist).title, options, blocks)
+    return {"title": info(in_dist).title, "options": options, "blocks": blocks}
 
 
 def _average(record: Record | None, group: Group, in_dist: str) -> float:
@@ -130,7 +101,8 @@ def _average(record: Record | None, group: Group, in_dist: str) -> float:
     return math.fsum(values) / len(values) if values else 0.0
 
 
-def _block(value: str, run: Run, scores: dict[str, np.ndarray], thumbnails: Thumbnails) -> ScoreBlock:
+def _block(value: str, run: Run, scores: dict[str, np.ndarray], thumbnails: Thumbnails) -> dict[str, Any]:
+    """A card an OOD set, and what holds of all cards."""
     config = run.config
     assert run.record is not None
     of_id = scores.get(f"{config.in_dist}/test", np.empty(0))
@@ -138,10 +110,10 @@ def _block(value: str, run: Run, scores: dict[str, np.ndarray], thumbnails: Thum
     every = np.concatenate([of_id, *(scores[key] for key in keys.values())])
     every = every[np.isfinite(every)]
     if not len(every):
-        return ScoreBlock(value, [], "This run has no scores of these sets.")
+        return {"value": value, "cards": [], "note": "This run has no scores of these sets."}
     low, high = (float(value) for value in np.quantile(every, [0.002, 0.998]))
     ends = (low, high) if high > low else span([low])
-    cards = []
+    cards: list[dict[str, Any]] = []
     for ood, key in keys.items():
         measured = run.record.ood.get(ood)
         name = info(ood).title
@@ -149,13 +121,11 @@ def _block(value: str, run: Run, scores: dict[str, np.ndarray], thumbnails: Thum
         found = _extremes(run, key, scores[key], thumbnails)
         strips, note = ({}, f"No thumbnails: {found}.") if isinstance(found, str) else (found, "")
         histogram = Histogram(f"{name}: scores of {config.label}", of_id, scores[key], ends)
-        cards.append(Card(name, facts, embed.panel(histogram), strips, note))
-    if not cards:
-        return ScoreBlock(value, [], "No OOD set is scored.")
-    notes = {card.note for card in cards}
+        cards.append({"title": name, "facts": facts, "svg": embed.panel(histogram), "strips": strips, "note": note})
+    notes = {card["note"] for card in cards} or {"No OOD set is scored."}
     if len(notes) == 1:  # once, not below each histogram
-        return ScoreBlock(value, [replace(card, note="") for card in cards], notes.pop())
-    return ScoreBlock(value, cards)
+        return {"value": value, "cards": [card | {"note": ""} for card in cards], "note": notes.pop()}
+    return {"value": value, "cards": cards, "note": ""}
 
 
 def _extremes(run: Run, key: str, scores: np.ndarray, thumbnails: Thumbnails) -> dict[str, list[tuple[int, str]]] | str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
@@ -12,66 +11,8 @@ from benchmark.plan.methods import REFERENCES
 from benchmark.report import table_text
 from benchmark.report.cells import Cell, Row, Table
 
-
-def _whole(name: str) -> str:
-    """Perm-16 stays on one line."""
-    return name.replace("-", "\N{NON-BREAKING HYPHEN}")
-
-
-@dataclass(frozen=True)
-class Heading:
-    """Of a column, a button that sorts by "number" or "text"."""
-
-    text: str
-    kind: str = "number"
-    label: str = ""
-
-    @classmethod
-    def of(cls, text: str, kind: str = "number", label: str = "") -> Heading:
-        return cls(_whole(text), kind, label)
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A cell. more: (kind, text) of what stands below the number. quoted: another system's published value."""
-
-    label: str
-    ours: str
-    number: float | None
-    tip: str
-    best: bool
-    quoted: bool
-    more: list[tuple[str, str]]
-
-
-@dataclass(frozen=True)
-class Line:
-    """A row. label: the column that it stands for, where it does; marked: with its marker."""
-
-    title: str
-    cells: list[Shown]
-    label: str = ""
-    marked: bool = False
-
-
-@dataclass
-class Body:
-    """Rows that belong together, and what stands above them."""
-
-    kind: str
-    sorts: bool
-    above: str = ""
-    lines: list[Line] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Grid:
-    """One way round of a table. above: what stands over how many columns."""
-
-    kind: str
-    head: list[Heading]
-    bodies: list[Body]
-    above: list[tuple[str, int]] = field(default_factory=list)
+Cells = dict[int, dict[str, dict[str, Any]]]  # of each row, by column
+_BELOW = {"interval": "half", "published": "published", "difference": "published"}  # a line's kind -> its class
 
 
 def shown(made: Sequence[Table], said: Collection[str] = ()) -> dict[str, Any]:
@@ -91,41 +32,48 @@ def _table(table: Table, said: Collection[str]) -> dict[str, Any]:
             "grids": [_plain(table, columns, cells), _turned(table, columns, cells)]}  # fmt: skip
 
 
-_BELOW = {"interval": "half", "published": "published", "difference": "published"}  # a line's kind -> its class
-Cells = dict[int, dict[str, Shown]]  # of each row, by column
-
-
-def _plain(table: Table, columns: list[str], cells: Cells) -> Grid:
+def _plain(table: Table, columns: list[str], cells: Cells) -> dict[str, Any]:
     """OOD sets down, variants across; only the OOD sets are sorted, averages and measures stay below."""
-    head = [Heading.of("OOD set" if table.several_in_dists else table.corner, "text"),
-            *(Heading.of(table.columns[column], label=table.label(column)) for column in columns)]  # fmt: skip
-    bodies: list[Body] = []
+    head = [("OOD set" if table.several_in_dists else table.corner, "text", "")]
+    head += [(_whole(table.columns[column]), "number", table.label(column)) for column in columns]
+    bodies = []
     before = ""
-    for (section, _), rows in groupby(table.rows, lambda row: row.place):
-        body = Body(section, section == "ood")
-        for row in rows:
-            if table.several_in_dists and section != "league" and row.in_dist != before:
-                body.above = f"{info(row.in_dist).title} →"
-                before = row.in_dist
-            body.lines.append(Line(row.title, [cells[id(row)][column] for column in columns]))
-        bodies.append(body)
-    return Grid("plain", head, bodies)
+    for (section, _), members in groupby(table.rows, lambda row: row.place):
+        rows = list(members)
+        new = table.several_in_dists and section != "league" and rows[0].in_dist != before
+        before = rows[0].in_dist if new else before
+        lines = [
+            {"title": row.title, "label": "", "cells": [cells[id(row)][column] for column in columns]} for row in rows
+        ]
+        above = f"{info(before).title} →" if new else ""  # once, not in each row
+        bodies.append({"kind": section, "sorts": section == "ood", "above": above, "lines": lines})
+    return {"kind": "plain", "above": [], "head": head, "bodies": bodies}
 
 
-def _turned(table: Table, columns: list[str], cells: Cells) -> Grid:
+def _turned(table: Table, columns: list[str], cells: Cells) -> dict[str, Any]:
     """Variants down, OOD sets, averages and measures across; references and others' systems stay below."""
     rows = [row for row in table.rows if row.cells or not row.block]  # without the headings of blocks
     rows.sort(key=lambda row: row.section == "league")  # words behind the numbers
-    head = [Heading.of("variant", "text"), *(Heading.of(_title(table, row)) for row in rows)]
-    parts = {kind: Body(kind, True) for kind in ("trained", "references", "rivals")}
+    head = [("variant", "text", ""), *((_whole(_title(table, row)), "number", "") for row in rows)]
+    parts: dict[str, list[dict[str, Any]]] = {"trained": [], "references": [], "rivals": []}
     for column in columns:
         label = table.label(column)
         kind = "references" if label in REFERENCES else "rivals" if column in table.quoted else "trained"
-        line = Line(_whole(table.columns[column]), [cells[id(row)][column] for row in rows], label, kind != "rivals")
-        parts[kind].lines.append(line)
+        line = {
+            "title": _whole(table.columns[column]),
+            "label": label,
+            "cells": [cells[id(row)][column] for row in rows],
+        }
+        parts[kind].append(line)
     of = groupby(rows, lambda row: f"{info(row.in_dist).title} →" if row.section != "league" else "")
     above = [(name, len(list(members))) for name, members in of] if table.several_in_dists else []
-    return Grid("turned", head, [body for body in parts.values() if body.lines], above)
+    bodies = [{"kind": kind, "sorts": True, "above": "", "lines": lines} for kind, lines in parts.items() if lines]
+    return {"kind": "turned", "above": above, "head": head, "bodies": bodies}
+
+
+def _whole(name: str) -> str:
+    """Perm-16 stays on one line."""
+    return name.replace("-", "\N{NON-BREAKING HYPHEN}")
 
 
 def _title(table: Table, row: Row) -> str:
@@ -134,7 +82,7 @@ def _title(table: Table, row: Row) -> str:
     return f"{row.title}, {row.block}" if row.block and len(blocks) > 1 else row.title
 
 
-def _cells(table: Table, row: Row) -> dict[str, Shown]:
+def _cells(table: Table, row: Row) -> dict[str, dict[str, Any]]:
     """The cells of a row by column, with the very numbers of the report's other files."""
     texts = {line.kind: dict(zip(table.columns, line.texts, strict=True))
              for line in table_text.lines(table, row, inline_interval=False)}  # fmt: skip
@@ -144,15 +92,14 @@ def _cells(table: Table, row: Row) -> dict[str, Shown]:
         cell = row.cells.get(column, Cell())
         quoted = column in table.quoted and bool(row.cells)
         more = [(class_, text) for kind, class_ in _BELOW.items() if (text := texts.get(kind, {}).get(column))]
-        made[column] = Shown(
-            label=table.label(column),
-            ours=texts.get("published", texts["ours"])[column] if quoted else texts["ours"][column],
-            number=cell.ours.mean if cell.ours else cell.published,
-            tip=_tip(f"{name}, {where}", cell, row.decimals) if row.cells else "",
-            best=cell.best,
-            quoted=quoted,
-            more=[] if quoted else more,
-        )
+        made[column] = {
+            "label": table.label(column),
+            "ours": texts.get("published", texts["ours"])[column] if quoted else texts["ours"][column],
+            "number": cell.ours.mean if cell.ours else cell.published,
+            "tip": _tip(f"{name}, {where}", cell, row.decimals) if row.cells else "",
+            "kind": "rival" if quoted else "best" if cell.best else "",
+            "more": [] if quoted else more,
+        }
     return made
 
 
