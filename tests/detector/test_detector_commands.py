@@ -262,7 +262,8 @@ def test_of_equal_scores_the_first_images_are_kept_and_shown_in_their_order(scor
 
 def test_what_stands_above_the_page(monkeypatch: pytest.MonkeyPatch, made: Made) -> None:
     told: list[dict[str, str]] = []
-    monkeypatch.setattr("benchmark.report.page.gallery.write_gallery", lambda out, items, title, about: told.append(about))
+    gallery = "benchmark.report.page.gallery.write_gallery"
+    monkeypatch.setattr(gallery, lambda out, items, title, about: told.append(about))
     progress = Progress(6)
     progress.counts = Counts(seen=6, ood=2, broken=1)
     detector = Detector.load(made.whole)
