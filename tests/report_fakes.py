@@ -16,7 +16,7 @@ from benchmark.plan.methods import REFERENCES
 from benchmark.report import build
 from benchmark.report.published import sets as published
 from benchmark.store.folders import RunFolder
-from benchmark.store.records import OODMetrics, Record, SetInRecord
+from benchmark.store.records import OODMetrics, Record, ScoreInRecord, SetInRecord
 
 VARIANTS10 = [name for name in VARIANTS if name != "combined"]
 
@@ -56,13 +56,29 @@ def record_of(
         "name": f"{config.in_dist}-{config.label}-s{config.seed}",
         "config": config.model_dump(mode="json"),
         "data": data,
-        "ood": ood,
+        "own": config.method.own_score,
         "knn_accuracy": {"20": first - 1, "10": first - 2},
-        "sensitivity": 100 - first / 2,
         "occupancy": None if reference else {"paper": 3000 - 10 * first, "authors": 7, "classes": 4096},
         "environment": {"hardware": "one GPU", "packages": {"torch": "2.11"}, "commit": "0123456789abcdef"},
     }
-    return Record(**(given | fields))
+    own = {
+        "ood": fields.pop("ood", ood),
+        "sensitivity": fields.pop("sensitivity", 100 - first / 2),
+        "passes": config.method.own_passes,
+    }
+    scores = {config.method.own_score: own, **fields.pop("scores", {})}
+    return Record(**(given | {"scores": scores} | fields))
+
+
+def with_own(record: Record, **changes: Any) -> Record:
+    """The record with other numbers of its method's own score."""
+    changed = record.own_score.model_copy(update=changes)
+    return record.model_copy(update={"scores": record.scores | {record.own: changed}})
+
+
+def with_scores(record: Record, further: dict[str, ScoreInRecord]) -> Record:
+    """The record with these scores beside its method's own."""
+    return record.model_copy(update={"scores": {record.own: record.own_score, **further}})
 
 
 def write_sweep(folder: Path, *, variant: list[str], seed: list[int] | None = None, in_dist: list[str] | None = None,

@@ -67,7 +67,7 @@ def test_weights_and_measures_are_those_of_a_run_without_looks(tmp_path: Path, m
     seen = run(config_of(network, every=1), tmp_path / "seen", mini_data, RUNTIME)
     assert plain is not None and seen is not None and seen.name == plain.name
     assert weights(tmp_path / "plain", plain) == weights(tmp_path / "seen", seen)
-    same = ("ood", "knn_accuracy", "sensitivity", "occupancy", "extra")
+    same = ("scores", "knn_accuracy", "occupancy", "extra")
     assert {key: getattr(plain, key) for key in same} == {key: getattr(seen, key) for key in same}
     assert plain.trajectory == [] and [look.epoch for look in seen.trajectory] == [1, 2]
     assert "trajectory" not in seen.training and plain.training["losses"] == seen.training["losses"]
@@ -137,7 +137,7 @@ def test_a_look_measures_the_teacher_of_its_epoch(
     # Going on, the stopped run comes to the same looks and the same end.
     resumed = run(config, tmp_path / "stopped", mini_data, RUNTIME)
     assert resumed is not None and resumed.training["resumed"] == 1
-    assert resumed.trajectory == seen.trajectory and resumed.ood == seen.ood
+    assert resumed.trajectory == seen.trajectory and resumed.scores == seen.scores
 
 
 def test_a_signal_during_a_look_ends_it_and_the_run_goes_on_from_there(
@@ -207,7 +207,7 @@ def test_a_run_without_ood_sets(tmp_path: Path, mini_data: Path) -> None:
     assert [item.state for item in plan(sweep, results, mini_data)] == ["to do"] * 3
     for one in sweep.runs:
         record = run(one.config, results, mini_data, RUNTIME)
-        assert record is not None and record.ood == {} and 0 <= record.sensitivity <= 100
+        assert record is not None and record.own_score.ood == {} and 0 <= record.own_score.sensitivity <= 100
         assert record.knn_accuracy["5"] is not None and "mini-ood/test" not in record.data
         assert all(score.ood == {} for score in record.scores.values())
         assert [(look.epoch, look.ood) for look in record.trajectory] == ([(1, {})] if record.training else [])
@@ -216,5 +216,5 @@ def test_a_run_without_ood_sets(tmp_path: Path, mini_data: Path) -> None:
     assert not [p for one in verify([RunFolder(f) for f in sorted(results.iterdir())], mini_data) for p in one.problems]
     asked = tiny(eval={"ood": ["mini-ood"], "knn": [5]})
     more = run(asked, results, mini_data, RUNTIME)
-    assert more is not None and set(more.ood) == {"mini-ood"} and more.training["steps"] == 10
+    assert more is not None and set(more.own_score.ood) == {"mini-ood"} and more.training["steps"] == 10
     assert [look.epoch for look in more.trajectory] == [1]  # measured before, and kept

@@ -64,7 +64,7 @@ def test_a_run_leaves_what_it_promises(finished: tuple[Path, Record]) -> None:
     assert record.environment["packages"]["torch"] and record.environment["commit"]
     assert record.training["epochs"] == 2 and record.training["peak_memory_bytes"] > 0
     assert record.data["mini/train"].count == 40 and record.data["mini-ood/test"].count == 20
-    assert (record.ood["mini-ood"].n_id, record.ood["mini-ood"].n_ood) == (24, 20)
+    assert (record.own_score.ood["mini-ood"].n_id, record.own_score.ood["mini-ood"].n_ood) == (24, 20)
     assert record.occupancy is not None and record.occupancy["classes"] == 16
     for key in ("train", "features", "score"):
         assert record.timings[key] >= 0
@@ -84,11 +84,15 @@ def test_the_kept_scores_and_features_give_the_records_numbers(finished: tuple[P
     def auroc(inside: np.ndarray, outside: np.ndarray) -> float:
         return 100 * float(roc_auc_score([0] * len(inside) + [1] * len(outside), np.concatenate([inside, outside])))
 
-    assert record.ood["mini-ood"].auroc == pytest.approx(auroc(scores["mini/test"], scores["mini-ood/test"]), abs=1e-9)
-    assert record.ood["mini-ood"].auroc == pytest.approx(auroc(plain["mini/test"], plain["mini-ood/test"]), abs=0.3)
-    assert record.sensitivity == pytest.approx(auroc(plain["mini/train"], plain["mini/test"]), abs=0.3)
+    assert record.own_score.ood["mini-ood"].auroc == pytest.approx(
+        auroc(scores["mini/test:eq6"], scores["mini-ood/test:eq6"]), abs=1e-9
+    )
+    assert record.own_score.ood["mini-ood"].auroc == pytest.approx(
+        auroc(plain["mini/test"], plain["mini-ood/test"]), abs=0.3
+    )
+    assert record.own_score.sensitivity == pytest.approx(auroc(plain["mini/train"], plain["mini/test"]), abs=0.3)
     for key, values in plain.items():
-        np.testing.assert_allclose(-np.log(-values), scores[key], rtol=1e-4, atol=1e-3)
+        np.testing.assert_allclose(-np.log(-values), scores[f"{key}:eq6"], rtol=1e-4, atol=1e-3)
 
 
 def test_a_finished_run_is_not_trained_again(
@@ -108,7 +112,10 @@ def test_a_new_ood_set_is_scored_without_training(
     assert state_of(more, folder)[0] == "to score"
     monkeypatch.setattr("benchmark.training.trained.Trainer", lambda *a, **k: pytest.fail("trained twice"))
     record = run(more, results, mini_data, RUNTIME)
-    assert set(record.ood) == {"mini-ood", "mini-ood2"} and record.ood["mini-ood"] == finished[1].ood["mini-ood"]
+    assert (
+        set(record.own_score.ood) == {"mini-ood", "mini-ood2"}
+        and record.own_score.ood["mini-ood"] == finished[1].own_score.ood["mini-ood"]
+    )
     assert record.training == finished[1].training and record.run_id == finished[1].run_id
     folder.weights.unlink()
     newer = tiny(eval={"ood": ["mini-ood", "mini-ood3"]})
@@ -143,7 +150,7 @@ def test_replaced_ood_images_are_scored_again_without_training(
     assert item.state == "no weights" and item.detail == f"other images now: mini-ood/test; weights gone: {folder.name}"
     (tmp_path / "elsewhere").rename(folder.weights)
     monkeypatch.setattr("benchmark.training.trained.Trainer", lambda *a, **k: pytest.fail("trained twice"))
-    assert run(tiny(), results, root, RUNTIME).ood["mini-ood"].n_ood == 9
+    assert run(tiny(), results, root, RUNTIME).own_score.ood["mini-ood"].n_ood == 9
     assert [item.state for item in plan(load_sweep(sweep_file), results, root)] == ["done"]
 
 
@@ -154,16 +161,18 @@ def test_two_sweeps_that_share_a_run_take_nothing_from_each_other(
     one = tiny(eval={"ood": ["mini-ood"], "scores": ["knn-5"]})
     other = tiny(eval={"ood": ["mini-ood2"], "scores": ["cosine"]})
     first, both = run(one, results, root, RUNTIME), run(other, results, root, RUNTIME)
-    assert set(both.ood) == {"mini-ood", "mini-ood2"} and both.ood["mini-ood"] == first.ood["mini-ood"]
+    ood = both.own_score.ood
+    assert set(ood) == {"mini-ood", "mini-ood2"} and ood["mini-ood"] == first.own_score.ood["mini-ood"]
     assert set(both.scores["knn-5"].ood) == set(both.scores["cosine"].ood) == {"mini-ood", "mini-ood2"}
     assert both.scores["knn-5"].ood["mini-ood"] == first.scores["knn-5"].ood["mini-ood"]
     assert not both.lacks(one) and not both.lacks(other) and run(one, results, root, RUNTIME) == both
-    assert {"mini-ood/test", "mini-ood2/test:knn-5"} <= set(np.load(results / both.name / "scores.npz"))
+    assert {"mini-ood/test:eq6", "mini-ood2/test:knn-5"} <= set(np.load(results / both.name / "scores.npz"))
     replaced = np.zeros((9, 32, 32, 3), np.uint8), np.zeros(9, np.int64)
     write_set(root, "mini-ood", "test", *replaced, recipe="x", replace=True)
     capsys.readouterr()
     third = run(tiny(eval={"ood": ["mini-ood3"]}), results, root, RUNTIME)
-    assert set(third.ood) == {"mini-ood2", "mini-ood3"} and third.ood["mini-ood2"] == both.ood["mini-ood2"]
+    assert set(third.own_score.ood) == {"mini-ood2", "mini-ood3"}
+    assert third.own_score.ood["mini-ood2"] == both.own_score.ood["mini-ood2"]
     log = (results / third.name / "log.txt").read_text() if (results / third.name / "log.txt").exists() else ""
     assert "earlier results on mini-ood go" in capsys.readouterr().out + log
 
@@ -182,7 +191,7 @@ def test_replaced_images_are_scored_again_by_the_sweep_itself(
     with pytest.raises(SystemExit) as exit_:
         main()
     record = RunFolder(results / finished[1].name).read_record()
-    assert not exit_.value.code and record is not None and record.ood["mini-ood"].n_ood == 9
+    assert not exit_.value.code and record is not None and record.own_score.ood["mini-ood"].n_ood == 9
     assert [item.state for item in plan(load_sweep(tmp_path / "s.yaml"), results, root)] == ["done"]
 
 
@@ -197,14 +206,11 @@ def test_other_images_are_another_run(finished: tuple[Path, Record], tmp_path: P
 
 def test_reference_rows(tmp_path: Path, mini_data: Path) -> None:
     untrained = run(reference("untrained"), tmp_path, mini_data, RUNTIME)
-    assert untrained.occupancy is None and untrained.training == {} and 0 <= untrained.ood["mini-ood"].auroc <= 100
+    assert untrained.occupancy is None and untrained.training == {}
+    assert 0 <= untrained.own_score.ood["mini-ood"].auroc <= 100
     statistics = run(reference("image-statistics"), tmp_path, mini_data, RUNTIME)
-    assert set(statistics.extra["single_statistic_auroc"]["mini-ood"]) == {
-        "sharpness",
-        "brightness",
-        "contrast",
-        "colourfulness",
-    }
+    measured = set(statistics.extra["single_statistic_auroc"]["mini-ood"])
+    assert measured == {"sharpness", "brightness", "contrast", "colourfulness"}
 
 
 def test_limits_are_respected(tmp_path: Path, mini_data: Path) -> None:
@@ -219,7 +225,7 @@ def test_limits_are_respected(tmp_path: Path, mini_data: Path) -> None:
         10,
         10,
     )
-    assert (record.ood["mini-ood"].n_id, record.ood["mini-ood"].n_ood) == (10, 10)
+    assert (record.own_score.ood["mini-ood"].n_id, record.own_score.ood["mini-ood"].n_ood) == (10, 10)
 
 
 def test_training_sees_the_images_of_its_limits_alone(
@@ -339,7 +345,7 @@ def test_killed_between_training_and_scoring_scores_only(
         path.unlink()
     monkeypatch.setattr("benchmark.training.trained.Trainer", lambda *a, **k: pytest.fail("trained twice"))
     again = run(tiny(), results, mini_data, RUNTIME)
-    assert again.ood == finished[1].ood and again.occupancy == finished[1].occupancy
+    assert again.own_score.ood == finished[1].own_score.ood and again.occupancy == finished[1].occupancy
 
 
 @pytest.mark.parametrize(
@@ -363,7 +369,7 @@ def test_bad_settings_that_show_only_here(tmp_path: Path, mini_data: Path, chang
 def test_a_convolutional_backbone_trains_too(tmp_path: Path, mini_data: Path) -> None:
     config = tiny(variant="rot-imgn", model={"backbone": "resnet18", "args": {}}, train=SHORT)
     record = run(config, tmp_path, mini_data, RUNTIME)
-    assert record.training["steps"] == 5 and np.isfinite(record.sensitivity)
+    assert record.training["steps"] == 5 and np.isfinite(record.own_score.sensitivity)
 
 
 @pytest.mark.parametrize(
@@ -383,7 +389,8 @@ def test_every_setting_of_the_protocols_runs(tmp_path: Path, mini_data: Path, ch
 
 def test_the_record_is_plain_json(finished: tuple[Path, Record]) -> None:
     raw = json.loads((finished[0] / finished[1].name / "record.json").read_text())
-    assert raw["schema_version"] == 1 and raw["ood"]["mini-ood"]["auroc"] == finished[1].ood["mini-ood"].auroc
+    auroc = raw["scores"][raw["own"]]["ood"]["mini-ood"]["auroc"]
+    assert raw["schema_version"] == 2 and auroc == finished[1].own_score.ood["mini-ood"].auroc
 
 
 def test_weights_cannot_be_brought_in_through_model_args(tmp_path: Path, mini_data: Path) -> None:

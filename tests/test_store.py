@@ -7,17 +7,23 @@ import os
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
-from tiny_runs import tiny
+from tiny_runs import TINY, tiny
 
 from benchmark import files
 from benchmark.errors import BenchError
 from benchmark.files import atomic_write
-from benchmark.store import folders, leases, records, tables
+from benchmark.plan.config import RunConfig
+from benchmark.plan.validation import validate
+from benchmark.store import folders, leases, tables
 from benchmark.store.folders import RunFolder
 from benchmark.store.leases import RunIsHeld
-from benchmark.store.records import OODMetrics, Record, SetInRecord
+from benchmark.store.records import OODMetrics, Record, ScoreInRecord, SetInRecord
+
+METRICS = OODMetrics(auroc=90.0, aupr_ood=80.0, aupr_id=95.0, fpr95_id=30.0, fpr95_ood=35.0, n_id=24, n_ood=20)
 
 
 def record(seed: int = 0) -> Record:
@@ -28,13 +34,9 @@ def record(seed: int = 0) -> Record:
         name=config.run_name(config.run_id({})),
         config=config.model_dump(mode="json"),
         data={"mini/train": SetInRecord(count=40, fingerprint="ab")},
-        ood={
-            "mini-ood": OODMetrics(
-                auroc=90.0, aupr_ood=80.0, aupr_id=95.0, fpr95_id=30.0, fpr95_ood=35.0, n_id=24, n_ood=20
-            )
-        },
+        own="eq6",
+        scores={"eq6": ScoreInRecord(ood={"mini-ood": METRICS}, sensitivity=55.0, passes=1)},
         knn_accuracy={"5": 50.0},
-        sensitivity=55.0,
         occupancy={"paper": 7.0, "authors": 8.0, "classes": 16.0},
     )
 
@@ -59,7 +61,8 @@ def test_record_round_trip_and_frame(tmp_path: Path) -> None:
         ("{", "not readable as JSON"),
         ('{"schema_version": 99}', "newer release"),
         ("[]", "schema_version"),
-        ('{"schema_version": 1, "extra_key": 3}', "not a record"),
+        ('{"schema_version": 1, "extra_key": 3}', "not a record of schema 1: 'config'"),
+        ('{"schema_version": 2, "extra_key": 3}', "not a record"),
     ],
 )
 def test_broken_records_are_named(tmp_path: Path, text: str, words: str) -> None:
@@ -69,21 +72,59 @@ def test_broken_records_are_named(tmp_path: Path, text: str, words: str) -> None
     assert str(tmp_path / "record.json") in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_older_records_are_upgraded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    old = record().model_dump(mode="json")
-    old["sensitivity_score"] = old.pop("sensitivity")
-    old["schema_version"] = 0
-    (tmp_path / "record.json").write_text(json.dumps(old))
-    monkeypatch.setitem(
-        records.UPGRADES,
-        0,
-        lambda raw: {
-            **{k: v for k, v in raw.items() if k != "sensitivity_score"},
-            "sensitivity": raw["sensitivity_score"],
-            "schema_version": 1,
-        },
+def of_schema_1(record: Record) -> dict[str, Any]:
+    """As a release wrote it in whose records a method's own score had no name."""
+    raw = record.model_dump(mode="json")
+    own = raw["scores"].pop(raw.pop("own"))
+    return raw | {"schema_version": 1, "ood": own["ood"], "sensitivity": own["sensitivity"]}
+
+
+@pytest.mark.parametrize(
+    ("method", "own", "passes"),
+    [
+        ({"name": "dino"}, "eq6", 1),
+        ({"name": "untrained"}, "eq6", 1),
+        ({"name": "image-statistics"}, "image-statistics", 0),
+        ({"name": "rotation"}, "rotation-prediction", 4),
+        ({"name": "rotation", "shift": 8}, "rotation-prediction", 36),
+        ({"name": "simclr"}, "cosine-times-norm", 10),
+        ({"name": "csi", "test_crops": 3}, "csi", 12),
+        ({"name": "classifier"}, "max-probability", 1),
+        ({"name": "classifier", "rotation_weight": 0.5}, "classes-and-rotations", 4),
+    ],
+)
+def test_a_method_s_own_score_gets_its_name(method: dict[str, Any], own: str, passes: int, tmp_path: Path) -> None:
+    fields = {**TINY, "method": method, "variant": "dino" if method["name"] == "dino" else "none"}
+    config: RunConfig = validate(RunConfig, fields, "test")
+    further = ScoreInRecord(ood={"mini-ood": METRICS}, sensitivity=51.0, passes=1)
+    ours = ScoreInRecord(ood={"mini-ood": METRICS.model_copy(update={"auroc": 70.0})}, sensitivity=52.0, passes=passes)
+    now = record().model_copy(
+        update={"config": config.model_dump(mode="json"), "own": own, "scores": {"knn-5": further, own: ours}}
     )
+    (tmp_path / "record.json").write_text(json.dumps(of_schema_1(now)))
+    assert RunFolder(tmp_path).read_record() == now
+
+
+def test_a_run_that_was_asked_for_its_own_score_too_has_it_once(tmp_path: Path) -> None:
+    """As untrained networks were, whose eq6 is their own."""
+    raw = of_schema_1(record())
+    raw["scores"] = {"eq6": {"ood": raw["ood"], "sensitivity": 55.0, "passes": 1}}
+    (tmp_path / "record.json").write_text(json.dumps(raw))
     assert RunFolder(tmp_path).read_record() == record()
+
+
+def test_scores_of_older_files_have_their_names(tmp_path: Path) -> None:
+    """Of a class as of a set: the method's own stood under "set/split" alone."""
+    keys = ("cifar10:cat/train", "mini/test")
+    arrays = {name: np.full(3, place) for place, name in enumerate([*keys, *(f"{key}:knn-5" for key in keys)])}
+    np.savez(tmp_path / "scores.npz", **arrays)
+    folder, config = RunFolder(tmp_path), tiny()
+    expected = {f"{keys[0]}:eq6": 0, f"{keys[1]}:eq6": 1, f"{keys[0]}:knn-5": 2, f"{keys[1]}:knn-5": 3}
+    assert {name: rows[0] for name, rows in folder.read_scores(config).items()} == expected
+    some = folder.read_scores(config, ["mini/test:eq6", "cifar10:cat/train:knn-5", "gone/test:eq6"])
+    assert {name: rows[0] for name, rows in some.items()} == {"mini/test:eq6": 1, "cifar10:cat/train:knn-5": 2}
+    np.savez(tmp_path / "scores.npz", **{f"{key}:eq6": np.zeros(3) for key in keys})  # as they are now
+    assert set(folder.read_scores(config)) == {f"{key}:eq6" for key in keys}
 
 
 def test_atomic_write_keeps_the_old_file_when_the_new_one_fails(tmp_path: Path) -> None:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import BeforeValidator, Field, JsonValue
 
 from benchmark.errors import BenchError, first_line
 from benchmark.files import read_json, schema_version
 from benchmark.plan.methods import DinoConfig, Positive, PositiveInt
+from benchmark.plan.scores import EQ6
 from benchmark.plan.sections import ModelConfig
 from benchmark.plan.validation import Strict, validate
 from benchmark.store.records import SetInRecord
@@ -99,7 +100,7 @@ class Settings(Strict):
     image_size: int = Field(ge=8, le=512)  # every image is first brought to this size, as an import does
     view_size: PositiveInt  # and then to this one, the backbone's
     temperature: Positive  # of Eq. 6
-    score: str | None = None  # one of `plan.scores`; None: Eq. 6
+    score: Annotated[str, BeforeValidator(lambda given: given or EQ6)] = EQ6  # one of `plan.scores`; older ones: null
     scales: list[list[float]] = []  # of a sum: mean and deviation of each part over the training images
     head: HeadInfo | None = None  # of a score that reads class probabilities
     bank: BankInfo

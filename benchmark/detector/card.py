@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmark.detector.artifact import Settings
-from benchmark.plan.scores import passes
+from benchmark.plan.scores import EQ6, passes
 
 
 def model_card(settings: Settings) -> str:
@@ -38,7 +38,7 @@ def model_card(settings: Settings) -> str:
     formula = f"""With f its feature (the class token of a vision transformer) and f_m those of the bank,
 
     score = -log( mean_m exp(cos(f, f_m) / {settings.temperature:g}) )        larger = more OOD"""
-    if settings.score:
+    if settings.score != EQ6:
         formula = f"""Its score is `{settings.score}` of the benchmark's scores, in {passes(settings.score)} passes of
 the network; larger = more OOD."""
     return f"""# OOD detector from {settings.run}

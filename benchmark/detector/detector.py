@@ -70,7 +70,7 @@ class Detector:
         self._weights = bank.get("weights")
         self._head = None if head is None else head.to(self.device).eval().requires_grad_(False)
         self._score = _fitted(settings, bank, self.device)
-        self._needs = plan.needs([settings.score] if settings.score else [])
+        self._needs = plan.needs([settings.score])
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "auto") -> Detector:
@@ -189,8 +189,8 @@ def _unit(outputs: Outputs) -> Tensor:
 
 
 def _fitted(settings: Settings, bank: dict[str, Tensor], device: torch.device) -> Score | None:
-    """The detector's score, as fitted to the training images; None where it is Eq. 6."""
-    if settings.score is None:
+    """The detector's score, as fitted to the training images; None where it is Eq. 6, which may have a thinned bank."""
+    if settings.score == plan.EQ6:
         return None
     score = named(settings.score, settings.temperature)
     read = plan.needs([settings.score])
@@ -258,9 +258,9 @@ def _check_bank(path: Path, bank: dict[str, Tensor], settings: Settings, width: 
     for copies in COPIES.values():
         shapes[copies] = (torch.float16, (rows, 3, width))
         shapes[f"{copies}_class_logits"] = (torch.float32, (rows, 3, len(LOGITS)))
-    for name in output_names(plan.needs([settings.score])) if settings.score else ():
+    for name in output_names(plan.needs([settings.score])):
         wanted[name] = shapes[name]
-    if settings.score and "negatives" in plan.needs([settings.score]):
+    if "negatives" in plan.needs([settings.score]):
         wanted[NEGATIVES] = (torch.float32, (1, width))  # their mean
     if bank.keys() != wanted.keys():
         raise BenchError(f"{path}: holds {', '.join(sorted(bank))}; wanted are {', '.join(sorted(wanted))}")

@@ -5,6 +5,7 @@ Shapes: N images, M bank rows, D features.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -35,14 +36,14 @@ from benchmark.methods.dino import Dino
 from benchmark.models.backbones import create
 from benchmark.plan.config import RunConfig
 from benchmark.plan.methods import DinoConfig
-from benchmark.plan.scores import needs, parts
+from benchmark.plan.scores import EQ6, needs, parts
 from benchmark.plan.sections import ModelConfig
 from benchmark.scoring.answers import output_names
 from benchmark.scoring.base import Outputs
 from benchmark.scoring.named import Sum, named
 from benchmark.seeds import derive_seed
 from benchmark.store.folders import NEGATIVES, RunFolder, all_runs
-from benchmark.store.records import OODMetrics, Record
+from benchmark.store.records import Record, ScoreInRecord
 
 Counted = Literal["stored split", "images of the run"]
 CHECKED_IMAGES = 256  # of the ID test set, when the export is held against the run
@@ -65,8 +66,8 @@ def find_run(run: str, results: Path) -> RunFolder:
 class _Source:
     """A finished run: its settings, its network with the trained weights, and what it kept of every set.
 
-    features: "set/split" -> (N, D) float16. scores: "set/split" -> (N,) float32, larger = more OOD, by `score` (None:
-    Eq. 6). outputs: what else that score reads of the training images; head: what it asks for class probabilities.
+    features: "set/split" -> (N, D) float16. scores: "set/split" -> (N,) float32, larger = more OOD, by `score`.
+    outputs: what else that score reads of the training images; head: what it asks for class probabilities.
     """
 
     record: Record
@@ -74,13 +75,13 @@ class _Source:
     backbone: nn.Module
     features: dict[str, Tensor]
     scores: dict[str, Tensor]
-    score: str | None
+    score: str
     outputs: Outputs
     head: nn.Module | None
 
     @property
-    def ood(self) -> dict[str, OODMetrics]:
-        return self.record.scores[self.score].ood if self.score else self.record.ood
+    def measured(self) -> ScoreInRecord:
+        return self.record.scores[self.score]
 
 
 @dataclass(frozen=True)
@@ -120,15 +121,17 @@ def export(
 
     data_root: where the run's images are, to name the training images and to check the detector on the ID test set;
     without them it is written all the same and says that it was not checked. bank: thin the bank to "10%" or "500".
-    score: one of `plan.scores` that the run has been scored by, in place of Eq. 6.
+    score: one of `plan.scores` that the run has been scored by, by default the method's own.
 
     Raises BenchError when the run is not finished, has no features kept, or is of a method without a backbone, when the
     detector does not give the run's scores, or when `to` holds something else (or a detector, without `replace`).
     """
     check_target(to, replace)
     source = _read_run(folder, score)
-    if score and bank:
-        raise BenchError(f"--bank {bank}: a thinned bank stands for the whole one in Eq. 6 alone, not in {score!r}")
+    if bank and source.score != EQ6:
+        raise BenchError(
+            f"--bank {bank}: a thinned bank stands for the whole one in Eq. 6 alone, not in {source.score!r}"
+        )
     kept = _thinned(source, bank)
     threshold = choose_threshold(kept.scores[source.config.test_key].numpy(), false_alarms)
     images = _training_images(source.record, source.config, data_root, len(source.features[source.config.train_key]))
@@ -151,12 +154,12 @@ def _read_run(folder: RunFolder, score: str | None) -> _Source:
     if record is None:
         raise BenchError(f"{folder.path}: the run is not finished (no record.json); finish it: bench sweep, bench run")
     config = record.run_config
-    if score is not None and score not in record.scores:
-        has = ", ".join(record.scores) or "none"
+    score = score or record.own
+    if score not in record.scores:
         parts(score)  # a name of no score is told first
         raise BenchError(
-            f"--score {score}: {folder.name} has not been scored by it (further scores: {has}); name it in eval.scores "
-            "and run the sweep again, which trains nothing"
+            f"--score {score}: {folder.name} has not been scored by it (scores: {', '.join(record.scores)}); name it "
+            "in eval.scores and run the sweep again, which trains nothing"
         )
     method = trained_method(config, folder)
     backbone = method.scoring_backbone()
@@ -164,11 +167,11 @@ def _read_run(folder: RunFolder, score: str | None) -> _Source:
         raise BenchError(
             f"{folder.name}: method {config.method.name!r} has no backbone to export; dino and untrained do"
         )
-    wanted = needs([score]) if score else frozenset()
+    wanted = needs([score])
     head = method.teacher["head"] if "logits" in wanted and isinstance(method, Dino) else None
-    features, scores = _kept(folder.features), _kept(folder.scores)
-    if score:
-        scores = {key.removesuffix(f":{score}"): rows for key, rows in scores.items() if key.endswith(f":{score}")}
+    features = _kept(folder.features, lambda: read_npz(folder.features))
+    scores = _kept(folder.scores, lambda: folder.read_scores(config))
+    scores = {key.removesuffix(f":{score}"): rows for key, rows in scores.items() if key.endswith(f":{score}")}
     missing = [name for name in output_names(wanted) if f"{config.train_key}:{name}" not in features]
     if missing:
         raise BenchError(f"{folder.features}: has no {config.train_key}:{missing[0]}; the file is not of this record")
@@ -178,7 +181,7 @@ def _read_run(folder: RunFolder, score: str | None) -> _Source:
             raise BenchError(f"{folder.features}: has no {NEGATIVES}; the file is not of this record")
         outputs[NEGATIVES] = features[NEGATIVES].double().mean(0, keepdim=True).float()  # all that a score needs
     source = _Source(record, config, backbone, features, scores, score, outputs, head)
-    for key in (source.config.train_key, source.config.test_key, *map(source.config.ood_key, source.record.ood)):
+    for key in (source.config.train_key, source.config.test_key, *map(source.config.ood_key, source.measured.ood)):
         if key not in source.features or key not in source.scores:
             raise BenchError(f"{folder.features}: has no {key}; the file is not of this record")
     return source
@@ -209,7 +212,7 @@ def _thinned(source: _Source, bank: str | None) -> _Bank:
         key: ood_scores(
             source.features[key].float(), whole[rows].float(), source.config.eval.temperature, weights=weights
         ).float()
-        for key in (source.config.test_key, *map(source.config.ood_key, source.record.ood))
+        for key in (source.config.test_key, *map(source.config.ood_key, source.measured.ood))
     }
     return _Bank(rows, weights, scores)
 
@@ -289,7 +292,7 @@ def _settings(
 
 def _scales(source: _Source) -> list[list[float]]:
     """Of a score that is a sum, what its parts are standardised by."""
-    score = named(source.score, source.config.eval.temperature) if source.score else None
+    score = named(source.score, source.config.eval.temperature)
     if not isinstance(score, Sum):
         return []
     score.fit({"features": source.features[source.config.train_key], **source.outputs})
@@ -307,7 +310,7 @@ def _figures(source: _Source, kept: _Bank, threshold: Threshold) -> artifact.Fig
     """What the detector was measured to do, on the run's own OOD sets."""
     inside = kept.scores[source.config.test_key]
     ood = {}
-    for name, measures in source.ood.items():
+    for name, measures in source.measured.ood.items():
         outside = kept.scores[source.config.ood_key(name)]
         ood[name] = artifact.OODFigures(
             auroc=auroc(inside, outside),
@@ -315,8 +318,7 @@ def _figures(source: _Source, kept: _Bank, threshold: Threshold) -> artifact.Fig
             found=100 * float((outside.float() > threshold.value).float().mean()),
             n=len(outside),
         )
-    sensitivity = source.record.scores[source.score].sensitivity if source.score else source.record.sensitivity
-    return artifact.Figures(ood=ood, sensitivity=sensitivity, knn_accuracy=source.record.knn_accuracy)
+    return artifact.Figures(ood=ood, sensitivity=source.measured.sensitivity, knn_accuracy=source.record.knn_accuracy)
 
 
 def check(detector: Detector, record: Record, config: RunConfig, features: Tensor, data_root: Path) -> str:
@@ -361,11 +363,11 @@ def _same_images(record: Record, key: str, data_root: Path) -> ImageSet | None:
     return images if images.fingerprint == record.data[key].fingerprint else None
 
 
-def _kept(path: Path) -> dict[str, Tensor]:
+def _kept(path: Path, read: Callable[[], dict[str, NDArray[Any]]]) -> dict[str, Tensor]:
     if not path.exists():
         raise BenchError(f"{path}: is missing; a detector needs the features and scores that the run kept")
     try:
-        return {key: torch.from_numpy(array) for key, array in read_npz(path).items()}
+        return {key: torch.from_numpy(array) for key, array in read().items()}
     except TypeError as error:  # text
         raise BenchError(f"{path}: not what a run keeps ({first_line(error)})") from error
 

@@ -19,7 +19,7 @@ from benchmark.plan.scores import Need, needs
 from benchmark.running.context import Context
 from benchmark.running.device import image_tensor
 from benchmark.scoring.answers import further_outputs, output_names
-from benchmark.store.folders import NEGATIVES, kept_as
+from benchmark.store.folders import NEGATIVES, output_key
 from benchmark.training.foregrounds import foregrounds
 from benchmark.training.trained import batches_of
 
@@ -56,7 +56,7 @@ def extract(
         known = kept.features.get(NEGATIVES) if kept else None
         rows = features_of_negatives(method, run) if known is None else torch.from_numpy(known)
         found[NEGATIVES] = {"features": rows}
-    arrays = {kept_as(key, name): rows.numpy() for key, outputs in found.items() for name, rows in outputs.items()}
+    arrays = {output_key(key, name): rows.numpy() for key, outputs in found.items() for name, rows in outputs.items()}
     with atomic_write(run.folder.features) as stream:
         np.savez(stream, **arrays)  # type: ignore[arg-type]
     run.clock.lap("features")

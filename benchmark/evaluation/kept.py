@@ -12,7 +12,7 @@ from benchmark.errors import BenchError
 from benchmark.files import read_npz
 from benchmark.methods.base import Outputs
 from benchmark.running.context import Context
-from benchmark.store.folders import NEGATIVES, kept_as
+from benchmark.store.folders import NEGATIVES, score_key
 from benchmark.store.records import Record
 
 
@@ -36,7 +36,7 @@ class Kept:
 
     def scored(self, name: str, keys: Collection[str]) -> dict[str, np.ndarray]:
         """Of the images `keys` the scores by `name` that are there."""
-        return {key: self.scores[kept_as(key, name)] for key in keys if kept_as(key, name) in self.scores}
+        return {key: self.scores[score_key(key, name)] for key in keys if score_key(key, name) in self.scores}
 
 
 def kept_of(run: Context) -> Kept | None:
@@ -58,9 +58,9 @@ def kept_of(run: Context) -> Kept | None:
         return {name: rows for name, rows in file_arrays.items() if any(_is_of(name, key) for key in same)}
 
     found = []
-    for path in (run.folder.features, run.folder.scores):
+    for read in (lambda: read_npz(run.folder.features), lambda: run.folder.read_scores(run.config)):
         try:
-            found.append(unchanged(read_npz(path)) if path.is_file() else {})
+            found.append(unchanged(read()))
         except BenchError:
             found.append({})
     return Kept(record, *found)

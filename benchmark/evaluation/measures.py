@@ -16,12 +16,12 @@ from benchmark.evaluation.kept import Kept
 from benchmark.files import atomic_write
 from benchmark.methods.base import Method, Outputs
 from benchmark.plan.config import RunConfig
-from benchmark.plan.scores import needs, passes
+from benchmark.plan.scores import needs
 from benchmark.running.context import Context
 from benchmark.running.environment import commits, environment
 from benchmark.running.images import RunImages
 from benchmark.scoring.named import named
-from benchmark.store.folders import NEGATIVES, kept_as
+from benchmark.store.folders import NEGATIVES, score_key
 from benchmark.store.records import OODMetrics, Record, ScoreInRecord
 
 
@@ -29,9 +29,7 @@ from benchmark.store.records import OODMetrics, Record, ScoreInRecord
 class Measures:
     """What a run measured; see `Record` for the units."""
 
-    ood: dict[str, OODMetrics]
     knn_accuracy: dict[str, float | None]
-    sensitivity: float
     scores: dict[str, ScoreInRecord]
     extra: dict[str, Any]
     alarms: list[str]
@@ -48,29 +46,30 @@ def measure(method: Method, run: Context, outputs: dict[str, Outputs], kept: Kep
     train_key, test_key = config.train_key, config.test_key
     ood_keys = {name: config.ood_key(name) for name in config.ood_sets()}
     test = outputs[test_key]
-    scores = own_scores(method, config, outputs)
-    further = {}
-    for name in config.scores():
-        found = kept.scored(name, config.scored_keys()) if kept else {}
-        if missing := [key for key in config.scored_keys() if key not in found]:
+    own = config.method.own_score
+    arrays: dict[str, np.ndarray] = {}
+    scores: dict[str, ScoreInRecord] = {}
+    for name in dict.fromkeys([own, *config.scores()]):
+        found = kept.scored(name, config.scored_keys()) if kept and name != own else {}
+        if name == own:
+            found = own_scores(method, config, outputs)
+        elif missing := [key for key in config.scored_keys() if key not in found]:
             run.reporter.say(f"score {name}")
             found |= scores_by(name, config, outputs, method.device, missing)
-        scores |= {kept_as(key, name): values for key, values in found.items()}
-        further[name] = ScoreInRecord(
+        arrays |= {score_key(key, name): values for key, values in found.items()}
+        scores[name] = ScoreInRecord(
             ood=_detection(found, test_key, ood_keys),
             sensitivity=sensitivity(found[train_key], found[test_key]),
-            passes=passes(name),
+            passes=config.passes(name),
         )
         run.reporter.alive()
     with atomic_write(run.folder.scores) as stream:
-        np.savez_compressed(stream, **scores)  # type: ignore[arg-type]
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
     extra = method.extra_measures(test, images.labels(test_key), {n: outputs[k] for n, k in ood_keys.items()})
     run.clock.lap("score")
     return Measures(
-        ood=_detection(scores, test_key, ood_keys),
         knn_accuracy=accuracies(images, outputs),
-        sensitivity=sensitivity(scores[train_key], scores[test_key]),
-        scores=further,
+        scores=scores,
         extra=extra,
         alarms=_collapsed(outputs[train_key], run) if config.method.trains else [],
     )
@@ -170,10 +169,9 @@ def write_record(
         name=run.folder.name,
         config=run.config.model_dump(mode="json"),
         data=run.images.in_record(),
-        ood=measured.ood,
-        knn_accuracy=measured.knn_accuracy,
-        sensitivity=measured.sensitivity,
+        own=run.config.method.own_score,
         scores=measured.scores,
+        knn_accuracy=measured.knn_accuracy,
         occupancy=occupied,
         extra=measured.extra,
         trajectory=trajectory,

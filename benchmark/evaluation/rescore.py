@@ -18,7 +18,7 @@ from benchmark.methods.base import Outputs
 from benchmark.plan.config import RunConfig
 from benchmark.plan.scores import needs
 from benchmark.running.images import RunImages
-from benchmark.store.folders import NEGATIVES, RunFolder, kept_as
+from benchmark.store.folders import NEGATIVES, RunFolder, score_key
 from benchmark.store.records import Record
 
 
@@ -26,7 +26,7 @@ from benchmark.store.records import Record
 class Again:
     """Made from features. measures: as in the record; empty where the images' labels are not known."""
 
-    scores: dict[str, np.ndarray]  # as in scores.npz: "set/split", further ones "set/split:NAME" -> (N,) float32
+    scores: dict[str, np.ndarray]  # as in scores.npz: "set/split:NAME" -> (N,) float32
     measures: dict[str, Any]  # "knn_accuracy" and "extra"
     temperature: float
     tested: int  # ID test images
@@ -49,10 +49,13 @@ def rescore(folder: RunFolder, config: RunConfig, record: Record, data_root: Pat
     test = outputs[config.test_key]
     try:
         method = methods.build(config, torch.device("cpu"))
-        scores = own_scores(method, config, outputs)
+        scores: dict[str, np.ndarray] = {}
         for name in record.scores:
-            again = scores_by(name, config, outputs, method.device)
-            scores |= {kept_as(key, name): values for key, values in again.items()}
+            if name == record.own:
+                again = own_scores(method, config, outputs)
+            else:
+                again = scores_by(name, config, outputs, method.device)
+            scores |= {score_key(key, name): values for key, values in again.items()}
         measures: dict[str, Any] = {}
         if data_root is not None:
             keys = (config.train_key, config.test_key)
@@ -77,7 +80,7 @@ def _outputs(folder: RunFolder, config: RunConfig, record: Record) -> dict[str, 
         if "features" not in parts or not all(_sound(rows, count) for rows in parts.values()):
             raise BenchError(f"{folder.features}: {key}: is not finite features of {count} images")
         outputs[key] = {name: torch.from_numpy(rows) for name, rows in parts.items()}
-    if "negatives" in needs(list(record.scores)):
+    if "negatives" in needs([name for name in record.scores if name != record.own]):
         rows = arrays.get(NEGATIVES, np.empty(0))
         if not len(rows) or not _sound(rows, len(rows)):
             raise BenchError(f"{folder.features}: {NEGATIVES}: is not finite features")

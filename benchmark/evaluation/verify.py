@@ -19,10 +19,8 @@ import numpy as np
 from benchmark.data import images
 from benchmark.detection.recount import recount
 from benchmark.errors import BenchError
-from benchmark.files import read_npz
 from benchmark.plan.config import RunConfig
-from benchmark.plan.scores import passes
-from benchmark.store.folders import RunFolder, kept_as
+from benchmark.store.folders import RunFolder, score_key
 from benchmark.store.records import Record
 
 # In per cent. One pair of images moves an AUROC of 10,000 against 10,000 by 1e-6; rounding moves it by 1e-12.
@@ -124,11 +122,11 @@ def _examine(folder: RunFolder, data_root: Path, fingerprint: Fingerprint, featu
     _identity(found, folder, record, config)
     _images(found, record, config, expected, fingerprint)
     whole = record.model_dump(mode="json")
-    scores = _scores(found, folder, record, expected, list(whole.get("scores") or {}))
-    _metrics(found, config, whole, scores)
-    for name, entry in (whole.get("scores") or {}).items():  # further scores of the same images
+    scores = _scores(found, folder, record, config, expected)
+    found.text("record.json", "own", record.own, config.method.own_score)
+    for name, entry in whole["scores"].items():
         _metrics(found, config, entry, scores, name)
-        found.number(f"scores.{name}.passes", entry["passes"], passes(name))
+        found.number(f"scores.{name}.passes", entry["passes"], config.passes(name))
     _from_features(found, folder, record, config, scores, data_root, fingerprint, features)
     found.unchecked[NO_LOGITS] += len(leaves(record.occupancy or {}))
     on_the_way = sum(len(leaves(look)) for look in whole.get("trajectory") or [])
@@ -163,20 +161,22 @@ def _images(found: Verdict, record: Record, config: RunConfig, expected: list[st
     for key, seen in record.data.items():
         here = fingerprint(key)
         found.images["none" if here is None else "the same" if here == seen.fingerprint else "others"] += 1
-    for key in sorted(set(record.ood) ^ set(config.ood_sets())):
-        found.wrong("record.json", f"ood.{key}", "is no set of this run" if key in record.ood else "is missing")
+    for name, entry in record.scores.items():
+        for key in sorted(set(entry.ood) ^ set(config.ood_sets())):
+            known = "is no set of this run" if key in entry.ood else "is missing"
+            found.wrong("record.json", f"scores.{name}.ood.{key}", known)
 
 
 def _scores(
-    found: Verdict, folder: RunFolder, record: Record, expected: list[str], further: list[str]
+    found: Verdict, folder: RunFolder, record: Record, config: RunConfig, expected: list[str]
 ) -> dict[str, np.ndarray]:
     """The sound arrays of scores.npz."""
     try:
-        arrays = read_npz(folder.scores)
+        arrays = folder.read_scores(config)
     except BenchError as error:
         found.unreadable(error)
         return {}
-    wanted = {kept_as(key, name): key for key in expected for name in ["features", *further]}
+    wanted = {score_key(key, name): key for key in expected for name in record.scores}
     for name in sorted(wanted.keys() ^ arrays.keys()):
         found.wrong("scores.npz", name, "is missing" if name in wanted else "stands for nothing in the record")
     sound = {}
@@ -194,25 +194,24 @@ def _scores(
 
 
 def _metrics(
-    found: Verdict, config: RunConfig, recorded: Mapping[str, Any], scores: dict[str, np.ndarray], name: str = ""
+    found: Verdict, config: RunConfig, recorded: Mapping[str, Any], scores: dict[str, np.ndarray], name: str
 ) -> None:
-    """Every OOD metric and the sensitivity by one score: the method's own, or the further one called `name`."""
-    prefix, ending = (f"scores.{name}.", f":{name}") if name else ("", "")
-    train, test = (scores.get(key + ending) for key in (config.train_key, config.test_key))
+    """Every OOD metric and the sensitivity by the score called `name`."""
+    train, test = (scores.get(score_key(key, name)) for key in (config.train_key, config.test_key))
     for ood, metrics in recorded["ood"].items():
-        outside = scores.get(config.ood_key(ood) + ending)
+        outside = scores.get(score_key(config.ood_key(ood), name))
         counted = {} if test is None or outside is None else recount(test, outside)
         for metric, value in metrics.items():
             if value is None:  # a metric younger than the record
                 continue
             if metric in counted:
-                found.number(f"{prefix}ood.{ood}.{metric}", value, counted[metric])
+                found.number(f"scores.{name}.ood.{ood}.{metric}", value, counted[metric])
             else:
                 found.unchecked[UNKNOWN if counted else NO_SCORES] += 1
     if train is None or test is None:
         found.unchecked[NO_SCORES] += 1
     else:
-        found.number(f"{prefix}sensitivity", recorded["sensitivity"], recount(train, test)["auroc"])
+        found.number(f"scores.{name}.sensitivity", recorded["sensitivity"], recount(train, test)["auroc"])
 
 
 def _from_features(

@@ -161,6 +161,10 @@ class RunConfig(Strict):
         has = self.method.answers if self.kinds() else self.method.answers - {"negatives"}
         return [name for name in self.eval.scores if scores.needs([name]) <= has]
 
+    def passes(self, score: str) -> int:
+        """Passes of the network that a score of this run takes for a test image."""
+        return self.method.own_passes if score == self.method.own_score else scores.passes(score)
+
     def _check_negatives(self) -> None:
         if self.negatives.weight_warmup_epochs > self.train.epochs:
             raise ValueError(

@@ -9,10 +9,10 @@ import functools
 import operator
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from benchmark.data.catalog import split_class
-from benchmark.plan.scores import Need
+from benchmark.plan.scores import EQ6, Need
 from benchmark.plan.validation import Strict
 
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -37,6 +37,16 @@ class MethodSettings(Strict):
     answers: ClassVar[frozenset[Need]] = frozenset({"norm"})
 
     name: str
+
+    @property
+    def own_score(self) -> str:
+        """The name of the score that the method is published with; one of `plan.scores` where it is the same score."""
+        return EQ6
+
+    @property
+    def own_passes(self) -> int:
+        """Passes of the network that it takes for a test image."""
+        return 1
 
     @property
     def label(self) -> str:
@@ -123,6 +133,14 @@ class RotationConfig(MethodSettings):
     shift: Annotated[int, Field(ge=0)] = 0
 
     @property
+    def own_score(self) -> str:
+        return "rotation-prediction"
+
+    @property
+    def own_passes(self) -> int:
+        return 4 * (9 if self.shift else 1)
+
+    @property
     def label(self) -> str:
         return "rotation-translation" if self.shift else "rotation"
 
@@ -150,6 +168,14 @@ class ContrastiveSettings(MethodSettings):
     # resize_factor).
     test_crops: PositiveInt = 10
     test_scale: Annotated[float, Field(gt=0, le=1)] = 0.54
+
+    @property
+    def own_score(self) -> str:
+        return "csi" if self.rotations else "cosine-times-norm"
+
+    @property
+    def own_passes(self) -> int:
+        return self.test_crops * (4 if self.rotations else 1)
 
     def check(self, image_size: int, batch: int) -> None:
         if batch < 2:
@@ -192,6 +218,15 @@ class ClassifierSettings(MethodSettings):
     # How a step shows an image: "all", upright and turned by 90, 180 and 270 degrees, as published; "one", upright and
     # turned by one of the three, weighted 1 : 3, which has the same mean for half the passes.
     turns: Literal["all", "one"] = "all"
+
+    @property
+    def own_score(self) -> str:
+        """`max-probability` is `msp` of logits as they are, not of what is kept of them: the same but for rounding."""
+        return "classes-and-rotations" if self.rotation_weight else "max-probability"
+
+    @property
+    def own_passes(self) -> int:
+        return 4 if self.rotation_weight else 1
 
     def check(self, image_size: int, batch: int) -> None:
         if self.turns == "one" and not self.rotation_weight:
@@ -278,6 +313,14 @@ class StatisticsConfig(MethodSettings):
 
     name: Literal["image-statistics"]
 
+    @property
+    def own_score(self) -> str:
+        return "image-statistics"
+
+    @property
+    def own_passes(self) -> int:
+        return 0
+
     def identity(self, full: dict[str, Any], in_dist: str) -> dict[str, Any]:
         full = super().identity(full, in_dist)
         del full["train"], full["model"]
@@ -301,3 +344,10 @@ if TYPE_CHECKING:
     MethodConfig = MethodSettings
 else:
     MethodConfig = Annotated[functools.reduce(operator.or_, METHODS), Field(discriminator="name")]
+
+_READS_METHOD: TypeAdapter[MethodSettings] = TypeAdapter(MethodConfig)
+
+
+def method_settings(raw: dict[str, Any]) -> MethodSettings:
+    """A run's `method` section as settings. Raises ValueError for what is none."""
+    return _READS_METHOD.validate_python(raw)

@@ -17,6 +17,7 @@ from benchmark.errors import BenchError, unknown
 # permutations: for the image with its quarters in three fixed orders. negatives: the features of some of the run's
 # negatives, of their own length, when it is fitted.
 Need = Literal["norm", "logits", "rotations", "permutations", "negatives"]
+EQ6 = "eq6"  # the paper's score, that of DINO
 COPIES = 3  # of the image, beside itself, of each kind
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from benchmark.errors import BenchError
 from benchmark.plan import scores
 from benchmark.plan.methods import REFERENCES
 from benchmark.report.groups import Group, title_of
 from benchmark.report.one_class import OneClass
-from benchmark.store.records import Record
+from benchmark.store.records import Record, ScoreInRecord
 
 
 def by_score(records: Sequence[Record], score: str) -> list[Record]:
@@ -27,7 +28,7 @@ def by_score(records: Sequence[Record], score: str) -> list[Record]:
     scores.parts(score)
     trained = [record for record in records if record.config["method"]["name"] not in REFERENCES]
     if trained and not any(score in record.scores for record in trained):
-        known = sorted({name for record in trained for name in record.scores})
+        known = sorted({name for record in trained for name in record.scores if name != record.own})
         raise BenchError(
             f"--score {score}: none of the records has it (they have: {', '.join(known) or 'none but their own'}); "
             "add it to eval.scores and give bench sweep again, which trains nothing"
@@ -36,19 +37,18 @@ def by_score(records: Sequence[Record], score: str) -> list[Record]:
 
 
 def _by(record: Record, score: str) -> Record:
-    seen = record.scores.get(score)
-    if seen is not None:
-        new = {"ood": seen.ood, "sensitivity": seen.sensitivity}
-    elif record.config["method"]["name"] in REFERENCES:
-        new = {}
-    else:
-        new = {"ood": {}, "sensitivity": math.nan}
+    new: dict[str, Any] = {}
+    if score in record.scores:
+        new = {"own": score}
+    elif record.config["method"]["name"] not in REFERENCES:
+        nothing = ScoreInRecord.model_construct(ood={}, sensitivity=math.nan, passes=1)
+        new = {"own": score, "scores": record.scores | {score: nothing}}
     return record.model_copy(update={**new, "trajectory": []})
 
 
 def named(group: Group | OneClass, score: str) -> Group | OneClass:
     """The group with a heading that says by which score it is."""
-    lacking = {run.config.label for run in group.runs if run.record and score not in run.record.scores}
+    lacking = {run.config.label for run in group.runs if run.record and run.record.own != score}
     own = [title_of(label) for label in REFERENCES if label in lacking]
     heading = f"by {score}" + (f" ({' and '.join(own)} by their own)" if own else "")
     return replace(group, heading="; ".join(part for part in (group.heading, heading) if part))

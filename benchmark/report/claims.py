@@ -73,7 +73,8 @@ class _Checks:
         rule = (lambda value: value <= at_most) if at_most is not None else (lambda value: value * paper > 0)
 
         def average(record: Record) -> float | None:
-            return average_over(oods, {0: record})[0].mean if oods and all(ood in record.ood for ood in oods) else None  # type: ignore[union-attr]
+            found, shared = average_over(oods, {0: record})
+            return found.mean if found and shared == oods else None
 
         notes = [self.elsewhere, self._stand_ins(oods)]
         if sorted(map(published.original, oods)) != sorted(sets):

@@ -80,7 +80,7 @@ def _block(
         return mark_best(made, more)
 
     def one(record: Record, ood: str) -> float | None:
-        return of(record.ood[ood]) if ood in record.ood else None
+        return of(record.own_score.ood[ood]) if ood in record.own_score.ood else None
 
     def average(record: Record) -> float | None:
         values = [number for ood in oods if (number := one(record, ood)) is not None]

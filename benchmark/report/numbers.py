@@ -13,7 +13,7 @@ from benchmark.store.records import OODMetrics, Record
 def measured(record: Record, score: str | None = None) -> dict[str, OODMetrics]:
     """OOD set -> what `score`, one of `eval.scores` or by default the method's own, detects; {} where it is lacking."""
     if score is None:
-        return record.ood
+        return record.own_score.ood
     return record.scores[score].ood if score in record.scores else {}
 
 
@@ -26,7 +26,7 @@ def auroc(record: Record, ood: str, score: str | None = None) -> float | None:
 def sensitivity(record: Record, score: str | None = None) -> float | None:
     """In %, of the score; None where it is lacking."""
     if score is None:
-        return None if math.isnan(record.sensitivity) else record.sensitivity
+        return None if math.isnan(record.own_score.sensitivity) else record.own_score.sensitivity
     return record.scores[score].sensitivity if score in record.scores else None
 
 

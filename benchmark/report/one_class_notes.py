@@ -134,7 +134,7 @@ def _images(group: OneClass, column: Column) -> str:
         in_dist, ood = f"{group.parent}:{name}", f"{group.parent}:not-{name}"
         if seen := record.data.get(f"{in_dist}/train"):
             trained.add(seen.count)
-        if measured := record.ood.get(ood):
+        if measured := record.own_score.ood.get(ood):
             held.add(measured.n_id)
             others.add(measured.n_ood)
     if not trained or not held:

@@ -140,7 +140,7 @@ def _against(
     further = [
         claim(score, "").verdict == "holds"
         for score in records[0].scores
-        if all(ood in measured(one, score) for one in records for ood in oods)
+        if score != records[0].own and all(ood in measured(one, score) for one in records for ood in oods)
     ]
     prints = [{seen.fingerprint for side in (ours, theirs) if (seen := side[seed].data.get(f"{ood}/test"))}
               for seed in seeds for ood in oods]  # fmt: skip

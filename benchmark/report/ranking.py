@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from benchmark.files import read_npz
 from benchmark.plan.methods import REFERENCES
 from benchmark.report.groups import Group
 from benchmark.report.intervals import delong, estimate, hanley_mcneil, holm
-from benchmark.store.folders import RunFolder, kept_as
+from benchmark.store.folders import RunFolder, score_key
+from benchmark.store.records import Record
 
 Scores = tuple[NDArray[np.floating], NDArray[np.floating]]  # of ID train (each unseen by itself) and of ID test
 
@@ -144,11 +144,8 @@ def _same_images(one: Scores, other: Scores) -> bool:
     return [len(side) for side in one] == [len(side) for side in other]
 
 
-def candidates(group: Group, in_dist: str, results: Path, score: str | None = None) -> list[Candidate]:
-    """The variants of a group that have a record, with what the ranking may read of them.
-
-    score: that the group's records are by (`by_score`), None for the methods' own.
-    """
+def candidates(group: Group, in_dist: str, results: Path) -> list[Candidate]:
+    """The variants of a group that have a record, with what the ranking may read of them."""
     found = []
     for label in group.labels(in_dist):
         records = group.records(in_dist, label)
@@ -157,19 +154,20 @@ def candidates(group: Group, in_dist: str, results: Path, score: str | None = No
         keys = [f"{in_dist}/{split}" for split in ("train", "test")]
         scores = {}
         for seed, record in records.items():
-            kept = scores_of(RunFolder(results / record.name), keys, score)
+            kept = scores_of(results, record, keys)
             if kept is not None:
                 scores[seed] = (kept[0], kept[1])
         first = next(iter(records.values()))
         counts = (first.data[keys[0]].count, first.data[keys[1]].count)
-        found.append(Candidate(label, {seed: r.sensitivity for seed, r in records.items()}, scores, counts))
+        found.append(Candidate(label, {seed: r.own_score.sensitivity for seed, r in records.items()}, scores, counts))
     return found
 
 
-def scores_of(folder: RunFolder, keys: list[str], score: str | None = None) -> list[NDArray[np.floating]] | None:
-    """The scores of these sets and of no other, by `score` or the method's own; None where one is not kept."""
+def scores_of(results: Path, record: Record, keys: list[str]) -> list[NDArray[np.floating]] | None:
+    """The scores of these sets and of no other, by the score that the record is by; None where one is not kept."""
+    folder = RunFolder(results / record.name)
     if not folder.scores.is_file():
         return None
-    keys = [kept_as(key, score or "features") for key in keys]
-    kept = read_npz(folder.scores, keys)
+    keys = [score_key(key, record.own) for key in keys]
+    kept = folder.read_scores(record.run_config, keys)
     return [kept[key] for key in keys] if all(key in kept for key in keys) else None

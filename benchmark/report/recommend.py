@@ -76,19 +76,21 @@ def _load(results: Path, score: str | None) -> list[Record]:
 
 
 def _ranking(group: Group, in_dist: str, results: Path, score: str | None, data: Path | None) -> Ranking | None:
-    found = candidates(group, in_dist, results, score)
+    found = candidates(group, in_dist, results)
     if not found:
         return None
     configs = [run for run in group.runs if run.config.in_dist == in_dist]
     missing = [f"{run.config.label}-s{run.config.seed}" for run in configs if not run.record]
     references = {
-        run.config.label: run.record.sensitivity for run in configs if run.record and run.config.label in REFERENCES
+        run.config.label: run.record.own_score.sensitivity
+        for run in configs
+        if run.record and run.config.label in REFERENCES
     }
     columns, cost, aurocs = costs(group, in_dist)
     heading = "; ".join(filter(None, [group.heading, f"by {score}" if score else ""]))
     return Ranking(
         heading, in_dist, describe(group.trained[0]), tuple(rank(found)), tuple(missing), found[0].counts,
-        references, columns, cost, aurocs, trial("this sweep", group, in_dist, results, score),
+        references, columns, cost, aurocs, trial("this sweep", group, in_dist, results),
         _replaced(group, in_dist, data), tuple(shared_notes(run.record for run in group.runs_of(in_dist))),
     )  # fmt: skip
 
@@ -146,5 +148,5 @@ def _trials(place: Path, results: Path, score: str | None) -> Iterable[tuple[Tri
                 several = len(in_dists) > 1
                 more = f", {info(set_behind(in_dists[0])).title}" if len(group.in_dists) > len(in_dists) else ""
                 name = folder.name + more + (f" ({number} of {len(groups)})" if len(groups) > 1 else "")
-                made = class_trial(name, group, in_dists) if several else trial(name, group, in_dists[0], folder, score)
+                made = class_trial(name, group, in_dists) if several else trial(name, group, in_dists[0], folder)
                 yield made, rules.tried(name, group, in_dists)

@@ -16,7 +16,6 @@ from benchmark.report.groups import Group
 from benchmark.report.intervals import hanley_mcneil, placements
 from benchmark.report.numbers import auroc, average_over
 from benchmark.report.ranking import scores_of
-from benchmark.store.folders import RunFolder
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def _measured(group: Group, in_dist: str) -> dict[str, float]:
     for label in group.labels(in_dist):
         records = group.records(in_dist, label)
         if records and label not in REFERENCES:
-            means[label] = math.fsum(record.sensitivity for record in records.values()) / len(records)
+            means[label] = math.fsum(record.own_score.sensitivity for record in records.values()) / len(records)
     return means
 
 
@@ -118,9 +117,7 @@ def _mean_auroc(group: Group, in_dist: str, label: str, sets: list[str]) -> floa
     return value.mean if value and len(shared) == len(sets) else None
 
 
-def halves(
-    group: Group, in_dist: str, results: Path, score: str | None = None, draws: int = 200
-) -> tuple[float, float] | None:
+def halves(group: Group, in_dist: str, results: Path, draws: int = 200) -> tuple[float, float] | None:
     """Mean Kendall's tau over random halvings of the ID test images: sensitivity and average AUROC measured on the same
     half, and on different ones. None where the scores of some variant are not kept.
 
@@ -133,7 +130,7 @@ def halves(
         record = next(iter(group.records(in_dist, label).values()))
         stored = [record.run_config.stored_name(ood) for ood in oods]
         keys = [f"{in_dist}/train", f"{in_dist}/test", *(f"{ood}/test" for ood in stored)]
-        kept = scores_of(RunFolder(results / record.name), keys, score)
+        kept = scores_of(results, record, keys)
         if kept is None:
             return None
         train, test, *outside = kept
@@ -153,7 +150,7 @@ def halves(
     return (float(same), float(apart)) if np.isfinite(same + apart) else None
 
 
-def trial(name: str, group: Group, in_dist: str, results: Path, score: str | None = None) -> Trial | None:
+def trial(name: str, group: Group, in_dist: str, results: Path) -> Trial | None:
     """The rule tried on records: None for fewer than three variants, or without OOD sets that all of them have."""
     known, oods = _measured(group, in_dist), _near_first(group, in_dist)
     values = {label: _mean_auroc(group, in_dist, label, oods) for label in known} if oods else {}
@@ -167,7 +164,7 @@ def trial(name: str, group: Group, in_dist: str, results: Path, score: str | Non
     return Trial(
         name, tuple(agreements(group, in_dist)), chosen, best, averages[best] - averages[chosen],
         averages[best] - math.fsum(averages.values()) / len(averages), max(known.values()) - min(known.values()),
-        1.96 * hanley_mcneil(known[chosen], *counts), len(averages), halves(group, in_dist, results, score),
+        1.96 * hanley_mcneil(known[chosen], *counts), len(averages), halves(group, in_dist, results),
     )  # fmt: skip
 
 

@@ -105,12 +105,15 @@ def _with_earlier(folder: RunFolder, images: RunImages) -> RunImages:
     record, config = folder.read_record(), images.config
     if record is None:
         return images
-    earlier = {name: config.ood_key(name) for name in record.ood if name not in config.ood_sets()}
+    earlier = {name: config.ood_key(name) for name in record.own_score.ood if name not in config.ood_sets()}
     now = {key: stored_fingerprint(images.root, key) for key in earlier.values()}
     lost = set(record.changed(now))
     if names := [name for name, key in earlier.items() if key in lost]:
         print(f"note: earlier results on {', '.join(names)} go: these images are not here any more", flush=True)
-    more = config.with_more((name for name, key in earlier.items() if key not in lost), record.scores)
+    more = config.with_more(
+        (name for name, key in earlier.items() if key not in lost),
+        (name for name in record.scores if name != record.own),
+    )
     return load_images(more, images.root)
 
 

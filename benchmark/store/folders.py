@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from benchmark.errors import BenchError
-from benchmark.files import atomic_write, read_json, remove_torn, schema_version, write_json
+from benchmark.files import atomic_write, read_json, read_npz, remove_torn, schema_version, write_json
 from benchmark.plan import yamlfile
 from benchmark.plan.config import RunConfig, as_kept
 from benchmark.plan.validation import validate
 from benchmark.store import leases
 from benchmark.store.leases import Lease
 from benchmark.store.records import SCHEMA, UPGRADES, Record
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Status(BaseModel):
@@ -90,16 +93,30 @@ class RunFolder:
             return None
         raw = read_json(self.record)
         version = schema_version(self.record, raw, min([SCHEMA, *UPGRADES]), SCHEMA)
-        while version < SCHEMA:
-            raw = UPGRADES[version](raw)
-            version += 1
         try:
+            while version < SCHEMA:
+                raw = UPGRADES[version](raw)
+                version += 1
             return Record.model_validate(raw)
         except ValueError as error:
             raise BenchError(f"{self.record}: not a record: {str(error).splitlines()[1:3]}") from error
+        except (KeyError, TypeError) as error:  # an older one without what its upgrade reads
+            raise BenchError(f"{self.record}: not a record of schema {version}: {error}") from error
 
     def write_record(self, record: Record) -> None:
         write_json(self.record, record.model_dump(mode="json"))
+
+    def read_scores(self, config: RunConfig, wanted: Collection[str] | None = None) -> dict[str, np.ndarray]:
+        """scores.npz: "set/split:NAME" -> the scores (N,) by NAME; of these keys alone where they are `wanted`.
+
+        Files of schema 1 call the scores by the method's own by the set alone; `config`, the run's, says its name.
+        Raises BenchError for a file that is missing or broken.
+        """
+        own = config.method.own_score
+        if wanted is not None:
+            wanted = {*wanted, *(name.removesuffix(f":{own}") for name in wanted)}
+        found = read_npz(self.scores, wanted)
+        return {name if ":" in name.rpartition("/")[2] else score_key(name, own): rows for name, rows in found.items()}
 
     def read_config(self) -> RunConfig:
         config: RunConfig = validate(RunConfig, as_kept(yamlfile.read(self.config)), str(self.config))
@@ -170,12 +187,14 @@ class RunFolder:
 NEGATIVES = "negatives"  # in features.npz: features of some of the run's negatives, which are no set
 
 
-def kept_as(key: str, output: str) -> str:
-    """What is kept of the images "set/split" goes by: in features.npz an output, in scores.npz a further score.
-
-    "features", in both files: what every run has, the features and the method's own score, by the set's name alone.
-    """
+def output_key(key: str, output: str) -> str:
+    """What an output of the images "set/split" is called in features.npz: the features go by the set alone."""
     return key if output == "features" else f"{key}:{output}"
+
+
+def score_key(key: str, name: str) -> str:
+    """What the scores by `name` of the images "set/split" are called in scores.npz."""
+    return f"{key}:{name}"
 
 
 def run_folder(results: Path, config: RunConfig, fingerprints: dict[str, str]) -> RunFolder:

@@ -8,10 +8,23 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from benchmark.plan.config import RunConfig, as_kept
+from benchmark.plan.methods import method_settings
 from benchmark.plan.validation import Strict, validate
 
-SCHEMA = 1  # of record.json; `UPGRADES` brings older ones here
-UPGRADES: dict[int, Any] = {}  # version -> function(raw dict) -> raw dict of version + 1
+SCHEMA = 2  # of record.json; `UPGRADES` brings older ones here
+
+
+def _name_own_score(raw: dict[str, Any]) -> dict[str, Any]:
+    """From schema 1, where what the method's own score detects stood in the record itself, without a name."""
+    method = method_settings(raw["config"]["method"])
+    rest = {key: value for key, value in raw.items() if key not in ("ood", "sensitivity", "scores")}
+    own = {"ood": raw["ood"], "sensitivity": raw["sensitivity"], "passes": method.own_passes}
+    # The one further score that can be the own one again, eq6 of an untrained network, has the same numbers.
+    scores = {**(raw.get("scores") or {}), method.own_score: own}
+    return {**rest, "schema_version": 2, "own": method.own_score, "scores": scores}
+
+
+UPGRADES: dict[int, Any] = {1: _name_own_score}  # version -> function(raw dict) -> raw dict of version + 1
 
 
 class SetInRecord(Strict):
@@ -38,15 +51,15 @@ class OODMetrics(Strict):
 
 
 class ScoreInRecord(Strict):
-    """What another score than the method's own detects."""
+    """What one score detects."""
 
     ood: dict[str, OODMetrics]  # OOD set -> its measures
-    sensitivity: float  # as in the record
+    sensitivity: float  # AUROC in percent of ID train (each unseen by itself) against ID test
     passes: int  # of the network for a test image
 
 
 class Look(Strict):
-    """What a run measured while it trained, after so many epochs; units as in the record."""
+    """What a run measured while it trained, after so many epochs, by the method's own score; units as in the record."""
 
     epoch: int
     knn_accuracy: dict[str, float | None]
@@ -66,10 +79,9 @@ class Record(BaseModel):
     name: str
     config: dict[str, Any]  # resolved RunConfig
     data: dict[str, SetInRecord]  # "set/split" -> what was read
-    ood: dict[str, OODMetrics]  # OOD set -> its measures
+    own: str  # the score that the method is published with, one of `scores`
+    scores: dict[str, ScoreInRecord]  # by name: the method's own, and those of `eval.scores`
     knn_accuracy: dict[str, float | None]  # "20" -> percent on the ID test set; None without labels, or with one
-    sensitivity: float  # AUROC in percent of ID train (each unseen by itself) against ID test
-    scores: dict[str, ScoreInRecord] = {}  # further scores by the names of `eval.scores`
     occupancy: dict[str, float] | None = None  # "paper", "authors", "classes", ... ; None where there is no head
     extra: dict[str, Any] = {}  # what one method alone measures (AUROC by each image statistic, ...)
     trajectory: list[Look] = []  # every `eval.every` epochs; the record itself is about the end
@@ -77,9 +89,14 @@ class Record(BaseModel):
     timings: dict[str, float] = {}  # seconds by phase
     environment: dict[str, Any] = {}  # commit, packages, hardware
 
+    @property
+    def own_score(self) -> ScoreInRecord:
+        """What the method's own score detects."""
+        return self.scores[self.own]
+
     def lacks(self, config: RunConfig) -> list[str]:
         """What `config` asks of this run and the record does not hold yet: OOD sets and scores."""
-        oods = [name for name in config.ood_sets() if name not in self.ood]
+        oods = [name for name in config.ood_sets() if name not in self.own_score.ood]
         return oods + [name for name in config.scores() if name not in self.scores]
 
     def changed(self, now: Mapping[str, str | None]) -> list[str]:

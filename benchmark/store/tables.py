@@ -39,12 +39,12 @@ def to_frame(records: list[Record]) -> pd.DataFrame:
             "label": config.label,
             "seed": config.seed,
         }
-        values: list[tuple[str, str | None, float | None]] = [("sensitivity", None, record.sensitivity)]
+        values: list[tuple[str, str | None, float | None]] = [("sensitivity", None, record.own_score.sensitivity)]
         values += [(f"knn_accuracy_{k}", None, value) for k, value in record.knn_accuracy.items()]
         values += [(f"occupied_{k}", None, value) for k, value in (record.occupancy or {}).items()]
         values += [
             (metric, ood, value)
-            for ood, measures in record.ood.items()
+            for ood, measures in record.own_score.ood.items()
             for metric, value in measures.model_dump().items()
         ]
         rows += [

@@ -43,8 +43,8 @@ def fake_run(monkeypatch: pytest.MonkeyPatch) -> list[str]:
                     "data": {},
                     "config": job.config.model_dump(mode="json"),
                     "knn_accuracy": {},
-                    "sensitivity": 50.0,
-                    "ood": {"other": MEASURES},
+                    "own": "eq6",
+                    "scores": {"eq6": {"sensitivity": 50.0, "ood": {"other": MEASURES}, "passes": 1}},
                 }
             )
             write = f"open({str(job.folder.record)!r}, 'w').write({text!r})"
@@ -311,7 +311,7 @@ def test_the_whole_way_with_the_real_run(bench, tmp_path: Path) -> None:
     log = next((tmp_path / "results").glob("*/log.txt"))
     assert said.code == 0, said.out + log.read_text()
     record = RunFolder(log.parent).read_record()
-    assert record is not None and set(record.ood) == {"other"}
+    assert record is not None and set(record.own_score.ood) == {"other"}
     assert "nothing to do" in bench("sweep", "mine.yaml", "--only", "*image-statistics*").out
     assert "1 done" in bench("status").out
 

@@ -51,7 +51,7 @@ def test_a_whole_run_and_its_detector(device: str, mini_data: Path, tmp_path: Pa
     record = run(tiny(), tmp_path / "results", mini_data, Runtime(device))
     assert record is not None and record.environment["device"] == device
     folder = RunFolder(tmp_path / "results" / record.name)
-    kept = read_npz(folder.scores)["mini/test"]
+    kept = read_npz(folder.scores)["mini/test:eq6"]
     export(folder, tmp_path / "detector", mini_data, 0.05)
     scores = Detector.load(tmp_path / "detector", device).score(load(mini_data, "mini", "test").images)
     assert scores == pytest.approx(kept, abs=5e-3)

@@ -32,7 +32,7 @@ def test_export_as_a_user_sees_it(bench: Callable[..., Said], made: Made) -> Non
         "--false-alarms", "10%",
     )  # fmt: skip
     assert said.code == 0 and max(map(len, said.out.splitlines())) <= 80
-    assert "whole bank" in said.out and f"{made.record.ood['mini-ood'].auroc:.2f}" in said.out
+    assert "whole bank" in said.out and f"{made.record.own_score.ood['mini-ood'].auroc:.2f}" in said.out
     assert "8.00% (95% interval" in said.out and "bench score d IMAGES..." in said.out
     again = bench("export", made.record.name, "--results", made.results, "--data", made.data, "--to", "d")
     assert again.code == 2 and again.err.count("\n") == 1 and "--replace" in again.err
@@ -76,7 +76,7 @@ def test_json_lines_a_list_globs_and_arrays_agree(bench: Callable[..., Said], ma
     np.savez("some.npz", images=images[:2])
     arrays = bench("score", made.whole, "some.npz", made.data / "mini-ood/test").rows
     assert [row["path"] for row in arrays[:2]] == ["some.npz[0]", "some.npz[1]"] and len(arrays) == 22
-    kept = np.load(made.folder.scores)["mini-ood/test"]
+    kept = np.load(made.folder.scores)["mini-ood/test:eq6"]
     assert [float(row["score"]) for row in arrays] == pytest.approx([*kept[:2], *kept], rel=1e-5)
 
 

@@ -97,8 +97,9 @@ def test_the_card_says_what_counts(made: Made) -> None:
         made.record.recipe_id,
         made.record.environment["commit"],
         made.record.data["mini/train"].fingerprint[:16],
-        f"| mini-ood | {made.record.ood['mini-ood'].auroc:.2f} | {settings.figures.ood['mini-ood'].auroc:.2f} |",
-        f"{made.record.sensitivity:.2f}",
+        f"| mini-ood | {made.record.own_score.ood['mini-ood'].auroc:.2f} | "
+        f"{settings.figures.ood['mini-ood'].auroc:.2f} |",
+        f"{made.record.own_score.sensitivity:.2f}",
         "10% false alarms",
         "24 held-out ID images",
     ):
@@ -126,7 +127,7 @@ def test_the_threshold_and_its_intervals_reach_the_settings_and_the_card(made: M
     assert f"false alarms among new ID images: 8.00%; 95% interval of the true rate {interval} (exact)" in card
     for name, figures in settings.figures.ood.items():
         found = 100 * np.mean(detector.score(load(made.data, name, "test").images) > chosen.value)
-        full = f" {made.record.ood[name].auroc:.2f} |" if thinned else ""
+        full = f" {made.record.own_score.ood[name].auroc:.2f} |" if thinned else ""
         assert f"| {name} |{full} {figures.auroc:.2f} | {found:.1f} | 20 |" in card
 
 
@@ -143,7 +144,7 @@ def test_a_backbone_shaped_by_lists_and_maps_from_sweep_file_to_detector(tmp_pat
     assert settings.checked.startswith("features of 24 ID test images as the run's")
     detector = Detector.load(tmp_path / "d", "cpu")
     assert detector.settings.bank.dimension == 64
-    kept = np.load(tmp_path / "results" / record.name / "scores.npz")["mini-ood/test"]
+    kept = np.load(tmp_path / "results" / record.name / "scores.npz")["mini-ood/test:eq6"]
     np.testing.assert_allclose(detector.score(load(mini_data, "mini-ood", "test").images), kept, rtol=1e-5)
     weights = str(tmp_path / "d" / artifact.BACKBONE)
     assert timm.create_model("resnet10t", checkpoint_path=weights, **settings.timm_args).num_features == 64

@@ -97,7 +97,7 @@ def test_the_commands_take_it(scored: RunFolder, made: Made, bench: Callable[...
 @pytest.mark.parametrize(
     ("score", "bank", "says"),
     [
-        ("knn-4", None, "has not been scored by it (further scores: energy, eq6-confident, eq6-f"),
+        ("knn-4", None, "has not been scored by it (scores: energy, eq6, eq6-confident, eq6-f"),
         ("nearest", None, "unknown score 'nearest'"),
         ("knn-3", "50%", "--bank 50%: a thinned bank stands for the whole one in Eq. 6 alone, not in 'knn-3'"),
     ],

@@ -114,9 +114,9 @@ def record(name: str) -> Record:
         name=name,
         config=CONFIG.model_dump(mode="json"),
         data={},
-        ood={},
+        own="",
+        scores={},
         knn_accuracy={},
-        sensitivity=50.0,
     )
 
 

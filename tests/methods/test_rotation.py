@@ -229,12 +229,12 @@ def test_a_whole_run_keeps_its_outputs_and_resumes(tmp_path: Path, mini_data: Pa
     assert kept["mini/test"].dtype == np.float16 and kept["mini/test:logits"].shape == (24, 4, 4)
     log_p = torch.log_softmax(torch.from_numpy(kept["mini/test:logits"]).double(), 2).numpy()
     expected = [-sum(log_p[i, r, r] for r in range(4)) for i in range(24)]
-    np.testing.assert_allclose(read_npz(folder.scores)["mini/test"], expected, rtol=1e-6)
+    np.testing.assert_allclose(read_npz(folder.scores)["mini/test:rotation-prediction"], expected, rtol=1e-6)
     right = [kept["mini/test:logits"][i, r].argmax() == r for i in range(24) for r in range(4)]
     assert record.extra["rotation_accuracy"] == pytest.approx(100 * np.mean(right))
     folder.record.unlink()
     again = run(config, tmp_path / "results", mini_data, Runtime("cpu", threads=1))
-    assert again is not None and again.ood == record.ood
+    assert again is not None and again.own_score.ood == record.own_score.ood
 
 
 def test_settings_that_it_does_not_use_stay_out_of_its_name() -> None:

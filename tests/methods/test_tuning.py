@@ -120,7 +120,7 @@ def test_a_stopped_run_goes_on_from_its_checkpoint_and_needs_its_start_no_more(
     RunFolder(tmp_path / "results" / start.name).weights.unlink()
     record = run(found.runs[1].config, tmp_path / "results", mini_data, CPU)
     assert record is not None and record.training["resumed"] == 1
-    assert record.training["losses"] == whole.training["losses"] and record.ood == whole.ood
+    assert record.training["losses"] == whole.training["losses"] and record.own_score.ood == whole.own_score.ood
 
 
 @pytest.mark.parametrize(("start", "words"), [

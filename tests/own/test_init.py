@@ -221,7 +221,7 @@ def test_from_a_folder_without_labels_or_ood_to_report_and_recommend(
     plan = sweep.load(Path("pets.yaml"), [text.removeprefix("--set=") for text in SHORT], "*-s0")
     for planned in (run for run in plan.runs if run.config.label in ("dino", "rot-in-dist", "untrained")):
         record = main_path.run(planned.config, tmp_path / "results", tmp_path / "data", Runtime("cpu"))
-        assert record.ood == {} and set(record.knn_accuracy.values()) == {None}
+        assert record.own_score.ood == {} and set(record.knn_accuracy.values()) == {None}
     code, out, _ = bench("recommend", "pets.yaml", *SHORT, "--json", "choice.json", "--markdown", "choice.md")
     assert code == 0 and "11 runs not done" in out and "DeLong" in out and Path("choice.md").exists()
     code, out, err = bench("report", "--all", "--sweep", "pets.yaml", *SHORT)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from report_fakes import config, record_of
+from report_fakes import config, record_of, with_own
 
 from benchmark.plan.config import RunConfig
 from benchmark.report.cells import Row, Table
@@ -54,8 +54,8 @@ def one_record(config: RunConfig, value: Callable[[RunConfig], float | None] = l
     record = record_of(config, lambda c, ood: value(c), **fields)
     key = config.train_key
     data = record.data | {key: SetInRecord(**(record.data[key].model_dump() | {"count": train}))}
-    ood = {name: one.model_copy(update={"n_id": 1000, "n_ood": 9000}) for name, one in record.ood.items()}
-    return record.model_copy(update={"data": data, "ood": ood})
+    ood = {name: one.model_copy(update={"n_id": 1000, "n_ood": 9000}) for name, one in record.own_score.ood.items()}
+    return with_own(record.model_copy(update={"data": data}), ood=ood)
 
 
 def group_of(configs: Iterable[RunConfig], make: Callable[[RunConfig], Record | None] = one_record) -> OneClass:

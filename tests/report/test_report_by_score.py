@@ -10,7 +10,7 @@ from statistics import mean
 import pandas as pd
 import pytest
 from one_class_fakes import write_sweep as write_class_sweep
-from report_fakes import config, make, record_of, write_runs, write_sweep
+from report_fakes import config, make, record_of, with_scores, write_runs, write_sweep
 
 from benchmark.errors import BenchError
 from benchmark.plan.config import RunConfig
@@ -35,15 +35,12 @@ def scored(config: RunConfig) -> Record:
     record = record_of(config, value, sensitivity=31.0)
     has = {"untrained": ["knn-5"], "image-statistics": []}.get(config.method.name, ["msp", "knn-5"])
     measured = {
-        name: {o: m.model_copy(update={"auroc": value(config, o, name)}) for o, m in record.ood.items()} for name in has
+        name: {o: m.model_copy(update={"auroc": value(config, o, name)}) for o, m in record.own_score.ood.items()}
+        for name in has
     }
-    look = Look(epoch=1, knn_accuracy={"20": 1.0}, ood=dict.fromkeys(record.ood, 33.0), sensitivity=50)
-    return record.model_copy(
-        update={
-            "scores": {n: ScoreInRecord(ood=ood, sensitivity=62.0, passes=1) for n, ood in measured.items()},
-            "trajectory": [look] if config.method.trains else [],
-        }
-    )
+    look = Look(epoch=1, knn_accuracy={"20": 1.0}, ood=dict.fromkeys(record.own_score.ood, 33.0), sensitivity=50)
+    further = {n: ScoreInRecord(ood=ood, sensitivity=62.0, passes=1) for n, ood in measured.items()}
+    return with_scores(record, further).model_copy(update={"trajectory": [look] if config.method.trains else []})
 
 
 @pytest.fixture
@@ -118,9 +115,9 @@ def test_what_cannot_be_is_one_line(place: Path, asked: dict, line: str) -> None
 def test_a_trained_run_without_the_score_is_missing_and_not_by_its_own() -> None:
     has, lacks = scored(config(variant="dino")), record_of(config(variant="imgn"), value)
     one, other = by_score([has, lacks], "knn-5")
-    assert one.ood["svhn"].auroc == 50.5 and one.sensitivity == 62.0 and one.trajectory == []
-    assert other.ood == {} and math.isnan(other.sensitivity)
-    assert has.ood["svhn"].auroc == pytest.approx(110 - 99.38)  # the record itself is as it was
+    assert one.own_score.ood["svhn"].auroc == 50.5 and one.own_score.sensitivity == 62.0 and one.trajectory == []
+    assert other.own_score.ood == {} and math.isnan(other.own_score.sensitivity)
+    assert has.own_score.ood["svhn"].auroc == pytest.approx(110 - 99.38)  # the record itself is as it was
 
 
 def test_the_table_of_scores_says_how_each_orders_the_columns() -> None:
@@ -139,8 +136,8 @@ def test_one_class_has_its_table_by_the_score_and_no_claims_about_scores(place: 
 
     def record(config: RunConfig) -> Record:
         made = record_of(config, lambda c, ood: 40.0)
-        by_msp = {o: m.model_copy(update={"auroc": 70.0 + len(config.in_dist)}) for o, m in made.ood.items()}
-        return made.model_copy(update={"scores": {"msp": ScoreInRecord(ood=by_msp, sensitivity=50, passes=1)}})
+        by_msp = {o: m.model_copy(update={"auroc": 70.0 + len(config.in_dist)}) for o, m in made.own_score.ood.items()}
+        return with_scores(made, {"msp": ScoreInRecord(ood=by_msp, sensitivity=50, passes=1)})
 
     write_runs(place / "results", path, record)
     asked = {"sweep": Path("sweeps/mine.yaml"), "score": "msp"}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from one_class_fakes import T975
-from report_fakes import config, make, paper_auroc, record_of, write_runs, write_sweep
+from report_fakes import config, make, paper_auroc, record_of, with_own, write_runs, write_sweep
 from scipy import stats
 
 from benchmark.errors import BenchError
@@ -246,7 +246,8 @@ def test_the_paper_scale_sweeps_with_labels_make_one_table_of_both_sets(name: st
 
 def test_a_record_without_the_new_metric_leaves_its_cells_open() -> None:
     old = record(DETECTORS[0])
-    old = old.model_copy(update={"ood": {o: m.model_copy(update={"aupr_oe": None}) for o, m in old.ood.items()}})
+    measured = old.own_score.ood.items()
+    old = with_own(old, ood={o: m.model_copy(update={"aupr_oe": None}) for o, m in measured})
     (table,) = detectors(group_runs([DETECTORS[0]], [old])[0])
     rows = {row.key: row for row in table.rows}
     assert rows["aupr:svhn"].cells["classifier"].ours is None and rows["aupr:average"].cells["classifier"].ours is None
@@ -333,8 +334,8 @@ def test_the_most_accurate_classifier_is_bold() -> None:
 
 def test_a_column_that_lacks_a_set_has_no_average() -> None:
     records = [record(one) for one in DETECTORS]
-    less = {ood: metrics for ood, metrics in records[3].ood.items() if ood != "svhn"}
-    records[3] = records[3].model_copy(update={"ood": less})
+    less = {ood: metrics for ood, metrics in records[3].own_score.ood.items() if ood != "svhn"}
+    records[3] = with_own(records[3], ood=less)
     (table,) = detectors(group_runs(DETECTORS, records, beside=True)[0])
     rows = {row.key: row for row in table.rows}
     for metric in ("auroc", "aupr", "fpr95"):

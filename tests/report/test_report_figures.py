@@ -82,7 +82,9 @@ def test_several_seeds_make_one_point_with_error_bars():
     group = group_of(configs, lambda c: record_of(c, lambda c, ood: paper_auroc(c, ood) + c.seed))
     axes = panels(of_sets.figure3(group, "cifar10"))[0]
     assert len(drawn(axes)) == 3
-    points = of_sets.variant_points(group, "cifar10", lambda r: r.ood["cifar100"].auroc, lambda r: r.sensitivity)
+    points = of_sets.variant_points(
+        group, "cifar10", lambda r: r.own_score.ood["cifar100"].auroc, lambda r: r.own_score.sensitivity
+    )
     x, y = points["dino"]
     assert (x.mean, x.n, y.n) == (pytest.approx(90.79), 2, 2)
     assert x.half == pytest.approx(stats.t.ppf(0.975, 1) * 0.5)

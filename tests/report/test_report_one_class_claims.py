@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from one_class_fakes import CIFAR10, TRANSLATION, by_hand, everything, group_of, level, one_record, run, runs
+from report_fakes import with_scores
 
 from benchmark.report.claims_text import Claim, as_csv, markdown
 from benchmark.report.one_class_claims import RULES, check, checked
@@ -218,9 +219,9 @@ def test_csi_is_held_against_simclr_and_ssd_against_the_cosine_of_the_same_featu
         scores = {}
         for score in c.scores():
             ood = {of: one.model_copy(update={"auroc": one.auroc + higher[score] * len(name_of(c))})
-                   for of, one in made.ood.items()}  # fmt: skip
+                   for of, one in made.own_score.ood.items()}  # fmt: skip
             scores[score] = ScoreInRecord(ood=ood, sensitivity=50, passes=1)
-        return made.model_copy(update={"scores": scores})
+        return with_scores(made, scores)
 
     claims = check(group_of(configs, record))
     csi, ssd = find(claims, "CSI beats SimCLR, mean over"), find(claims, "SSD (SimCLR by mahalanobis) beats SimCLR by")
@@ -247,8 +248,8 @@ def test_a_score_is_held_against_eq_6_of_the_same_runs(name: str, titles: tuple[
 
     def record(c):
         made = one_record(c, level)
-        ood = {of: one.model_copy(update={"auroc": one.auroc + gain(c)}) for of, one in made.ood.items()}
-        return made.model_copy(update={"scores": {name: ScoreInRecord(ood=ood, sensitivity=50, passes=4)}})
+        ood = {of: one.model_copy(update={"auroc": one.auroc + gain(c)}) for of, one in made.own_score.ood.items()}
+        return with_scores(made, {name: ScoreInRecord(ood=ood, sensitivity=50, passes=4)})
 
     claims = [one for one in check(group_of(configs, record)) if name in one.text]
     assert [one.text for one in claims] == [
@@ -279,9 +280,9 @@ def test_backgrounds_are_held_against_the_same_without_and_our_negatives_against
         scores = {}
         for score in c.scores():
             value = 75.0 + more.get(c.label, {}).get(score, 0.0) + (5.0 if c.label == "rot-in-dist" else 0.0)
-            ood = {of: one.model_copy(update={"auroc": value}) for of, one in made.ood.items()}
+            ood = {of: one.model_copy(update={"auroc": value}) for of, one in made.own_score.ood.items()}
             scores[score] = ScoreInRecord(ood=ood, sensitivity=50, passes=1)
-        return made.model_copy(update={"scores": scores})
+        return with_scores(made, scores)
 
     claims = check(group_of(configs, record))
     step = np.mean([len(name) / 10 for name in some]) + 0.5

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from report_fakes import config, make, record_of, write_runs, write_sweep
+from report_fakes import config, make, record_of, with_scores, write_runs, write_sweep
 
 from benchmark.plan.config import RunConfig
 from benchmark.report.groups import group_runs, title_of
@@ -21,9 +21,13 @@ def gain(config: RunConfig, ood: str) -> float:
 
 def scored(config: RunConfig, lacks: str = "") -> Record:
     record = record_of(config, lambda c, ood: 60.0)
-    better = {o: m.model_copy(update={"auroc": m.auroc + gain(config, o)}) for o, m in record.ood.items() if o != lacks}
+    better = {
+        o: m.model_copy(update={"auroc": m.auroc + gain(config, o)})
+        for o, m in record.own_score.ood.items()
+        if o != lacks
+    }
     further = ScoreInRecord(ood=better, sensitivity=50, passes=1)
-    return record.model_copy(update={"scores": dict.fromkeys(config.scores(), further)})
+    return with_scores(record, dict.fromkeys(config.scores(), further))
 
 
 def runs(scores: list[str]) -> list[RunConfig]:
@@ -96,10 +100,10 @@ def of_backgrounds(config: RunConfig, lacks: str = "") -> Record:
     plain = config.label in ("dino", "rot-in-dist", "simclr")
     levels = {ood: value + (0 if plain else config.seed) for ood, value in zip(SETS, LEVELS[config.label], strict=True)}
     record = record_of(config, lambda _, ood: None if ood == lacks else levels[ood])
-    alike = {ood: m.model_copy(update={"auroc": levels[CONTROL]}) for ood, m in record.ood.items()}
-    further = {"knn-5": ScoreInRecord(ood=record.ood, sensitivity=50, passes=1),
+    alike = {ood: m.model_copy(update={"auroc": levels[CONTROL]}) for ood, m in record.own_score.ood.items()}
+    further = {"knn-5": ScoreInRecord(ood=record.own_score.ood, sensitivity=50, passes=1),
                "cosine": ScoreInRecord(ood=alike, sensitivity=50, passes=1)}  # fmt: skip
-    return record.model_copy(update={"scores": further})
+    return with_scores(record, further)
 
 
 def test_a_column_is_called_by_its_method_and_its_background() -> None:

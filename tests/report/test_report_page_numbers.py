@@ -10,7 +10,7 @@ import pytest
 from one_class_fakes import group_of as classes_of
 from one_class_fakes import runs, table_of
 from page_fakes import write_everything, write_page
-from report_fakes import config, record_of
+from report_fakes import config, record_of, with_own
 
 from benchmark.report import tables
 from benchmark.report.claims_text import Claim
@@ -68,9 +68,9 @@ def test_images_that_were_read_stand_before_those_that_there_are(text: str) -> N
 def test_a_histogram_has_the_test_images_and_the_ood_set_each_in_its_own_place(tmp_path: Path) -> None:
     one = config(variant="dino", eval={"ood": ["svhn"]})
     record = record_of(one)
-    svhn = record.ood["svhn"].model_copy(update={"n_id": 40, "n_ood": 1200})
-    run = Run(one, one.recipe_id(), record.model_copy(update={"ood": {"svhn": svhn}}))
-    found = {"cifar10/test": np.linspace(0.0, 0.1, 40), "svhn/test": np.linspace(0.9, 1.0, 1200)}
+    svhn = record.own_score.ood["svhn"].model_copy(update={"n_id": 40, "n_ood": 1200})
+    run = Run(one, one.recipe_id(), with_own(record, ood={"svhn": svhn}))
+    found = {"cifar10/test:eq6": np.linspace(0.0, 0.1, 40), "svhn/test:eq6": np.linspace(0.9, 1.0, 1200)}
     block = scores._block("cifar10 dino", run, found, scores.Thumbnails(tmp_path, 0))
     (card,) = block["cards"]
     assert card["facts"].endswith("40 against 1,200 images")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report_fakes import VARIANTS10, config, record_of, write_runs, write_sweep
+from report_fakes import VARIANTS10, config, record_of, with_own, with_scores, write_runs, write_sweep
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
@@ -269,7 +269,7 @@ def test_the_shipped_records_give_no_reason_for_the_rule_and_it_is_said() -> Non
     of: dict[str, list[tuple[float, float]]] = {}
     for r in records:
         if r and r.config["method"]["name"] == "dino" and r.run_config.model.batch_statistics == "positives":
-            of.setdefault(r.config["variant"], []).append((r.sensitivity, r.ood["cifar100"].auroc))
+            of.setdefault(r.config["variant"], []).append((r.own_score.sensitivity, r.own_score.ood["cifar100"].auroc))
     means = np.array([np.mean(seeds, axis=0) for seeds in of.values()])
     expected = stats.kendalltau(*means.T)
     assert near.tau == pytest.approx(expected.statistic) and near.tau < 0
@@ -289,12 +289,12 @@ def test_another_score_ranks_by_its_own_sensitivity_and_its_own_scores_of_images
     def record(run: RunConfig) -> Record:
         made = record_of(run, lambda c, ood: 80.0)
         place = names.index(run.variant) if run.variant in names else -1
-        ood = {name: m.model_copy(update={"auroc": 50.0 + place**2}) for name, m in made.ood.items()}
+        ood = {name: m.model_copy(update={"auroc": 50.0 + place**2}) for name, m in made.own_score.ood.items()}
         if place >= 0:
             kept[run.variant] = [scored(100 + place, 0.2), scored(place, 1 - place / 4)]
         own, msp = (auc(kept[run.variant][by]) if place >= 0 else 50.0 for by in (0, 1))
         scores = {"msp": ScoreInRecord(ood=ood, sensitivity=msp, passes=1)} if 0 <= place < 3 else {}
-        return made.model_copy(update={"sensitivity": own, "scores": scores})
+        return with_own(with_scores(made, scores), sensitivity=own)
 
     for done in write_runs(tmp_path / "results", sweep, record):
         if done.config["variant"] in kept:
@@ -332,9 +332,9 @@ def test_another_score_is_tried_on_records_that_have_it_and_on_no_others(tmp_pat
     def record(run: RunConfig, has: bool = True) -> Record:
         place = names.index(run.variant) if run.variant in names else 0
         made = record_of(run, lambda c, ood: 90.0 - place, sensitivity=50.0 + place)
-        ood = {name: m.model_copy(update={"auroc": 60.0 + place}) for name, m in made.ood.items()}
+        ood = {name: m.model_copy(update={"auroc": 60.0 + place}) for name, m in made.own_score.ood.items()}
         scores = {"msp": ScoreInRecord(ood=ood, sensitivity=50.0 + place, passes=1)} if has else {}
-        return made.model_copy(update={"scores": scores})
+        return with_scores(made, scores)
 
     rng = np.random.default_rng(0)
     for folder, has in (("results", True), ("shipped/with", True), ("shipped/without", False)):

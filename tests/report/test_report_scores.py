@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from one_class_fakes import T975, runs
 from page_fakes import rendered
-from report_fakes import config, make, record_of, write_runs, write_sweep
+from report_fakes import config, make, record_of, with_scores, write_runs, write_sweep
 from rich.console import Console
 
 from benchmark.errors import BenchError
@@ -39,12 +39,10 @@ def scored(config: RunConfig, without: str = "") -> Record:
     record = record_of(config, lambda c, ood: invented(c, "", ood))
 
     def measured(score: str) -> dict[str, OODMetrics]:
-        return {o: m.model_copy(update={"auroc": invented(config, score, o)}) for o, m in record.ood.items()}
+        return {o: m.model_copy(update={"auroc": invented(config, score, o)}) for o, m in record.own_score.ood.items()}
 
     wanted = [name for name in config.scores() if name != without]
-    return record.model_copy(
-        update={"scores": {n: ScoreInRecord(ood=measured(n), sensitivity=50, passes=1) for n in wanted}}
-    )
+    return with_scores(record, {n: ScoreInRecord(ood=measured(n), sensitivity=50, passes=1) for n in wanted})
 
 
 OODS = ["cifar100", "svhn", "texture"]

@@ -59,7 +59,7 @@ def test_a_run_ends_where_its_record_does():
     assert [look.epoch for look in looks(record)] == [10, 20, 50]
     assert (
         looks(record)[-1].ood == {ood: VALUE[ood] + 5 for ood in SETS}
-        and looks(record)[-1].sensitivity == record.sensitivity
+        and looks(record)[-1].sensitivity == record.own_score.sensitivity
     )
     assert looks(scored(one, epochs=())) == []  # scored at the end alone: no line
 

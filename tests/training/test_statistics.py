@@ -251,7 +251,7 @@ def test_reading_a_run_folder_and_its_record_knows_their_age(tmp_path: Path) -> 
     del raw["model"]["batch_statistics"]
     folder.config.write_text(yamlfile.write(raw))
     assert folder.read_config() == config
-    record = Record(run_id="", recipe_id="", name="", config=raw, data={}, ood={}, knn_accuracy={}, sensitivity=0.0)
+    record = Record(run_id="", recipe_id="", name="", config=raw, data={}, own="", scores={}, knn_accuracy={})
     assert record.run_config == config
 
 

@@ -34,7 +34,7 @@ def measures(group: Group, in_dist: str) -> dict[str, Of]:
     k = next(run.config.eval.knn[0] for run in group.runs if run.config.in_dist == in_dist)
     return {
         f"k-NN accuracy, k={k}": lambda record: record.knn_accuracy.get(str(k)),
-        "Sensitivity": lambda r: r.sensitivity,
+        "Sensitivity": lambda r: r.own_score.sensitivity,
     }
 
 

@@ -28,8 +28,8 @@ def looks(record: Record) -> list[Look]:
     end = Look(
         epoch=record.run_config.train.epochs,
         knn_accuracy=record.knn_accuracy,
-        ood={name: measured.auroc for name, measured in record.ood.items()},
-        sensitivity=record.sensitivity,
+        ood={name: measured.auroc for name, measured in record.own_score.ood.items()},
+        sensitivity=record.own_score.sensitivity,
         occupancy=record.occupancy,
     )
     return [*sorted(record.trajectory, key=lambda look: look.epoch), end]

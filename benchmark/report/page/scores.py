@@ -14,7 +14,6 @@ from PIL import Image
 
 from benchmark.data.catalog import info
 from benchmark.data.images import ImageSet, load, read_manifest
-from benchmark.files import read_npz
 from benchmark.plan.methods import REFERENCES
 from benchmark.report.figures import embed
 from benchmark.report.figures.panels import Histogram, span
@@ -85,9 +84,9 @@ def chooser(group: Group, in_dist: str, results: Path, thumbnails: Thumbnails) -
         done = sorted(group.records(in_dist, label))
         run = next((r for r in group.runs if r.record and r.config.in_dist == in_dist and r.config.label == label
                     and r.config.seed == done[0]), None) if done else None  # fmt: skip
-        kept = RunFolder(results / run.record.name).scores if run and run.record else None
-        if run and kept is not None and kept.exists():
-            runs[label] = (run, read_npz(kept))
+        folder = RunFolder(results / run.record.name) if run and run.record else None
+        if run and folder and folder.scores.exists():
+            runs[label] = (run, folder.read_scores(run.config))
     # The best first: it is shown first, and gets its thumbnails while there is room.
     order = sorted(runs, key=lambda label: (label in REFERENCES, -_average(runs[label][0].record, group, in_dist)))
     blocks = [_block(f"{in_dist} {label}", *runs[label], thumbnails) for label in order]
@@ -97,7 +96,9 @@ def chooser(group: Group, in_dist: str, results: Path, thumbnails: Thumbnails) -
 
 
 def _average(record: Record | None, group: Group, in_dist: str) -> float:
-    values = [record.ood[ood].auroc for ood in group.ood_sets(in_dist) if record and ood in record.ood]
+    values = [
+        record.own_score.ood[ood].auroc for ood in group.ood_sets(in_dist) if record and ood in record.own_score.ood
+    ]
     return math.fsum(values) / len(values) if values else 0.0
 
 
@@ -105,8 +106,10 @@ def _block(value: str, run: Run, scores: dict[str, np.ndarray], thumbnails: Thum
     """A card an OOD set, and what holds of all cards."""
     config = run.config
     assert run.record is not None
-    of_id = scores.get(f"{config.in_dist}/test", np.empty(0))
-    keys = {ood: key for ood in config.ood_sets() if (key := f"{config.stored_name(ood)}/test") in scores}
+    own = config.method.own_score
+    scores = {key.removesuffix(f":{own}"): rows for key, rows in scores.items() if key.endswith(f":{own}")}
+    of_id = scores.get(config.test_key, np.empty(0))
+    keys = {ood: key for ood in config.ood_sets() if (key := config.ood_key(ood)) in scores}
     every = np.concatenate([of_id, *(scores[key] for key in keys.values())])
     every = every[np.isfinite(every)]
     if not len(every):
@@ -115,7 +118,7 @@ def _block(value: str, run: Run, scores: dict[str, np.ndarray], thumbnails: Thum
     ends = (low, high) if high > low else span([low])
     cards: list[dict[str, Any]] = []
     for ood, key in keys.items():
-        measured = run.record.ood.get(ood)
+        measured = run.record.own_score.ood.get(ood)
         name = info(ood).title
         facts = f"AUROC {measured.auroc:.2f} · {measured.n_id:,} against {measured.n_ood:,} images" if measured else ""
         found = _extremes(run, key, scores[key], thumbnails)
