@@ -295,8 +295,8 @@ class Histogram(Panel):
         of_id, of_ood, edges = self.shares()
         blue, vermilion = style_of("imgn")[0], style_of("dti")[0]
         axes.stairs(of_id, edges, fill=True, color=blue, alpha=0.45)
-        axes.stairs(of_ood, edges, fill=True, color=vermilion, alpha=0.12)
-        axes.stairs(of_ood, edges, color=vermilion, linewidth=1.6)
+        outlined: dict[str, Any] = {"facecolor": (vermilion, 0.12), "edgecolor": vermilion, "linewidth": 1.6}
+        axes.stairs(of_ood, edges, fill=True, **outlined)
         axes.set_xlim(*self.ends)
         axes.set_ylim(bottom=0)
         axes.set_yticks([])
