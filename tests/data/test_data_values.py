@@ -16,7 +16,7 @@ from picture_files import noise, quiet
 from PIL import Image
 
 from benchmark.data.importing import import_dir
-from benchmark.data.pictures import Values, read_picture, to_rgb, to_square
+from benchmark.data.pictures import Values, read_picture, to_rgb, to_square, turned_by_exif
 from benchmark.errors import BenchError
 
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3  # TIFF's SampleFormat
@@ -66,6 +66,14 @@ def test_values_of_which_nobody_knows_the_white_are_refused(tmp_path: Path, how:
 def test_an_image_of_32_bits_in_memory_is_refused() -> None:
     with pytest.raises(ValueError, match="with a sign or of 32 bits"):
         to_square(Image.fromarray(ramp("<i4", 0, 255)), 32)
+
+
+def test_older_pillows_give_a_png_of_16_bits_in_32_and_it_may_be_turned() -> None:
+    deep = Image.fromarray(noise(8, 8).astype(np.int32) * 257)
+    deep.format = "PNG"
+    deep.getexif()[0x0112] = 3
+    read = np.asarray(to_rgb(turned_by_exif(deep)))
+    assert np.array_equal(read[..., 0], noise(8, 8)[::-1, ::-1])
 
 
 def test_known_depths_are_read_as_they_are(tmp_path: Path) -> None:

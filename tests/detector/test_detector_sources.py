@@ -56,6 +56,7 @@ def test_each_file_comes_once_whichever_way_is_first(photos: Path) -> None:
     assert paths("photos") == [*ALL[:2], "photos/link.png", *ALL[2:]]
     assert paths("-", "photos/sub", listed=b"photos/a.png\nphotos/sub\nphotos/a.png\n") == [ALL[0], *ALL[2:]]
     Path("photos/.hidden.png").touch()
+    assert paths("photos", "photos/.hidden.png")[-1] == "photos/.hidden.png"
     assert paths("photos/sub", "photos/.hidden.png", "photos") == [*ALL[2:], "photos/.hidden.png", *ALL[:2],
                                                                   "photos/link.png"]  # fmt: skip
 

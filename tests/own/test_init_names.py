@@ -108,6 +108,7 @@ def test_links_are_the_images_that_they_point_to(tmp_path: Path) -> None:
     (base / "alias").symlink_to("aux")
     everything = layout(base, "mine", in_dist=".")  # less those of aux, by whatever way
     assert {Path(file).parent.name for file in everything.in_dist.files} == {"all", "own"}
+    assert len(everything.in_dist.files) == 30 + 40  # a link of one's own is not of the set that it points into
     only = tmp_path / "only"
     save(only / "aux", pictures(10, seed=2))
     assert "all its images are those of the auxiliary or OOD folders" in fails(lambda: layout(only, "x", in_dist="."))
