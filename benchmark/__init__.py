@@ -1,22 +1,32 @@
 """Benchmark of label-free out-of-distribution detection by self-distillation and negative sampling.
 
-`Detector` is the Python side of `bench export`: Detector.load(folder).score(images).
+From Python, beside the `bench` command: `measurements(folder)` gives all that runs measured as one pandas DataFrame,
+`table(df, "2")` a table of the report of them, and `Detector` is the Python side of `bench export`:
+Detector.load(folder).score(images).
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from benchmark.detector.detector import Detector
+    from benchmark.report.frames import table
+    from benchmark.store.measurements import measurements
 
 __version__ = "0.1.0"
-__all__ = ["Detector", "__version__"]
+__all__ = ["Detector", "__version__", "measurements", "table"]
+
+# On first use: they need torch or pandas, and `import benchmark` must stay light.
+_WHERE = {
+    "Detector": "benchmark.detector.detector",
+    "measurements": "benchmark.store.measurements",
+    "table": "benchmark.report.frames",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Detector":  # on first use: it needs torch, and `import benchmark` must stay light
-        from benchmark.detector.detector import Detector
-
-        return Detector
+    if name in _WHERE:
+        return getattr(importlib.import_module(_WHERE[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

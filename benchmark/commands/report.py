@@ -25,8 +25,17 @@ def report(
     ] = False,
     claims: Annotated[bool, typer.Option("--claims", help="Published claims, checked one by one.")] = False,
     page: Annotated[bool, typer.Option("--page", help="All of it as one HTML page, alone or with the others.")] = False,
-    sweep_file: Annotated[
-        Path | None, typer.Option("--sweep", metavar="FILE", help="Whose runs. [default: the paper's own sweep files]")
+    sweep_files: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--sweep",
+            metavar="FILE",
+            help="Whose runs. Repeatable: side by side. [default: the paper's own sweep files]",
+        ),
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="GLOB", help="Labels of the columns to show, others are left out. Repeatable."),
     ] = None,
     score: Annotated[
         str | None,
@@ -50,12 +59,13 @@ def report(
       bench report --claims
       bench report --table 2 --claims --sweep half-hour --score eq6-confident
       bench report --page --sweep sweeps/cpu.yaml --results results/reference/cpu
+      bench report --table 2 --sweep cpu --sweep small --only 'rot-*' --only dino
     """
     from benchmark.data.images import data_root as resolve_data
     from benchmark.plan import sweep as sweeps
     from benchmark.report.build import report as build
 
-    if sweep_file is not None:
+    for sweep_file in sweep_files or ():
         warn(sweeps.other_images(sweep_file, resolve_data(data_root)))
     everything = all_ or not (table or figure or claims or page)
     written = build(
@@ -66,7 +76,8 @@ def report(
         claims=claims,
         page=page,
         everything=everything,
-        sweep=sweep_file,
+        sweep=sweep_files,
+        only=only or [],
         sets=set_,
         data=data_root,
         score=score,

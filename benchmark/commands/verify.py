@@ -38,8 +38,9 @@ def verify(
     from benchmark.data.images import data_root as resolve_data
     from benchmark.evaluation import verify as verifying
     from benchmark.files import write_json
+    from benchmark.store.folders import runs_below
 
-    folders = verifying.run_folders(results)
+    folders = runs_below(results)
     root = resolve_data(data_root)
     verdicts = []
     with progress() as tell:

@@ -20,6 +20,7 @@ from benchmark.data import images
 from benchmark.detection.recount import recount
 from benchmark.errors import BenchError
 from benchmark.plan.config import RunConfig
+from benchmark.plan.identity import flat
 from benchmark.store.folders import RunFolder, score_key
 from benchmark.store.records import Record
 
@@ -84,19 +85,6 @@ class Verdict:
         self.problems.append(Problem(file, "", note=note or str(error)))
 
 
-def run_folders(place: Path) -> list[RunFolder]:
-    """Every folder of a run at or below `place`, by path. Raises BenchError where there is none."""
-    found = []
-    for path, below, files in os.walk(place):
-        if {"config.yaml", "record.json"} & set(files):
-            found.append(RunFolder(Path(path)))
-            below.clear()
-        below[:] = sorted(name for name in below if not name.startswith("."))
-    if not found:
-        raise BenchError(f"{place}: {'holds no runs' if place.is_dir() else 'no such folder'}; name a folder of runs")
-    return found
-
-
 def verify(folders: list[RunFolder], data_root: Path, features: bool = True) -> Iterator[Verdict]:
     """A verdict a folder, in order. features: also recompute scores and more from the features, where they are kept."""
     fingerprint: Fingerprint = functools.cache(functools.partial(images.stored_fingerprint, data_root))
@@ -128,9 +116,9 @@ def _examine(folder: RunFolder, data_root: Path, fingerprint: Fingerprint, featu
         _metrics(found, config, entry, scores, name)
         found.number(f"scores.{name}.passes", entry["passes"], config.passes(name))
     _from_features(found, folder, record, config, scores, data_root, fingerprint, features)
-    found.unchecked[NO_LOGITS] += len(leaves(record.occupancy or {}))
-    on_the_way = sum(len(leaves(look)) for look in whole.get("trajectory") or [])
-    found.unchecked[NO_TRAINING] += len(leaves(record.training)) + len(record.timings) + on_the_way
+    found.unchecked[NO_LOGITS] += len(flat(record.occupancy or {}))
+    on_the_way = sum(len(flat(look)) for look in whole.get("trajectory") or [])
+    found.unchecked[NO_TRAINING] += len(flat(record.training)) + len(record.timings) + on_the_way
     return found
 
 
@@ -147,7 +135,7 @@ def _identity(found: Verdict, folder: RunFolder, record: Record, config: RunConf
     except BenchError as error:
         found.unreadable(error)
         return
-    here, there = (leaves(one.model_dump(mode="json")) for one in (kept, config))
+    here, there = (flat(one.model_dump(mode="json")) for one in (kept, config))
     for key in sorted({*here, *there} - {"eval.ood", "eval.scores", "eval.every"}):  # asked for since, perhaps
         if here.get(key) != there.get(key):
             found.wrong("config.yaml", key, f"is {here.get(key)}, in record.json {there.get(key)}")
@@ -224,7 +212,7 @@ def _from_features(
     fingerprint: Fingerprint,
     wanted: bool,
 ) -> None:
-    measures = leaves({"knn_accuracy": record.knn_accuracy, "extra": record.extra})
+    measures = flat({"knn_accuracy": record.knn_accuracy, "extra": record.extra})
     rest = {key: value for key, value in measures.items() if value is not None}
     if not wanted or not folder.features.exists():
         found.unchecked[NO_FEATURES if wanted else NOT_ASKED] += len(rest)
@@ -244,20 +232,9 @@ def _from_features(
             most = float(np.abs(scores[key] - values).max())
             note = f"{int(off.sum())} of {len(off)} scores are not those of features.npz, by up to {most:.3g}"
             found.wrong("scores.npz", key, note)
-    anew = leaves(again.measures)
+    anew = flat(again.measures)
     for key, value in rest.items():
         if key in anew:
             found.number(key, value, anew[key], again.vote if key.startswith("knn_accuracy.") else TOLERANCE)
         else:
             found.unchecked[UNKNOWN if labelled else NO_IMAGES] += 1
-
-
-def leaves(value: Any, prefix: str = "") -> dict[str, Any]:
-    """The values of nested mappings by their dotted keys. A list is one value."""
-    if not isinstance(value, Mapping):
-        return {prefix: value}
-    return {
-        key: leaf
-        for name, inner in value.items()
-        for key, leaf in leaves(inner, f"{prefix}.{name}" if prefix else str(name)).items()
-    }

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmark.data.catalog import info
-from benchmark.report.groups import title_of
+from benchmark.plan.titles import title_of
 from benchmark.report.intervals import hanley_mcneil
 from benchmark.report.ranking import LEVEL, Place
 from benchmark.report.rules import ANY, RULES, RulesTried

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from benchmark.errors import BenchError, unknown
 from benchmark.files import atomic_write
 from benchmark.plan import sweep as sweeps
 from benchmark.plan.config import RunConfig
+from benchmark.plan.methods import REFERENCES
 from benchmark.report import claims as paper_claims
 from benchmark.report import claims_text, one_class_claims, own_claims, table_text
 from benchmark.report.by_score import by_score, named
@@ -20,8 +22,8 @@ from benchmark.report.figures import files
 from benchmark.report.groups import Group, group_runs, of_other_sweeps
 from benchmark.report.items import FIGURES, TABLES, Item, Protocol
 from benchmark.report.one_class import OneClass, class_of, one_class_groups
+from benchmark.store.measurements import load_records
 from benchmark.store.records import Record
-from benchmark.store.tables import load_records
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,7 +41,8 @@ def report(
     claims: bool,
     page: bool = False,
     everything: bool = False,
-    sweep: Path | None = None,
+    sweep: Path | Sequence[Path] | None = None,
+    only: Sequence[str] = (),
     sets: list[str] | None = None,
     data: Path | None = None,
     score: str | None = None,
@@ -48,7 +51,8 @@ def report(
     """Write the tables, figures, claims and page asked for under `out`/SWEEP/, show the tables, return the paths.
 
     everything: also all tables and figures that the sweep's runs are for (the paper's where no sweep is given) and the
-    claims. sweep: whose runs; by default the paper's own, from ./sweeps or built in. sets: the
+    claims. sweep: whose runs, those of several side by side in `out`/A+B/; by default the paper's own, from ./sweeps or
+    built in. only: patterns of labels, as "rot-*"; other columns are left out, but for the reference rows. sets: the
     "field=value" overrides that the runs were made with, as in `bench sweep --set`. data: the folder of the image
     sets, where the page finds its thumbnails and a sweep its sets' classes. score: what detects in place of each
     method's own score (`by_score`); the files go to `out`/SWEEP/by-SCORE/. show: the console to print on, standard
@@ -68,9 +72,10 @@ def report(
     if score is not None:
         _check_by_score(score, asked, wanted, page)
         records = by_score(records, score)
-    runs = _Runs(sets, data, records, score)
+    runs = _Runs(sets, data, records, only, score)
+    chosen = (sweep,) if isinstance(sweep, Path) else tuple(sweep or ())
     if everything:
-        fitting: tuple[Protocol | None, ...] = (None, *runs.protocols((sweep,))) if sweep else ("sets",)
+        fitting: tuple[Protocol | None, ...] = (None, *runs.protocols(chosen)) if chosen else ("sets",)
 
         def all_of(given: Sequence[str], items: Mapping[str, Item]) -> list[str]:
             fit = (n for n, item in items.items() if item.protocol in fitting and (score is None or item.by_any))
@@ -79,14 +84,12 @@ def report(
         tables, figures = all_of(tables, TABLES), all_of(figures, FIGURES)
     jobs: list[tuple[tuple[Path, ...], Protocol | None, Job]] = []  # the sweeps, the protocol (None: any), what to do
     for name in tables:
-        jobs.append(
-            ((sweep or find_sweep(TABLES[name].sweep),), TABLES[name].protocol, _table_job(name, name in asked))
-        )
+        paths = chosen or (find_sweep(TABLES[name].sweep),)
+        jobs.append((paths, TABLES[name].protocol, _table_job(name, name in asked)))
     for name in figures:
-        jobs.append(
-            ((sweep or find_sweep(FIGURES[name].sweep),), FIGURES[name].protocol, _figure_job(name, name in wanted))
-        )
-    both = (sweep,) if sweep else tuple(find_sweep(TABLES[name].sweep) for name in ("1", "2"))
+        paths = chosen or (find_sweep(FIGURES[name].sweep),)
+        jobs.append((paths, FIGURES[name].protocol, _figure_job(name, name in wanted)))
+    both = chosen or tuple(find_sweep(TABLES[name].sweep) for name in ("1", "2"))
     if claims or everything:
         jobs.append((both, None, _claims if score is None else _papers_claims))
     if page:
@@ -145,17 +148,29 @@ class _Runs:
     """The runs of sweeps and their groups, each read and made once."""
 
     def __init__(
-        self, sets: list[str] | None, data: Path | None, records: list[Record], score: str | None = None
+        self, sets: list[str] | None, data: Path | None, records: list[Record], only: Sequence[str], score: str | None
     ) -> None:
-        self._sets, self._data, self._records, self._score = sets, data, records, score
+        self._sets, self._data, self._records, self._only, self._score = sets, data, records, only, score
         self._configs: dict[tuple[Path, ...], list[RunConfig]] = {}
         self._groups: dict[tuple[Protocol, tuple[Path, ...]], Groups] = {}
 
     def configs(self, paths: tuple[Path, ...]) -> list[RunConfig]:
         if paths not in self._configs:
             loaded = [sweeps.load(path, self._sets, data=self._data) for path in paths]
-            self._configs[paths] = [run.config for one in loaded for run in one.runs]
+            self._configs[paths] = self._kept([run.config for one in loaded for run in one.runs])
         return self._configs[paths]
+
+    def _kept(self, configs: list[RunConfig]) -> list[RunConfig]:
+        """The runs whose label matches a pattern of `only`, and the reference rows. BenchError where none does."""
+        if not self._only:
+            return configs
+        labels = dict.fromkeys(config.label for config in configs if config.method.name not in REFERENCES)
+        kept = {label for label in labels if any(fnmatchcase(label, pattern) for pattern in self._only)}
+        if not kept:
+            raise BenchError(
+                f"--only {' --only '.join(self._only)}: no column is called so; allowed: {', '.join(labels)}"
+            )
+        return [config for config in configs if config.label in kept or config.method.name in REFERENCES]
 
     def protocols(self, paths: tuple[Path, ...]) -> list[Protocol]:
         """The protocols that the runs are of."""

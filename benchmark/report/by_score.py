@@ -13,7 +13,8 @@ from typing import Any
 from benchmark.errors import BenchError
 from benchmark.plan import scores
 from benchmark.plan.methods import REFERENCES
-from benchmark.report.groups import Group, title_of
+from benchmark.plan.titles import title_of
+from benchmark.report.groups import Group
 from benchmark.report.one_class import OneClass
 from benchmark.store.records import Record, ScoreInRecord
 

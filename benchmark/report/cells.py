@@ -37,8 +37,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One row. section: "ood", "average", "measure", "league" or "n". cells: by column key; `texts` instead for those
-    of league and n. block: rows of one section and block stand together, by default those of one in-distribution set.
+    """One row. section: "ood", "average", "measure", "texts" or "n". cells: by column key; `texts` instead for those
+    of the last two. block: rows of one section and block stand together, by default those of one in-distribution set.
     over: of an average or mean, how many sets or classes: "8", "2 of 10".
     """
 
@@ -60,7 +60,7 @@ class Row:
 @dataclass(frozen=True)
 class Table:
     """A finished table. columns: key -> title, in order. labels: key -> the run's label where the key is another.
-    leagues: key -> what the column may learn from, where the table says so.
+    training_data: key -> what the column may learn from, where the table says so.
     quoted: columns of other systems, of which published values alone are known.
     """
 
@@ -73,7 +73,7 @@ class Table:
     notes: list[str]
     several_in_dists: bool = False
     labels: dict[str, str] = field(default_factory=dict)
-    leagues: dict[str, str] = field(default_factory=dict)
+    training_data: dict[str, str] = field(default_factory=dict)
     quoted: frozenset[str] = frozenset()
 
     def label(self, column: str) -> str:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from benchmark.data.catalog import info
+from benchmark.plan.titles import title_of
 from benchmark.report.claims_text import Checked, Claim, Verdict, join, judged
 from benchmark.report.figures.of_sets import measures, near_and_far, variant_points
-from benchmark.report.groups import Group, title_of
+from benchmark.report.groups import Group
 from benchmark.report.intervals import Correlation, correlate
 from benchmark.report.numbers import auroc, average_over, occupancy_reading, occupied
 from benchmark.report.published import sets as published

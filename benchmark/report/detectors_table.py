@@ -13,13 +13,13 @@ from functools import partial
 
 from benchmark.data.catalog import info, set_behind
 from benchmark.negatives import IN_DIST
+from benchmark.plan.training_data import meaning
 from benchmark.report.cells import Cell, Row, Table
 from benchmark.report.groups import Group
-from benchmark.report.leagues import meaning
 from benchmark.report.numbers import accuracy
 from benchmark.report.published import detectors as published
 from benchmark.report.table_notes import about, missing_notes, row_notes
-from benchmark.report.tables import Column, columns_of, leagues_of, mark_best, stand_in_mark
+from benchmark.report.tables import Column, columns_of, mark_best, stand_in_mark, training_data_of
 from benchmark.store.records import OODMetrics, Record
 
 # key -> title, what of the metrics, whether more is better
@@ -42,9 +42,9 @@ def detectors(group: Group) -> list[Table]:
 
 def _table(group: Group, in_dist: str) -> Table:
     made = columns_of(group, [in_dist])
-    leagues = leagues_of(group, made)
+    learns_from = training_data_of(group, made)
     columns = {column.key: column.title for column in made}
-    rows = [Row(in_dist, "league", "league", "league", texts=leagues, block=in_dist)]
+    rows = [Row(in_dist, "training data", "training data", "texts", texts=learns_from, block=in_dist)]
     for metric, (title, of, more) in METRICS.items():
         rows += _block(group, in_dist, made, metric, title, of, more)
     values = {c.key: {s: v for s, r in group.records(in_dist, c.label).items() if (v := accuracy(r)) is not None}
@@ -57,11 +57,11 @@ def _table(group: Group, in_dist: str) -> Table:
     title = f"Detectors by what they learn from. {info(in_dist).title} (in-distribution) against each OOD set"
     sets = [replace(row, key=row.key.partition(":")[2]) for row in rows if row.section in ("ood", "average")]
     notes = [CONVENTION, *missing_notes(sets, columns, group, [in_dist]), *row_notes(sets, columns)]
-    notes.append(meaning(list(leagues.values())))
+    notes.append(meaning(list(learns_from.values())))
     if any(cell.published is not None for row in rows for cell in row.cells.values()):
         notes += published.notes(in_dist)
     notes += _seen_before(group, in_dist, made) + about(group, [in_dist])
-    return Table("oe", title, group.heading, "OOD set", columns, rows, notes, leagues=leagues)
+    return Table("oe", title, group.heading, "OOD set", columns, rows, notes, training_data=learns_from)
 
 
 def _block(
@@ -86,7 +86,7 @@ def _block(
         values = [number for ood in oods if (number := one(record, ood)) is not None]
         return math.fsum(values) / len(values) if len(values) == len(oods) else None
 
-    rows = [Row(in_dist, metric, title, "league", texts=dict.fromkeys((c.key for c in columns), " "), block=metric)]
+    rows = [Row(in_dist, metric, title, "texts", texts=dict.fromkeys((c.key for c in columns), " "), block=metric)]
     for ood in oods:
         paper = partial(published.value, in_dist, ood, metric=metric)
         found = cells(lambda record, ood=ood: one(record, ood), paper)  # type: ignore[misc]

@@ -8,10 +8,9 @@ from functools import cached_property
 from typing import Any
 
 from benchmark.data.catalog import is_control
-from benchmark.errors import BenchError
-from benchmark.negatives import VARIANTS, variant
+from benchmark.negatives import VARIANTS
 from benchmark.plan.config import RunConfig
-from benchmark.plan.identity import digest
+from benchmark.plan.identity import digest, flat
 from benchmark.plan.methods import REFERENCES
 from benchmark.store.records import Record, SetInRecord
 
@@ -86,49 +85,6 @@ class Group:
 def of_other_sweeps(records: Sequence[Record]) -> str:
     """What to add to "nothing of this sweep is done yet" where records are there; "" where none are."""
     return f" (its {len(records)} records are of other sweeps, or of a --set to give here too)" if records else ""
-
-
-_METHODS = {
-    "classifier": "MSP",
-    "classifier-rotation": "MSP + rotation",
-    "simclr": "SimCLR",
-    "csi": "CSI",
-    "oe": "OE",
-    "oe-tuned": "OE tuned",
-    "oe-rotation": "OE + rotation",
-    "oe-tuned-rotation": "OE tuned + rotation",
-}
-_BACKGROUNDS = {"remove": "BG_RM", "random": "BG_Random", "swaps": "BG_Swaps"}
-_WITH_NEGATIVES = {
-    "oe-tuned-rotation-": "OE tuned + rotation, ",
-    "oe-tuned-": "OE tuned, ",
-    "oe-rotation-": "OE + rotation, ",
-    "oe-": "OE, ",
-}
-
-
-def title_of(label: str) -> str:
-    """What a column is called: the paper's name of the variant, the method's, or the label itself."""
-    if label in REFERENCES:
-        return label.replace("-", " ")
-    if label in _METHODS:
-        return _METHODS[label]
-    plain, background = background_of(label)
-    if background:
-        return f"{title_of(plain)} + {background}"
-    for prefix, title in _WITH_NEGATIVES.items():
-        if label.startswith(prefix):
-            return title + title_of(label.removeprefix(prefix))
-    try:
-        return variant(label).label
-    except BenchError:  # the label of another method is no variant
-        return label
-
-
-def background_of(label: str) -> tuple[str, str]:
-    """A label without what it tells of its views' backgrounds, and what that is called; "" where they are kept."""
-    plain, _, background = label.partition("-bg-")
-    return plain, _BACKGROUNDS.get(background, background)
 
 
 def group_runs(configs: Iterable[RunConfig], records: Sequence[Record], beside: bool = False) -> list[Group]:
@@ -252,13 +208,6 @@ def _conflicting_sets(parts: list[dict[str, Record]]) -> list[str]:
             for key, fingerprint in _compared(record).items():
                 prints.setdefault(key, set()).add(fingerprint)
     return sorted(key for key, values in prints.items() if len(values) > 1)
-
-
-def flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested settings with dotted keys: {"train": {"lr": 1}} -> {"train.lr": 1}."""
-    if not isinstance(value, dict):
-        return {prefix: value}
-    return {k: v for key, inner in value.items() for k, v in flat(inner, f"{prefix}.{key}" if prefix else key).items()}
 
 
 def differences(settings: list[dict[str, Any]]) -> list[str]:

@@ -18,7 +18,8 @@ from benchmark.negatives import VARIANTS
 from benchmark.plan.config import RunConfig
 from benchmark.plan.identity import digest
 from benchmark.plan.methods import REFERENCES
-from benchmark.report.groups import Group, Run, at, by_images, differences, records_by_recipe, title_of
+from benchmark.plan.titles import title_of
+from benchmark.report.groups import Group, Run, at, by_images, differences, records_by_recipe
 from benchmark.report.intervals import Estimate, estimate
 from benchmark.report.numbers import auroc
 from benchmark.report.published import one_class as published

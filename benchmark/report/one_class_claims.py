@@ -9,10 +9,11 @@ from benchmark.data.catalog import info
 from benchmark.negatives import OURS as OUR_NEGATIVES
 from benchmark.negatives import variant
 from benchmark.plan.methods import REFERENCES
+from benchmark.plan.titles import background_of, title_of
+from benchmark.plan.training_data import training_data
 from benchmark.report.claims_text import Checked, Claim, join, judged
-from benchmark.report.groups import at, background_of, differences, title_of
+from benchmark.report.groups import at, differences
 from benchmark.report.intervals import estimate
-from benchmark.report.leagues import league
 from benchmark.report.one_class import Column, OneClass, settings_of
 from benchmark.report.one_class_notes import about
 from benchmark.report.own_claims import OURS, claim_text, cost, scores_claimed, so_by
@@ -157,7 +158,7 @@ def _negative(group: OneClass, column: Column, plain: list[Column]) -> Claim:
     if not matching:
         told = _told(column, plain[0]) if len(plain) == 1 else ""
         return Claim(text, OURS, note=told or f"no DINO of its settings ({len(plain)} in this sweep)")
-    return _paired(group, text, OURS, column, matching[0], f"league: {league(column.config)}")
+    return _paired(group, text, OURS, column, matching[0], f"training data: {training_data(column.config)}")
 
 
 def _alike(group: OneClass, column: Column, label: str, text: str, despite: Collection[str] = ()) -> Claim:

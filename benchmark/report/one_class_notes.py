@@ -6,21 +6,21 @@ from collections.abc import Iterable
 
 from benchmark.data.catalog import info
 from benchmark.plan.config import RunConfig
-from benchmark.report.leagues import meaning
+from benchmark.plan.training_data import meaning
 from benchmark.report.one_class import Column, OneClass
 from benchmark.report.published import one_class as published
 from benchmark.report.table_notes import machine, shared_notes
 
 
-def notes(group: OneClass, leagues: dict[str, str]) -> list[str]:
-    """What the table needs said; leagues: those of all its columns."""
+def notes(group: OneClass, learns_from: dict[str, str]) -> list[str]:
+    """What the table needs said; learns_from: the training data of all its columns."""
     said = [*_missing(group), *_numbers(group)]
     if any(column.is_reference for column in group.columns):
         said.append("untrained, image statistics: references. A class that they already tell from the others proves "
                     "nothing.")  # fmt: skip
     else:
         said.append("This sweep has no reference rows (untrained, image-statistics): easy classes go unseen.")
-    said.append(meaning(list(leagues.values())))
+    said.append(meaning(list(learns_from.values())))
     said.append(f"The class labels of {info(group.parent).title} are used to select the images of the one class, and "
                 "for nothing else.")  # fmt: skip
     several = [column for column in group.columns if column.own]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from benchmark.data.catalog import info
+from benchmark.plan.training_data import SCRATCH, training_data
 from benchmark.report.cells import Cell, Row, Table
-from benchmark.report.leagues import SCRATCH, league
 from benchmark.report.one_class import Column, OneClass
 from benchmark.report.one_class_notes import notes
 from benchmark.report.published import one_class as published
@@ -21,10 +21,10 @@ def one_class(group: OneClass) -> list[Table]:
     columns = {column.key: column.title for column in group.columns if not column.is_reference}
     columns |= {title: f"{title} (publ.)" for title in rivals}
     columns |= {column.key: column.title for column in group.columns if column.is_reference}
-    leagues = {column.key: league(column.config) for column in group.columns}
-    leagues |= dict.fromkeys(rivals, SCRATCH)
+    learns_from = {column.key: training_data(column.config) for column in group.columns}
+    learns_from |= dict.fromkeys(rivals, SCRATCH)
     rows = [
-        Row(group.parent, "league", "league", "league", texts=leagues, block=group.parent),
+        Row(group.parent, "training data", "training data", "texts", texts=learns_from, block=group.parent),
         *(_class_row(group, name, rivals) for name in group.classes),
         _mean_row(group, rivals),
         Row(group.parent, "n", "n (runs)", "n", texts=_counts(group), block=group.parent),
@@ -36,8 +36,8 @@ def one_class(group: OneClass) -> list[Table]:
     )
     labels = {column.key: column.label for column in group.columns}
     return [
-        Table("one-class", title, group.heading, "class", columns, rows, notes(group, leagues), labels=labels,
-              leagues=leagues, quoted=frozenset(rivals))
+        Table("one-class", title, group.heading, "class", columns, rows, notes(group, learns_from), labels=labels,
+              training_data=learns_from, quoted=frozenset(rivals))
     ]  # fmt: skip
 
 

@@ -10,8 +10,9 @@ from benchmark.negatives import OURS as OUR_NEGATIVES
 from benchmark.negatives import perm_count, variant
 from benchmark.plan.config import RunConfig
 from benchmark.plan.scores import passes
+from benchmark.plan.titles import background_of, title_of
 from benchmark.report.claims_text import Checked, Claim, judged
-from benchmark.report.groups import Group, background_of, title_of
+from benchmark.report.groups import Group
 from benchmark.report.numbers import mean_auroc, measured
 from benchmark.report.table_notes import about, about_controls
 

@@ -25,8 +25,8 @@ from benchmark.report.ranking import candidates, rank
 from benchmark.report.table_notes import describe, shared_notes
 from benchmark.report.trial import Trial, class_trial, costs, trial
 from benchmark.store.folders import all_runs
+from benchmark.store.measurements import load_records
 from benchmark.store.records import Record
-from benchmark.store.tables import load_records
 
 # --- putting it together ------------------------------------------------------------------------------------------
 

@@ -8,8 +8,9 @@ from dataclasses import replace
 from benchmark.data.catalog import info, is_near
 from benchmark.plan.methods import REFERENCES
 from benchmark.plan.scores import passes
+from benchmark.plan.titles import title_of
 from benchmark.report.cells import Cell, Row, Table
-from benchmark.report.groups import Group, title_of
+from benchmark.report.groups import Group
 from benchmark.report.numbers import auroc
 from benchmark.report.one_class import OneClass
 from benchmark.report.one_class_notes import about as about_classes
@@ -134,7 +135,7 @@ def _block(
         }
         for key in keys if len(found) > 1 and part != "control" else ():
             made[key][column] = replace(made[key][column], best=found.get(key) == max(found.values()))
-    rows = [Row(in_dist, part, title, "league", texts=dict.fromkeys(columns, " "), block=part)]
+    rows = [Row(in_dist, part, title, "texts", texts=dict.fromkeys(columns, " "), block=part)]
     for key, score in keys.items():
         count = passes(score) if score else 1
         name = f"{key}, {count} passes" if count > 1 else key

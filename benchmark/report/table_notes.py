@@ -10,9 +10,11 @@ from benchmark.data.catalog import info, is_near, set_behind
 from benchmark.errors import some_of
 from benchmark.plan.config import RunConfig
 from benchmark.plan.methods import REFERENCES
+from benchmark.plan.titles import title_of
 from benchmark.report.cells import Row
-from benchmark.report.groups import Group, title_of
+from benchmark.report.groups import Group
 from benchmark.report.published import sets as published
+from benchmark.store.measurements import hardware
 from benchmark.store.records import Record, SetInRecord
 
 CONTROL = (
@@ -252,10 +254,7 @@ def describe(config: RunConfig) -> str:
 
 def machine(environment: dict[str, Any]) -> str:
     """Hardware, torch and commit of a record, on one line."""
-    hardware = environment.get("hardware") or ""
-    if isinstance(hardware, dict):
-        hardware = ", ".join(str(value) for value in hardware.values() if value)
     torch = environment.get("torch") or (environment.get("packages") or {}).get("torch")
     commit = environment.get("commit")
-    parts = [str(hardware), f"torch {torch}" if torch else "", f"commit {str(commit)[:10]}" if commit else ""]
+    parts = [hardware(environment), f"torch {torch}" if torch else "", f"commit {str(commit)[:10]}" if commit else ""]
     return ", ".join(part for part in parts if part)

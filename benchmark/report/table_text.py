@@ -125,12 +125,12 @@ CSV_FIELDS = ("in_dist", "ood", "column", "mean", "low", "high", "n", "published
 def as_csv(many: Iterable[Table]) -> str:
     """Tidy, one row a cell, full precision; `ood` also names the averages and measures, `group` is the heading.
 
-    Tables that state leagues have them in a further column."""
+    Tables that state the training data have it in a further column."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     many = list(many)
-    with_leagues = any(table.leagues for table in many)
-    writer.writerow([*CSV_FIELDS, *(["league"] if with_leagues else [])])
+    stated = any(table.training_data for table in many)
+    writer.writerow([*CSV_FIELDS, *(["training_data"] if stated else [])])
     for table in many:
         for row in table.rows:
             for column, cell in row.cells.items():
@@ -141,8 +141,8 @@ def as_csv(many: Iterable[Table]) -> str:
                 span = (ours.mean - half, ours.mean + half) if ours and half is not None else (None, None)
                 numbers = [ours.mean, *span, ours.n] if ours else [None, None, None, 0]
                 about_it = [cell.published, cell.difference, table.heading]
-                if with_leagues:
-                    about_it.append(table.leagues.get(column, ""))
+                if stated:
+                    about_it.append(table.training_data.get(column, ""))
                 writer.writerow([row.in_dist, row.key, column, *numbers, *about_it])
     return stream.getvalue()
 

@@ -8,9 +8,10 @@ from functools import partial
 
 from benchmark.data.catalog import info, is_near
 from benchmark.plan.methods import REFERENCES
+from benchmark.plan.titles import title_of
+from benchmark.plan.training_data import LABELS, SCRATCH, meaning, training_data
 from benchmark.report.cells import Cell, Row, Table
-from benchmark.report.groups import Group, title_of
-from benchmark.report.leagues import LABELS, SCRATCH, league, meaning
+from benchmark.report.groups import Group
 from benchmark.report.numbers import (
     accuracy,
     auroc,
@@ -70,11 +71,11 @@ def columns_of(group: Group, in_dists: list[str], rivals: bool = False) -> list[
     return made + [Column(label, title_of(label), label) for label in ordered if (label, None) not in shown]
 
 
-def leagues_of(group: Group, columns: Iterable[Column]) -> dict[str, str]:
+def training_data_of(group: Group, columns: Iterable[Column]) -> dict[str, str]:
     """Key -> what the column may learn from."""
     configs = {run.config.label: run.config for run in group.runs}
     quoted = {rival: SCRATCH if rival in published.LABEL_FREE_RIVALS else LABELS for rival in published.RIVALS}
-    return {c.key: quoted[c.key] if c.quoted else league(configs[c.label]) for c in columns}
+    return {c.key: quoted[c.key] if c.quoted else training_data(configs[c.label]) for c in columns}
 
 
 def _table(name: str, group: Group, in_dists: list[str]) -> Table:
@@ -82,19 +83,19 @@ def _table(name: str, group: Group, in_dists: list[str]) -> Table:
     made = columns_of(group, in_dists, with_rivals)
     columns = {column.key: column.title for column in made}
     rows = [row for in_dist in in_dists for row in _rows(group, in_dist, made)]
-    leagues = leagues_of(group, made) if with_rivals else {}
-    if leagues:
-        rows.insert(0, Row(in_dists[0], "league", "league", "league", texts=leagues))
+    learns_from = training_data_of(group, made) if with_rivals else {}
+    if learns_from:
+        rows.insert(0, Row(in_dists[0], "training data", "training data", "texts", texts=learns_from))
     names = " and ".join(info(in_dist).title for in_dist in in_dists)
     title = f"Table {name}. AUROC in % of {names} (in-distribution) against each out-of-distribution set"
     notes = missing_notes(rows, columns, group, in_dists) + row_notes(rows, columns)
-    if leagues:
-        notes.append(meaning(list(leagues.values())))
+    if learns_from:
+        notes.append(meaning(list(learns_from.values())))
     notes += published_notes(with_rivals, rows, columns) + about(group, in_dists)
     corner = "ID → OOD" if with_rivals else "OOD set"
     labels = {column.key: column.label for column in made if not column.quoted}
     quoted = frozenset(column.key for column in made if column.quoted)
-    return Table(name, title, group.heading, corner, columns, rows, notes, with_rivals, labels, leagues, quoted)
+    return Table(name, title, group.heading, corner, columns, rows, notes, with_rivals, labels, learns_from, quoted)
 
 
 def _rows(group: Group, in_dist: str, columns: list[Column]) -> list[Row]:

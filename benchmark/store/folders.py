@@ -7,6 +7,7 @@ attempts.jsonl, job.json, checkpoint.pt (until the run is done) and weights.safe
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Collection, Iterable
 from contextlib import AbstractContextManager, suppress
@@ -207,6 +208,19 @@ def all_runs(results: Path) -> list[RunFolder]:
     if not results.is_dir():
         return []
     return [RunFolder(path) for path in sorted(results.iterdir()) if (path / "config.yaml").exists()]
+
+
+def runs_below(place: Path) -> list[RunFolder]:
+    """Every folder of a run at or below `place`, by path. Raises BenchError where there is none."""
+    found = []
+    for path, below, files in os.walk(place):
+        if {"config.yaml", "record.json"} & set(files):
+            found.append(RunFolder(Path(path)))
+            below.clear()
+        below[:] = sorted(name for name in below if not name.startswith("."))
+    if not found:
+        raise BenchError(f"{place}: {'holds no runs' if place.is_dir() else 'no such folder'}; name a folder of runs")
+    return found
 
 
 def trained_on(folders: Iterable[RunFolder], key: str, fingerprint: str | None) -> list[RunFolder]:

@@ -16,13 +16,13 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from tiny_runs import TINY, write_mini_sets
 
 from benchmark.data.images import write_set
-from benchmark.evaluation.verify import run_folders, verify
+from benchmark.evaluation.verify import verify
 from benchmark.files import read_npz
 from benchmark.plan.config import RunConfig
 from benchmark.plan.validation import validate
 from benchmark.run import run
 from benchmark.running.device import Runtime
-from benchmark.store.folders import RunFolder
+from benchmark.store.folders import RunFolder, runs_below
 
 SHIPPED = Path(__file__).parents[2] / "results" / "reference"
 ONE = SHIPPED / "one-class" / "cifar10.ship-image-statistics-s0-3b92a50b"
@@ -123,7 +123,7 @@ def test_without_features_or_images_it_says_what_cannot_be_checked(place: Path, 
     assert "4 records: 72 numbers recomputed, 416 scores from features" in said
     assert "17 numbers: k-NN accuracy and the method's own measures: the run's images are not on this machine" in said
     assert "0 the same, 0 others, 16 not here" in said and not Path("nothing").exists()
-    for folder in run_folders(place / "results"):
+    for folder in runs_below(place / "results"):
         folder.features.unlink()
     said = plain(bench(place / "results", "--data", place / "data"))
     assert "17 numbers: scores, k-NN accuracy and the method's own measures from features: features.npz is not" in said

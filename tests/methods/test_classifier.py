@@ -18,8 +18,8 @@ from benchmark.errors import BenchError
 from benchmark.methods.base import Batch, Moment
 from benchmark.methods.classifier import CIFAR, Classifier
 from benchmark.plan.config import RunConfig
+from benchmark.plan.training_data import training_data
 from benchmark.plan.validation import validate
-from benchmark.report.leagues import league
 from benchmark.run import run
 from benchmark.running.device import Runtime
 from benchmark.running.images import load_images
@@ -202,11 +202,11 @@ def test_what_embed_answers_is_of_the_upright_image_and_of_its_turns(mini_data: 
     ({**OE, "variant": "rot-in-dist"}, "oe-rot-in-dist", "labels"),
     ({**OE, "variant": "dti"}, "oe-dti", "labels, aux, made with labels"),
 ])  # fmt: skip
-def test_a_run_is_measured_named_and_put_in_its_league(
+def test_a_run_is_measured_named_and_told_by_its_training_data(
     changes: dict[str, Any], label: str, of: str, mini_data: Path, tmp_path: Path
 ) -> None:
     settings = config(**{**changes, "eval": {**RAW["eval"], "scores": ["energy", "max-logit", "knn-5"]}})
-    assert settings.label == label and league(settings) == of
+    assert settings.label == label and training_data(settings) == of
     record = run(settings, tmp_path, mini_data, Runtime("cpu", threads=1))
     assert 0 <= record.extra["accuracy"] <= 100 and {"energy", "max-logit", "knn-5"} <= set(record.scores)
     assert ("outliers" in record.training["losses"]) == (label.startswith("oe"))

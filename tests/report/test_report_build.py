@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import time
 from pathlib import Path
@@ -171,3 +172,22 @@ def test_2000_records_take_less_than_5_seconds(place):
     seconds = time.process_time() - start
     print(f"2,000 records: {seconds:.1f} s")
     assert seconds < 5
+
+
+def test_sweeps_stand_side_by_side_and_columns_are_left_out(place):
+    one = write_sweep(place, variant=["dino", "imgn"], extra="references: [untrained]", name="one.yaml")
+    two = write_sweep(place, variant=["rot-imgn", "rot-dti"], extra="references: [untrained]", name="two.yaml")
+    for sweep in (one, two):
+        write_runs(place / "results", sweep)
+
+    def columns(**asked) -> set[str]:
+        written, _ = make(place, tables=["2"], **asked)
+        text = (place / "reports" / written[0]).with_suffix(".csv").read_text()
+        return {row["column"] for row in csv.DictReader(text.splitlines())}
+
+    assert columns(sweep=[one, two]) == {"dino", "imgn", "rot-imgn", "rot-dti", "untrained"}
+    assert (place / "reports/one+two/table2.csv").exists()
+    assert columns(sweep=one) == {"dino", "imgn", "untrained"}
+    assert columns(sweep=[one, two], only=["rot-*", "dino"]) == {"dino", "rot-imgn", "rot-dti", "untrained"}
+    with pytest.raises(BenchError, match="--only rotated: no column is called so; allowed: dino, imgn"):
+        columns(sweep=one, only=["rotated"])

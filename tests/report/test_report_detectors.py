@@ -15,9 +15,10 @@ from scipy import stats
 from benchmark.errors import BenchError
 from benchmark.plan import sweep as sweeps
 from benchmark.plan.config import RunConfig
+from benchmark.plan.titles import title_of
 from benchmark.report import tables
 from benchmark.report.detectors_table import detectors
-from benchmark.report.groups import Group, group_runs, title_of
+from benchmark.report.groups import Group, group_runs
 from benchmark.report.published import detectors as published_detectors
 from benchmark.report.published import sets as published
 from benchmark.report.table_notes import describe
@@ -120,14 +121,14 @@ def test_table_1_has_rivals_trained_here_beside_the_published_and_quotes_the_res
     leagues = {"Geometric": "labels", "SSD": "scratch", "MTL": "labels", "CSI": "scratch", "rot-imgn": "aux",
                "combined": "aux", "oe-imgn": "labels, aux", "oe-rot-in-dist": "labels",
                "oe-dti": "labels, aux, made with labels"}  # fmt: skip
-    assert {key: rows["league"].texts[key] for key in leagues} == leagues
-    assert table.leagues == rows["league"].texts
+    assert {key: rows["training data"].texts[key] for key in leagues} == leagues
+    assert table.training_data == rows["training data"].texts
 
 
-def test_a_quoted_rival_has_its_league_too() -> None:
+def test_a_quoted_rival_has_its_training_data_too() -> None:
     (table,) = tables.table1(beside(ALL[:2]))
     assert list(table.columns.values())[:4] == [f"{rival} (publ.)" for rival in published.RIVALS]
-    quoted = {rival: table.leagues[rival] for rival in published.RIVALS}
+    quoted = {rival: table.training_data[rival] for rival in published.RIVALS}
     assert quoted == {"Geometric": "labels", "SSD": "scratch", "CSI": "scratch", "MTL": "labels"}
 
 
@@ -169,7 +170,7 @@ def test_detectors_in_outlier_exposures_convention() -> None:
     assert rows["aupr:svhn"].cells["classifier-rotation"].published is None
     assert rows["accuracy"].cells["oe-imgn"].published == 95.74
     assert rows["auroc:average"].cells["oe-imgn"].published is None  # ours is over other sets
-    assert rows["league"].texts["oe-rot-in-dist"] == "labels"
+    assert rows["training data"].texts["oe-rot-in-dist"] == "labels"
     assert "95% of the OOD images are found" in markdown(table) and "80 Million Tiny Images" in markdown(table)
     assert "cifar10,fpr95:svhn,oe-dti," in as_csv([table])
 

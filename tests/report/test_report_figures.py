@@ -10,10 +10,11 @@ from report_fakes import VARIANTS10, config, paper_auroc, record_of
 from scipy import stats
 
 from benchmark.negatives import OURS, VARIANTS
+from benchmark.plan.titles import title_of
 from benchmark.report.figures import embed, files, of_sets
 from benchmark.report.figures.panels import Bars, Line, Lines, Point, Scatter
 from benchmark.report.figures.style import BACK, STYLES, VARIABLES, marker
-from benchmark.report.groups import Group, group_runs, title_of
+from benchmark.report.groups import Group, group_runs
 from benchmark.report.intervals import Estimate
 
 

@@ -1,4 +1,4 @@
-"""The one-class protocol: which runs stand side by side, their means and intervals, leagues, and the text forms."""
+"""The one-class protocol: which runs stand side by side, means and intervals, training data, the text forms."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from one_class_fakes import (
 from report_fakes import config
 from scipy import stats
 
-from benchmark.report.leagues import league, meaning
+from benchmark.plan.training_data import meaning, training_data
 from benchmark.report.one_class import OneOfAll, class_of, one_class_groups
 from benchmark.report.one_class_table import one_class
 from benchmark.report.published import one_class as published
@@ -62,7 +62,7 @@ def test_a_row_a_class_a_column_a_method_references_last():
         "rotation", TRANSLATION, "dino", "rot-imgn", "rot-dti", "rot-in-dist", "combined", "Rot+Trans in CSI", "SimCLR",
         "CSI", "untrained", "image-statistics",
     ]  # fmt: skip
-    assert [r.title for r in table.rows] == ["league", *CIFAR10, "mean (10)", "n (runs)"]
+    assert [r.title for r in table.rows] == ["training data", *CIFAR10, "mean (10)", "n (runs)"]
     assert table.columns["CSI"] == "CSI (publ.)" and table.columns["dino"] == "DINO"
 
 
@@ -219,7 +219,7 @@ def test_two_networks_give_two_untrained_columns():
     keys = [key for key in table.columns if key.startswith("untrained")]
     assert len(keys) == 2 and "model.backbone = resnet18" in keys[0]
     assert [table.columns[key] for key in keys] == ["untrained (a)", "untrained (b)"]
-    assert [table.leagues[key] for key in keys] == ["scratch, no training"] * 2
+    assert [table.training_data[key] for key in keys] == ["scratch, no training"] * 2
     assert list(table.columns)[-3:] == [*keys, "image-statistics"]
 
 
@@ -257,7 +257,7 @@ def test_several_parents_are_several_tables():
     assert "photos" in tables[1].title and "CIFAR100" in tables[2].title
 
 
-# --- leagues ----------------------------------------------------------------------------------------------------------
+# --- training data ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -282,18 +282,18 @@ def test_several_parents_are_several_tables():
         ("image-statistics", {}, "scratch, no training"),
     ],
 )
-def test_leagues(label, fields, wanted):
-    assert league(run("cat", label, **fields)) == wanted
+def test_training_data(label, fields, wanted):
+    assert training_data(run("cat", label, **fields)) == wanted
     words = wanted.split(", ")
     note = meaning([wanted])
     assert all(f"{word}: " in note for word in words) and note.count(": ") == len(words) + 1
 
 
-def test_a_method_with_labels_is_in_the_league_of_labels(monkeypatch):
+def test_a_method_with_labels_learns_from_labels(monkeypatch):
     from benchmark.plan.methods import RotationConfig
 
     monkeypatch.setattr(RotationConfig, "labels", True)
-    assert league(run("cat", "rotation")) == "labels"
+    assert training_data(run("cat", "rotation")) == "labels"
 
 
 def test_student_t_of_the_test_is_scipys():

@@ -112,7 +112,9 @@ def test_negatives_are_paired_by_class_and_seed():
     assert claim.ours_text == f"{mean:+.2f} ± {half:.2f}"
     above = int((gain.mean(axis=1) > 0).sum())
     over_classes = by_hand(gain.mean(axis=1))[1]
-    assert claim.note == f"above on {above} of 10 classes, ± {over_classes:.2f} over the classes; league: scratch"
+    assert (
+        claim.note == f"above on {above} of 10 classes, ± {over_classes:.2f} over the classes; training data: scratch"
+    )
 
 
 def test_only_seeds_with_all_classes_of_both_are_paired():
@@ -120,7 +122,7 @@ def test_only_seeds_with_all_classes_of_both_are_paired():
     value = lambda c: 70.0 + (1.0 + c.seed) * (c.label == "rot-imgn")  # noqa: E731
     lost = lambda c: None if (c.seed, c.in_dist) == (1, "cifar10:dog") else one_record(c, value)  # noqa: E731
     claim = find(check(group_of(configs, lost)), "Rot. ImgN negatives")
-    assert (claim.n, claim.ours, claim.verdict) == (1, 1.0, "holds") and "league: aux" in claim.note
+    assert (claim.n, claim.ours, claim.verdict) == (1, 1.0, "holds") and "training data: aux" in claim.note
     none = lambda c: None if (c.label, name_of(c)) == ("dino", "dog") else one_record(c, value)  # noqa: E731
     claim = find(check(group_of(configs, none)), "Rot. ImgN negatives")
     assert (claim.verdict, claim.n, claim.note) == ("not measured", 0, "classes done: DINO 9 of 10")

@@ -41,12 +41,12 @@ def test_intervals_are_explained_only_where_there_are_any():
     assert "not over the classes" in note
 
 
-def test_the_csv_is_tidy_exact_and_has_the_league():
+def test_the_csv_is_tidy_exact_and_has_the_training_data():
     table = table_of(everything())
     rows = list(csv.DictReader(io.StringIO(as_csv([table]))))
     (cell,) = [r for r in rows if (r["in_dist"], r["column"]) == ("cifar10:cat", "rotation")]
     values = np.array([level(run("cat", "rotation", seed)) for seed in (0, 1, 2)])
-    assert cell["ood"] == "cifar10:not-cat" and cell["league"] == "scratch" and cell["n"] == "3"
+    assert cell["ood"] == "cifar10:not-cat" and cell["training_data"] == "scratch" and cell["n"] == "3"
     assert float(cell["mean"]) == pytest.approx(values.mean(), abs=1e-12)
     assert float(cell["high"]) - float(cell["mean"]) == pytest.approx(by_hand(values)[1])
     assert float(cell["published"]) == 80.8
@@ -66,7 +66,7 @@ def test_markdown_and_latex_hold_every_cell():
     assert len({line.count("|") for line in text.splitlines() if line.startswith("|")}) == 1
     body = tex.split(r"\toprule")[1].split(r"\bottomrule")[0]
     assert {line.count(" & ") for line in body.splitlines() if line.endswith(r"\\")} == {len(table.columns)}
-    assert body.count(r"\midrule") == 4  # below the header, the leagues, the classes and the mean: not between classes
+    assert body.count(r"\midrule") == 4  # below header, training data, classes and mean: not between classes
     assert all(ord(c) < 128 for c in tex) and tex.count("{") == tex.count("}")
 
 
@@ -78,15 +78,17 @@ def test_the_terminal_table_fits_and_loses_nothing(width):
     for r in table.rows:
         for line in lines(table, r, inline_interval=False):
             assert all(word in text for cell in line.texts for word in cell.split())
-    assert "League: scratch: " in text and text.count("\nairplane ") == text.count("\nleague ")  # every block has both
+    assert "Training data: scratch: " in text and text.count("\nairplane ") == text.count(
+        "\ntraining data "
+    )  # every block has both
 
 
-def test_the_league_is_printed_with_every_column():
+def test_the_training_data_are_printed_with_every_column():
     table = table_of(everything())
-    assert table.leagues["rot-dti"] == "aux, made with labels" and table.leagues["CSI"] == "scratch"
-    assert set(table.leagues) == set(table.columns) == set(row(table, "league").texts)
-    line = next(text for text in markdown(table).splitlines() if text.startswith("| league"))
-    assert [part.strip() for part in line.strip("|").split("|")][1:] == [table.leagues[c] for c in table.columns]
+    assert table.training_data["rot-dti"] == "aux, made with labels" and table.training_data["CSI"] == "scratch"
+    assert set(table.training_data) == set(table.columns) == set(row(table, "training data").texts)
+    line = next(text for text in markdown(table).splitlines() if text.startswith("| training data"))
+    assert [part.strip() for part in line.strip("|").split("|")][1:] == [table.training_data[c] for c in table.columns]
     text = on_terminal(table)
     assert text.count("scratch") >= 10 and "labels" in text
     assert any("used to select the images of the one class" in note for note in table.notes)

@@ -8,7 +8,8 @@ import pytest
 from report_fakes import config, make, record_of, with_scores, write_runs, write_sweep
 
 from benchmark.plan.config import RunConfig
-from benchmark.report.groups import group_runs, title_of
+from benchmark.plan.titles import title_of
+from benchmark.report.groups import group_runs
 from benchmark.report.own_claims import CONFIDENT, RESPONSE, RULES, TESTED, checked
 from benchmark.store.records import Record, ScoreInRecord
 

@@ -28,7 +28,7 @@ from benchmark.report.page import charts, compose, document, scores
 from benchmark.report.page.gallery import GalleryItem, write_gallery
 from benchmark.report.tables import table1, table2
 from benchmark.store.folders import RunFolder
-from benchmark.store.tables import load_records
+from benchmark.store.measurements import load_records
 
 
 class Reader(HTMLParser):

@@ -11,7 +11,8 @@ from report_fakes import VARIANTS10, config, record_of, write_sweep
 from scipy import stats
 
 from benchmark.plan import sweep as sweeps
-from benchmark.report.groups import group_runs, title_of
+from benchmark.plan.titles import title_of
+from benchmark.report.groups import group_runs
 from benchmark.report.intervals import correlate, estimate
 from benchmark.report.published import sets as published
 
@@ -48,7 +49,7 @@ def test_stand_ins_are_known_and_partial_averages_are_not_compared():
     assert published.average("synthetic", [], "dino") is None
 
 
-def test_best_rivals_by_league():
+def test_best_rivals_by_training_data():
     assert published.best_rival("cifar10", "cifar100", published.LABEL_FREE_RIVALS) == ("SSD", 90.63)
     assert published.best_rival("cifar10", "cifar100", published.SUPERVISED_RIVALS) == ("MTL", 93.24)
     assert published.best_rival("cifar10", "imagenet30", published.SUPERVISED_RIVALS) is None

@@ -15,7 +15,7 @@ from benchmark.data.subsets import limited
 from benchmark.errors import BenchError
 from benchmark.negatives import OURS, VARIANTS, patch_grid, variant
 from benchmark.plan.config import RunConfig
-from benchmark.report.leagues import league
+from benchmark.plan.training_data import training_data
 from benchmark.training.batches import Batches, DeviceImages
 from benchmark.views.recipes import IMAGENET, BatchRecipe, Block, ViewRecipe, ViewSpec, multi_crop
 
@@ -222,13 +222,13 @@ def denormalised(views: torch.Tensor) -> torch.Tensor:
     return (views[:, 0, 0, 0] * IMAGENET.std[0] + IMAGENET.mean[0]) * 255
 
 
-def test_ours_name_their_images_in_identity_and_league() -> None:
+def test_ours_name_their_images_in_identity_and_training_data() -> None:
     ids = {tiny(variant=name).recipe_id() for name in [*OURS, "rot-in-dist", "imgn"]}
     assert len(ids) == len(OURS) + 2
     blended = tiny(variant="blend-imgn")
-    assert blended.identity()["variant"] == [["in-dist", "blend", "imagenet"]] and league(blended) == "aux"
+    assert blended.identity()["variant"] == [["in-dist", "blend", "imagenet"]] and training_data(blended) == "aux"
     assert blended.identity()["data"]["sources"] == {"imagenet": blended.data.sources["imagenet"]}
-    assert league(tiny(variant="patch-rot-in-dist")) == "scratch"
+    assert training_data(tiny(variant="patch-rot-in-dist")) == "scratch"
     assert tiny(variant="blend-imgn", negatives={"draw": "per-view"}).recipe_id() == blended.recipe_id()
     with pytest.raises(BenchError, match=r"needs data\.sources\.imagenet, which is not set"):
         tiny(variant="blend-imgn", data={"sources": {"dti": "mini-aux"}})

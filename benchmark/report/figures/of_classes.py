@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from benchmark.data.catalog import info
+from benchmark.plan.titles import title_of
 from benchmark.report.figures.files import Key, Picture
 from benchmark.report.figures.panels import Dot, Dots
 from benchmark.report.figures.style import style_of
-from benchmark.report.groups import title_of
 from benchmark.report.intervals import Estimate, estimate
 from benchmark.report.one_class import Column, OneClass
 from benchmark.report.published import one_class as published

@@ -7,10 +7,11 @@ from functools import partial
 
 from benchmark.data.catalog import info, is_near
 from benchmark.plan.methods import REFERENCES
+from benchmark.plan.titles import title_of
 from benchmark.report.figures.files import Key, Picture
 from benchmark.report.figures.panels import Bars, Point, Scatter
 from benchmark.report.figures.style import style_of
-from benchmark.report.groups import Group, title_of
+from benchmark.report.groups import Group
 from benchmark.report.intervals import Estimate, estimate
 from benchmark.report.numbers import auroc, average_over, classes, occupancy_reading, occupied
 from benchmark.report.published import sets as published

@@ -8,10 +8,11 @@ from functools import partial
 
 from benchmark.data.catalog import info, is_near
 from benchmark.plan.methods import REFERENCES
+from benchmark.plan.titles import title_of
 from benchmark.report.figures.files import Picture
 from benchmark.report.figures.of_sets import heading_of, keys_of
 from benchmark.report.figures.panels import Line, Lines
-from benchmark.report.groups import Group, title_of
+from benchmark.report.groups import Group
 from benchmark.report.intervals import Estimate, estimate
 from benchmark.report.numbers import occupancy_reading
 from benchmark.store.records import Look, Record

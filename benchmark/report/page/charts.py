@@ -12,10 +12,11 @@ import numpy as np
 
 from benchmark.data.catalog import info
 from benchmark.plan.methods import DinoConfig
+from benchmark.plan.titles import title_of
 from benchmark.report.figures import embed, of_classes, of_sets, training
 from benchmark.report.figures.files import Key, Picture
 from benchmark.report.figures.panels import Line, Lines, Panel
-from benchmark.report.groups import Group, title_of
+from benchmark.report.groups import Group
 from benchmark.report.intervals import Estimate
 from benchmark.report.one_class import OneClass
 from benchmark.store.folders import RunFolder

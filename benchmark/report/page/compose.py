@@ -12,10 +12,11 @@ from typing import Any
 
 from benchmark.data.catalog import info
 from benchmark.plan.methods import REFERENCES
+from benchmark.plan.titles import title_of
 from benchmark.report import claims, detectors_table, one_class_claims, scores_table, tables
 from benchmark.report.cells import Table
 from benchmark.report.claims_text import Claim
-from benchmark.report.groups import Group, title_of
+from benchmark.report.groups import Group
 from benchmark.report.one_class import OneClass
 from benchmark.report.one_class_table import one_class
 from benchmark.report.page import document

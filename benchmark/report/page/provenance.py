@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from benchmark.data.catalog import info
+from benchmark.plan.identity import flat
 from benchmark.plan.methods import REFERENCES
-from benchmark.report.groups import Group, Run, differences, flat, title_of
+from benchmark.plan.titles import title_of
+from benchmark.report.groups import Group, Run, differences
 
 DETAILED_RUNS = 150  # with their provenance in full
 NAMED_RUNS = 30  # of those that are not done

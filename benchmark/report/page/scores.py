@@ -15,9 +15,10 @@ from PIL import Image
 from benchmark.data.catalog import info
 from benchmark.data.images import ImageSet, load, read_manifest
 from benchmark.plan.methods import REFERENCES
+from benchmark.plan.titles import title_of
 from benchmark.report.figures import embed
 from benchmark.report.figures.panels import Histogram, span
-from benchmark.report.groups import Group, Run, title_of
+from benchmark.report.groups import Group, Run
 from benchmark.report.page.document import png
 from benchmark.store.folders import RunFolder
 from benchmark.store.records import Record

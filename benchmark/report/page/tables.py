@@ -40,7 +40,7 @@ def _plain(table: Table, columns: list[str], cells: Cells) -> dict[str, Any]:
     before = ""
     for (section, _), members in groupby(table.rows, lambda row: row.place):
         rows = list(members)
-        new = table.several_in_dists and section != "league" and rows[0].in_dist != before
+        new = table.several_in_dists and section != "texts" and rows[0].in_dist != before
         before = rows[0].in_dist if new else before
         lines = [
             {"title": row.title, "label": "", "cells": [cells[id(row)][column] for column in columns]} for row in rows
@@ -53,7 +53,7 @@ def _plain(table: Table, columns: list[str], cells: Cells) -> dict[str, Any]:
 def _turned(table: Table, columns: list[str], cells: Cells) -> dict[str, Any]:
     """Variants down, OOD sets, averages and measures across; references and others' systems stay below."""
     rows = [row for row in table.rows if row.cells or not row.block]  # without the headings of blocks
-    rows.sort(key=lambda row: row.section == "league")  # words behind the numbers
+    rows.sort(key=lambda row: row.section == "texts")  # words behind the numbers
     head = [("variant", "text", ""), *((_whole(_title(table, row)), "number", "") for row in rows)]
     parts: dict[str, list[dict[str, Any]]] = {"trained": [], "references": [], "rivals": []}
     for column in columns:
@@ -65,7 +65,7 @@ def _turned(table: Table, columns: list[str], cells: Cells) -> dict[str, Any]:
             "cells": [cells[id(row)][column] for row in rows],
         }
         parts[kind].append(line)
-    of = groupby(rows, lambda row: f"{info(row.in_dist).title} →" if row.section != "league" else "")
+    of = groupby(rows, lambda row: f"{info(row.in_dist).title} →" if row.section != "texts" else "")
     above = [(name, len(list(members))) for name, members in of] if table.several_in_dists else []
     bodies = [{"kind": kind, "sorts": True, "above": "", "lines": lines} for kind, lines in parts.items() if lines]
     return {"kind": "turned", "above": above, "head": head, "bodies": bodies}

@@ -1,4 +1,4 @@
-"""What a column was allowed to learn from, so that only columns of one league are compared without a second thought."""
+"""What a run was allowed to learn from: columns with the same training data compare without a second thought."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ MEANINGS = {
 }
 
 
-def league(config: RunConfig) -> str:
-    """The league of a run, from what its training reads: "scratch", "aux", "aux, made with labels", "labels",
-    "pretrained" and their combinations."""
+def training_data(config: RunConfig) -> str:
+    """What a run's training reads: "scratch", "aux", "aux, made with labels", "labels", "pretrained" and their
+    combinations."""
     if config.method.name in REFERENCES:
         return UNTRAINED
     parts = []
@@ -42,7 +42,7 @@ def league(config: RunConfig) -> str:
     return ", ".join(parts) or SCRATCH
 
 
-def meaning(leagues: list[str]) -> str:
-    """A note that explains the words of these leagues."""
-    words = {word for one in leagues for word in one.split(", ")}
-    return "League: " + "; ".join(f"{word}: {text}" for word, text in MEANINGS.items() if word in words) + "."
+def meaning(many: list[str]) -> str:
+    """A note that explains the words of these."""
+    words = {word for one in many for word in one.split(", ")}
+    return "Training data: " + "; ".join(f"{word}: {text}" for word, text in MEANINGS.items() if word in words) + "."

@@ -1,0 +1,77 @@
+"""The report's tables as pandas DataFrames, of runs chosen in Python."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmark.data.catalog import info
+from benchmark.errors import BenchError, unknown
+from benchmark.report.cells import Table
+from benchmark.report.groups import group_runs
+from benchmark.report.items import TABLES
+from benchmark.report.one_class import class_of, one_class_groups
+from benchmark.store.folders import RunFolder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def table(df: pd.DataFrame, name: str = "2", published: bool = False) -> pd.DataFrame:
+    """A table of the report, of the runs that rows of `df` are of, as a DataFrame of numbers.
+
+    df: what `benchmark.measurements` gives, or some of its rows; of each run in it all is shown. name: "1", "2",
+    "one-class", "scores" or "oe", as in `bench report --table`. A row is an OOD set, a class, an average or a measure,
+    by its title, behind that of the in-distribution set or block where there are several; a column is a variant or
+    method, by its title. Values are means over seeds, AUROC and accuracy in per cent, NaN where nothing is measured.
+    published: two columns of each, "ours" and "published".
+
+    Raises BenchError, one line, for a name of no table, where no run is of the table's protocol, and where the runs are
+    of several settings or images that must not stand in one table: choose among them by a column of `df`.
+    """
+    if name not in TABLES:
+        raise BenchError(unknown("table", name, TABLES))
+    records = [record for path in df["folder"].unique() if (record := RunFolder(Path(path)).read_record())]
+    item = TABLES[name]
+    configs = [record.run_config for record in records]
+    groups: list[Any] = []
+    if item.protocol != "one-class":
+        groups += group_runs([config for config in configs if class_of(config) is None], records, beside=True)
+    if item.protocol != "sets":
+        groups += one_class_groups(configs, records)
+    module, _, function = item.made_by.partition(":")
+    make = getattr(importlib.import_module(f"benchmark.report.{module}"), function)
+    made = [one for group in groups for one in make(group)]
+    if not made:
+        lacks = item.lacks or "is of its protocol: whole sets, or for one-class classes of a set"
+        raise BenchError(f"table {name}: none of these {len(records)} runs {lacks}")
+    headings = list(dict.fromkeys(one.heading for one in made))
+    if len(headings) > 1:
+        told = " | ".join(heading or "the others" for heading in headings)
+        raise BenchError(f"table {name}: these runs cannot stand in one table; choose those of one of: {told}")
+    import pandas as pd
+
+    return pd.concat([_frame(one, len(made) > 1 or one.several_in_dists, published) for one in made])
+
+
+def _frame(made: Table, several: bool, published: bool) -> pd.DataFrame:
+    import pandas as pd
+
+    rows = [row for row in made.rows if row.cells]
+    blocks = {row.block: row.title for row in made.rows if not row.cells and row.block and row.section == "texts"}
+    index: Any = [row.title for row in rows]
+    if several:
+        index = pd.MultiIndex.from_tuples([(info(row.in_dist).title, row.title) for row in rows], names=["ID", "OOD"])
+    elif len(blocks) > 1:
+        pairs = [(blocks.get(row.block, ""), row.title) for row in rows]
+        index = pd.MultiIndex.from_tuples(pairs, names=["", made.corner])
+    columns: dict[Any, list[float | None]] = {}
+    for key, title in made.columns.items():
+        cells = [row.cells[key] for row in rows]
+        ours = [cell.ours.mean if cell.ours else None for cell in cells]
+        if published:
+            columns |= {(title, "ours"): ours, (title, "published"): [cell.published for cell in cells]}
+        else:
+            columns[title] = ours
+    return pd.DataFrame(columns, index=index, dtype=float)

@@ -1,0 +1,153 @@
+"""All that runs measured as one tidy table, a row a number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from benchmark.errors import BenchError
+from benchmark.plan.identity import flat
+from benchmark.plan.titles import title_of
+from benchmark.plan.training_data import training_data
+from benchmark.store.folders import all_runs, runs_below
+from benchmark.store.records import Record
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+METRICS = ("auroc", "aupr_ood", "aupr_id", "aupr_oe", "fpr95_id", "fpr95_ood")  # of an OOD set, as in the record
+
+
+def load_records(results: Path) -> list[Record]:
+    """All records under `results`, by name. Raises BenchError when one is broken or of a newer schema."""
+    records = [folder.read_record() for folder in all_runs(results)]
+    return [record for record in records if record is not None]
+
+
+def measurements(results: str | Path = "results") -> pd.DataFrame:
+    """Every number of the runs at or below a folder, a row each, those of a run together.
+
+    What was measured: `metric` and `value`. Metrics are "auroc" and the other METRICS, "sensitivity" and
+    "knn_accuracy_20", all in per cent; "occupied_paper", a number of soft classes; what a method alone measures, as
+    "accuracy"; "training.NAME", and "seconds.PHASE". Missing where a metric has none: `score`, the one that detects,
+    with `own`, whether the method is published with it, and `passes` of the network for a test image; `ood`, the set,
+    with the numbers of images `n_id` and `n_ood`. `epoch`: after how many it was measured, NaN at the end.
+
+    Of which run, in every row: `folder` (its path), `name`, `run_id`, `recipe_id`, `label`, `title` (the label for
+    people), `training_data` (what it may learn from), `images.train` and `images.test` (numbers of in-distribution
+    images), `seconds` in all, `hardware`, `commit`, `python`, `device`, `packages.NAME`, and every setting by its
+    dotted key, as `in_dist`, `variant`, `seed`, `method.name`, `train.lr`. Texts are categories; a list is a text.
+
+    Raises BenchError, one line, where there is no finished run, or a record is broken or of a newer release.
+    """
+    place = Path(results)
+    found = [(folder.path, record) for folder in runs_below(place) if (record := folder.read_record())]
+    if not found:
+        raise BenchError(f"{place}: holds runs, but none is finished; bench status says how far they are")
+    return frame_of([record for _, record in found], [str(path) for path, _ in found])
+
+
+def frame_of(records: Sequence[Record], folders: Sequence[str]) -> pd.DataFrame:
+    """What `measurements` gives, of these records and the paths of their runs."""
+    import pandas as pd
+
+    detected, values = [], []  # a row a score and OOD set, which has all METRICS
+    single: list[tuple[_Row, float | None]] = []
+    for run, record in enumerate(records):
+        for name, seen in record.scores.items():
+            one = _Row(run, name, name == record.own, seen.passes)
+            single.append((one._replace(metric="sensitivity"), seen.sensitivity))
+            for ood, found in seen.ood.items():
+                detected.append(one._replace(ood=ood, n_id=found.n_id, n_ood=found.n_ood))
+                values.append([getattr(found, metric) for metric in METRICS])
+        single += ((_Row(run, metric=metric), value) for metric, value in _of_the_run(record))
+        single += _on_the_way(run, record)
+    wide = pd.DataFrame(detected, columns=_Row._fields)
+    tall = wide.loc[wide.index.repeat(len(METRICS))].assign(
+        metric=np.tile(METRICS, len(wide)), value=np.array(values, dtype=float).reshape(-1)
+    )
+    rest = pd.DataFrame([row for row, _ in single], columns=_Row._fields)
+    rest["value"] = np.array([value for _, value in single], dtype=float)
+    frame = pd.concat([part for part in (tall, rest) if len(part)] or [rest])
+    frame = frame.dropna(subset="value").sort_values("run", kind="stable", ignore_index=True)
+    frame = frame.astype({"own": bool} | dict.fromkeys(("score", "ood", "metric"), "category"))
+    return pd.concat([_of_runs(records, folders, frame.pop("run").to_numpy(dtype=int)), frame], axis=1)
+
+
+class _Row(NamedTuple):
+    """A row but for its value. run: the record's place."""
+
+    run: int
+    score: str | None = None
+    own: bool = False
+    passes: float = np.nan
+    ood: str | None = None
+    n_id: float = np.nan
+    n_ood: float = np.nan
+    metric: str = ""
+    epoch: float = np.nan
+
+
+def _of_the_run(record: Record) -> Iterator[tuple[str, float | None]]:
+    """(metric, value) of what is measured once, whatever the score and the OOD set."""
+    yield from ((f"knn_accuracy_{k}", value) for k, value in record.knn_accuracy.items())
+    yield from ((f"occupied_{reading}", value) for reading, value in (record.occupancy or {}).items())
+    kept = {**record.extra, "training": record.training, "seconds": record.timings}
+    for metric, value in flat(kept).items():
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            yield metric, value
+
+
+def _on_the_way(run: int, record: Record) -> Iterator[tuple[_Row, float | None]]:
+    """What was measured while it trained, by the method's own score."""
+    for seen in record.trajectory:
+        at = _Row(run, epoch=seen.epoch)
+        detects = at._replace(score=record.own, own=True, passes=record.own_score.passes)
+        yield detects._replace(metric="sensitivity"), seen.sensitivity
+        yield from ((detects._replace(ood=ood, metric="auroc"), value) for ood, value in seen.ood.items())
+        yield from ((at._replace(metric=f"knn_accuracy_{k}"), value) for k, value in seen.knn_accuracy.items())
+        yield from ((at._replace(metric=f"occupied_{name}"), value) for name, value in (seen.occupancy or {}).items())
+
+
+def _of_runs(records: Sequence[Record], folders: Sequence[str], places: np.ndarray) -> pd.DataFrame:
+    """The columns that say which run it is, for rows whose record stands at `places`."""
+    import pandas as pd
+
+    runs = pd.DataFrame([{"folder": folder, **_about(record)} for folder, record in zip(folders, records, strict=True)])
+    columns: dict[str, Any] = {}
+    for name in runs:
+        if pd.api.types.is_numeric_dtype(runs[name]):
+            columns[str(name)] = runs[name].to_numpy()[places]
+        else:
+            codes, texts = pd.factorize(runs[name])
+            columns[str(name)] = pd.Categorical.from_codes(codes[places], texts)
+    return pd.DataFrame(columns)
+
+
+def _about(record: Record) -> dict[str, Any]:
+    config, environment = record.run_config, record.environment
+    settings = flat(config.model_dump(mode="json"))
+    sizes = {split: record.data.get(f"{config.in_dist}/{split}") for split in ("train", "test")}
+    return {
+        "name": record.name,
+        "run_id": record.run_id,
+        "recipe_id": record.recipe_id,
+        "label": config.label,
+        "title": title_of(config.label),
+        "training_data": training_data(config),
+        **{key: ", ".join(map(str, value)) if isinstance(value, list) else value for key, value in settings.items()},
+        **{f"images.{split}": seen.count if seen else np.nan for split, seen in sizes.items()},
+        "seconds": float(sum(record.timings.values())),
+        "hardware": hardware(environment),
+        **{key: environment.get(key) for key in ("commit", "python", "device")},
+        **{f"packages.{name}": version for name, version in (environment.get("packages") or {}).items()},
+    }
+
+
+def hardware(environment: dict[str, Any]) -> str:
+    """What a record's environment says of its machine."""
+    found = environment.get("hardware") or ""
+    return ", ".join(str(value) for value in found.values() if value) if isinstance(found, dict) else str(found)
