@@ -13,6 +13,7 @@ PAGES = [
     *sorted(REPOSITORY.glob("*.md")),
     REPOSITORY / "results/README.md",  # what else is there was written by a program
     REPOSITORY / "reports/README.md",
+    REPOSITORY / ".ci/gpu/README.md",
     *(page for folder in ("benchmark", "sweeps", "tests") for page in sorted((REPOSITORY / folder).rglob("*.md"))),
 ]
 

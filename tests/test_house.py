@@ -31,7 +31,6 @@ FLOW = [
     ["perf"],
     ["launch"],
     ["doctor"],
-    ["kit"],
     ["commands"],
     ["commands", "__main__"],
 ]

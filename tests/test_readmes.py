@@ -6,6 +6,7 @@ The two `sh` blocks of the top README are run word for word by .ci/run.
 from __future__ import annotations
 
 import re
+import runpy
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -18,26 +19,19 @@ from readmes import PAGES, REPOSITORY, Shown, fences, is_placeholder, prose, sho
 from benchmark import Detector
 from benchmark.commands.app import app
 from benchmark.errors import BenchError
-from benchmark.kit import __main__ as kit
 from benchmark.plan import resources, sweep, yamlfile
 
 # The reader's own files and folders, in examples: none of these are ours.
 OWN = {"pets", "pets.yaml", "my-detector", "photos/", "scores.csv", "worst.html"}
-FOREIGN_OPTIONS = {"--nproc-per-node", "--maxschedchunk", "--no-cone"}  # torchrun's, pytest's, git's
-OTHER_PROGRAMS = {"pytest", "ruff", "mypy", "python", "python3", "pip", "uv", "."}
+FOREIGN_OPTIONS = {"--nproc-per-node", "--maxschedchunk", "--no-deps"}  # torchrun's, pytest's, pip's
+OTHER_PROGRAMS = {"pytest", "ruff", "mypy", "python", "python3", "pip", "uv", ".", ".ci/gpu/gpu.py"}
 # Files that a run or a cluster makes, as the pages name them.
 MADE = {"config.yaml", "record.json", "status.json", "lease.json", "job.json", "results/.submitit"}
-MADE |= {
-    ".kit/back",
-    ".kit/images-1",
-    ".kit/images-2",
-    "results/half-hour",
-    "kit.json",
-    "choice.json",
-}  # the half-hour kit's
+GPU = runpy.run_path(str(REPOSITORY / ".ci/gpu/gpu.py"))
+MADE |= {".gpu/images.tar.xz.01-of-02", ".gpu/wheels", "results/gpu"}
 
 BENCH: Any = typer.main.get_command(app)
-KIT_OPTIONS = set(re.findall(r"--[a-z-]+", "".join(verb.format_help() for verb in kit.verbs().values())))
+GPU_OPTIONS = set(re.findall(r"--[a-z-]+", GPU["parser"]().format_help()))
 COMMANDS = [command for page in PAGES for command in shown(page)]
 OF_BENCH = [command for command in COMMANDS if command.words[0] == "bench"]
 on_every_page = pytest.mark.parametrize("page", PAGES, ids=title)
@@ -117,7 +111,7 @@ def test_other_commands_are_of_the_tests_and_their_files_exist(command: Shown) -
 @on_every_page
 def test_every_option_that_is_named_exists(page: Path) -> None:
     named = {o for span in re.findall(r"`([^`]+)`", prose(page.read_text())) for o in re.findall(r"--[a-z-]+", span)}
-    assert named - options(BENCH) - KIT_OPTIONS - FOREIGN_OPTIONS == set()
+    assert named - options(BENCH) - GPU_OPTIONS - FOREIGN_OPTIONS == set()
 
 
 def test_the_table_of_commands_is_complete_and_its_options_are_theirs() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -57,6 +58,15 @@ class Against(StrEnum):
     reference = "reference"
     contiguous = "contiguous"
     rendered = "rendered"
+
+
+def seconds_of(option: str, text: str) -> float:
+    """The seconds of a duration like 30s, 9m or 1h. Raises BenchError that names the option for anything else."""
+    unit = {"s": 1, "m": 60, "h": 3600}.get(text[-1:])
+    number = text[:-1]
+    if unit is None or not re.fullmatch(r"\d+(\.\d+)?", number, re.ASCII) or float(number) == 0:
+        raise BenchError(f"{option} {text}: must be a number above 0 and its unit, as in 30s, 9m or 1h")
+    return float(number) * unit
 
 
 def check_device(device: str) -> None:

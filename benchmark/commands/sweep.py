@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.commands.options import CheckpointEvery, Data, ExecutorName, Results, SetOption, SiteOption
+from benchmark.commands.options import CheckpointEvery, Data, ExecutorName, Results, SetOption, SiteOption, seconds_of
 from benchmark.commands.terminal import print_checklist, print_rows, say, warn
 from benchmark.errors import BenchError
 from benchmark.exits import FAILED, INTERRUPTED
 
 if TYPE_CHECKING:
     from benchmark.launch.board import Board
+    from benchmark.launch.local import Stop
     from benchmark.launch.slurm import Array
     from benchmark.plan.sweep import Sweep
 
@@ -39,6 +40,7 @@ class _Asked:
     data_root: Path
     data_option: Path | None
     checkpoint_every: float
+    stop: Stop
 
     def about_them(self, *words: str, results: bool = True) -> str:
         """The command `words` about the same runs, as it can be copied into a shell. results: whether it asks where."""
@@ -69,6 +71,14 @@ def sweep(
     results: Results = Path("results"),
     data_root: Data = None,
     checkpoint_every: CheckpointEvery = 300.0,
+    stop_after: Annotated[
+        str | None,
+        typer.Option(
+            "--stop-after",
+            metavar="TIME",
+            help="Here: stop all runs with a checkpoint after this time, as in 30s, 9m or 1h. Not on a cluster.",
+        ),
+    ] = None,
 ) -> None:
     """Run all of a sweep that is not done yet. Run again, it continues; nothing finished is trained twice.
 
@@ -77,20 +87,30 @@ def sweep(
       bench sweep sweeps/smoke.yaml
       bench sweep sweeps/small.yaml --dry-run
       bench sweep sweeps/small.yaml --only '*-rot-*' --set train.epochs=2
+      bench sweep sweeps/half-hour.yaml --stop-after 9m
       bench sweep sweeps/table2.yaml --executor slurm --wait
     """
     from benchmark.data.images import data_root as resolve_data
     from benchmark.files import locked
-    from benchmark.launch import slurm
-    from benchmark.launch.board import board
+    from benchmark.launch import slurm, status
+    from benchmark.launch.board import board, rows_of_sweep
+    from benchmark.launch.local import Stop
     from benchmark.plan import sweep as sweeps
     from benchmark.plan.resources import load_site
 
+    stop = Stop()
+    if stop_after is not None:
+        stop.deadline = time.monotonic() + seconds_of("--stop-after", stop_after)
     root = resolve_data(data_root)
     plan = sweeps.load(file, set_, only, load_site(site), root)
     warn(sweeps.other_images(file, root))
     use_slurm = executor is ExecutorName.slurm or (executor is ExecutorName.auto and slurm.answers())
-    asked = _Asked(file, set_ or [], use_slurm, jobs, results, root, data_root, checkpoint_every)
+    if use_slurm and stop_after is not None:
+        raise BenchError(
+            f"--stop-after {stop_after}: is for runs here, not for SLURM jobs, which have `resources: {{hours: ...}}` "
+            "and go on after a time limit; inside an allocation add --executor local"
+        )
+    asked = _Asked(file, set_ or [], use_slurm, jobs, results, root, data_root, checkpoint_every, stop)
     # One at a time reads the queue and submits, so that two sweeps cannot both find a run free.
     with locked(results / ".sweep.lock") if use_slurm and not dry_run else nullcontext():
         found = board(plan, results, root, use_slurm, retry_failed)
@@ -101,6 +121,9 @@ def sweep(
             return
         _refuse_without_images(found, asked)
         failed = _start(plan, found, arrays, asked) or bool(found.left_alone + found.without_weights)
+    if stop.timed_out:
+        left = status.counts(row.state for row in rows_of_sweep(plan, results, root, say))
+        say(f"stopped after {stop_after} (--stop-after): {left}. To go on: {shlex.join(['bench', *sys.argv[1:]])}")
     if use_slurm and wait:
         failed |= _follow(plan, results, root)
     elif arrays:
@@ -182,9 +205,9 @@ def _run_here(found: Board, asked: _Asked) -> bool:
     )
     launch = starting.bench_run(asked.data_root, asked.checkpoint_every)
     with (display.Bars if sys.stdout.isatty() else display.Lines)(jobs) as shown:
-        outcomes = local.run_queue(jobs, places, launch, shown)
+        outcomes = local.run_queue(jobs, places, launch, shown, asked.stop)
     say(f"{len(outcomes)} runs: {status.counts(outcome.state for outcome in outcomes)}")
-    if any(outcome.state == "interrupted" for outcome in outcomes):
+    if not asked.stop.timed_out and any(outcome.state == "interrupted" for outcome in outcomes):
         raise typer.Exit(INTERRUPTED)
     return any(outcome.state == "failed" for outcome in outcomes)
 
@@ -194,16 +217,16 @@ def _follow(plan: Sweep, results: Path, root: Path) -> bool:
     from benchmark.launch import status
     from benchmark.launch.board import LIVE, rows_of_sweep
 
-    told: dict[str, tuple[str, float]] = {}
+    shown: dict[str, tuple[str, float]] = {}
     while True:
         rows = rows_of_sweep(plan, results, root, say)
         if sys.stdout.isatty():
             say("\x1b[2J\x1b[H")
             print_rows(rows, f"{plan.title}  ({plan.path})")
         for row in [] if sys.stdout.isatty() else rows:
-            state, when = told.get(row.name, ("", 0.0))
+            state, when = shown.get(row.name, ("", 0.0))
             if row.state != state or (row.state == "running" and time.monotonic() - when > 30):
-                told[row.name] = (row.state, time.monotonic())
+                shown[row.name] = (row.state, time.monotonic())
                 say(f"{row.state:<11} {row.name}  {row.detail}".rstrip())
         if not {row.state for row in rows} & LIVE:
             say(f"{len(rows)} runs: {status.counts(row.state for row in rows)}")

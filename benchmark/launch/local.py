@@ -1,4 +1,4 @@
-"""The local executor: a small queue of subprocesses, one slot a GPU, or --jobs slots on a CPU with threads divided.
+"""The local executor: a small queue of subprocesses, one slot per GPU, or --jobs slots on a CPU with threads divided.
 
 Each run is its own process (`bench run .../config.yaml`) in its own process group, so that a crash takes nothing else
 along and Ctrl-C reaches the queue alone, which then stops the runs in order. What a run does is written in its folder;
@@ -7,6 +7,7 @@ the queue reads status.json and writes it only for a process that died without a
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -30,12 +31,15 @@ POLL_SECONDS = 0.1
 LOG_TAIL_LINES = 15
 
 
-def run_queue(jobs: Sequence[Job], slots: Sequence[Slot], launch: Launch, display: Display) -> list[Outcome]:
-    """Run `jobs` in order, at most one a slot, and return how each ended. A run that fails leaves the others going.
+def run_queue(
+    jobs: Sequence[Job], slots: Sequence[Slot], launch: Launch, display: Display, stop: Stop | None = None
+) -> list[Outcome]:
+    """Run `jobs` in order, at most one per slot, and return how each ended. A run that fails leaves the others going.
 
-    SIGINT, SIGTERM and SIGHUP stop all runs (each saves a checkpoint); those and the ones not started yet come back as
-    "interrupted". A job that is held by the time its turn comes is not started.
+    SIGINT, SIGTERM, SIGHUP and the deadline of `stop` stop all runs (each saves a checkpoint); those and the ones not
+    started yet come back as "interrupted". A job that is held by the time its turn comes is not started.
     """
+    stop = stop or Stop()
     waiting, free, running, outcomes = deque(jobs), list(slots), list[_Child](), list[Outcome]()
 
     goes_on = any(job.config.method.starts_from for job in jobs)
@@ -45,9 +49,10 @@ def run_queue(jobs: Sequence[Job], slots: Sequence[Slot], launch: Launch, displa
         outcomes.append(outcome)
         display.ended(outcome)
 
-    with _stop_requests() as stop:
+    with _stop_requests(stop):
         try:
             while waiting or running:
+                stop.check_deadline()
                 while free and not stop.asked and (job := _next(waiting, running, recipes)):
                     waiting.remove(job)
                     if job.folder.lease_is_live():  # whether it is done meanwhile, the run itself finds out
@@ -92,10 +97,20 @@ def _next(waiting: Sequence[Job], running: Sequence[_Child], recipes: dict[str, 
 
 
 @dataclass
-class _Stop:
-    """How often and since when a stop has been asked for."""
+class Stop:
+    """How often and since when a stop has been asked for.
 
+    deadline: the time (time.monotonic(), seconds) at which the queue asks by itself. timed_out: whether it did.
+    """
+
+    deadline: float = math.inf
+    timed_out: bool = False
     times: list[float] = field(default_factory=list)
+
+    def check_deadline(self) -> None:
+        if not self.asked and time.monotonic() >= self.deadline:
+            self.timed_out = True
+            self.request()
 
     @property
     def asked(self) -> bool:
@@ -111,9 +126,8 @@ class _Stop:
 
 
 @contextmanager
-def _stop_requests() -> Iterator[_Stop]:
+def _stop_requests(stop: Stop) -> Iterator[None]:
     """Turn stop signals into requests. A SIGHUP that `nohup` ignores stays ignored."""
-    stop = _Stop()
 
     def handler(_number: int, _frame: FrameType | None) -> None:
         stop.request()
@@ -123,7 +137,7 @@ def _stop_requests() -> Iterator[_Stop]:
         signals.append(signal.SIGHUP)
     before = {number: signal.signal(number, handler) for number in signals}
     try:
-        yield stop
+        yield
     finally:
         for number, old in before.items():
             signal.signal(number, old)
@@ -145,7 +159,7 @@ class _Child:
         folder.log.touch()
         self.process = launch(job, slot)
 
-    def stop(self, stop: _Stop) -> None:
+    def stop(self, stop: Stop) -> None:
         """Send the stop signals that are due: SIGINT to the run alone, the harder ones to its whole group."""
         for _, number in STOP_STAGES[self._stages_sent : stop.stages()]:
             with suppress(ProcessLookupError):

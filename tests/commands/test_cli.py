@@ -248,6 +248,8 @@ def test_interrupted_sweep_says_how_to_go_on(bench, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(local, "run_queue", lambda *_: [Outcome("a", "interrupted")])
     said = bench("sweep", "mine.yaml")
     assert said.code == 130 and "To go on: bench sweep mine.yaml" in said.err
+    said = bench("sweep", "mine.yaml", "--stop-after", "9m")  # Ctrl-C came first
+    assert said.code == 130 and "stopped after" not in said.out
 
 
 def test_interrupt_elsewhere_is_quiet(bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,14 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.launch import display, local, starting
+from benchmark.launch import local, starting
 from benchmark.launch.jobs import Job, Outcome
-from benchmark.launch.local import run_queue
+from benchmark.launch.local import Stop, run_queue
 from benchmark.launch.slots import Slot
 from benchmark.launch.starting import by_command
-from benchmark.launch.status import counts, duration, progress_text
 from benchmark.plan.config import RunConfig
-from benchmark.store.folders import RunFolder, Status
+from benchmark.store.folders import RunFolder
 from benchmark.store.records import Record
 
 # A stand-in for `bench run`: STUB FOLDER BEHAVIOUR. It notes when it started and ended.
@@ -91,7 +90,7 @@ def queue(tmp_path: Path) -> Callable[..., tuple[dict[str, Outcome], Seen]]:
     stub = tmp_path / "stub.py"
     stub.write_text(STUB)
 
-    def go(behaviours: dict[str, str], slots: int = 2) -> tuple[dict[str, Outcome], Seen]:
+    def go(behaviours: dict[str, str], slots: int = 2, stop: Stop | None = None) -> tuple[dict[str, Outcome], Seen]:
         jobs = [Job(CONFIG, RunFolder(tmp_path / name)) for name in behaviours]
         seen = Seen()
         outcomes = run_queue(
@@ -101,6 +100,7 @@ def queue(tmp_path: Path) -> Callable[..., tuple[dict[str, Outcome], Seen]]:
                 lambda job, slot: [sys.executable, "-S", str(stub), str(job.folder.path), behaviours[job.folder.name]]
             ),
             seen,
+            stop,
         )
         return {outcome.name: outcome for outcome in outcomes}, seen
 
@@ -250,6 +250,30 @@ def test_stop_signals_end_all_runs_and_their_children(queue, tmp_path: Path, num
     assert signal.getsignal(number) is handler
 
 
+def test_the_queue_stops_by_itself_at_its_deadline(queue, tmp_path: Path) -> None:
+    stop = Stop()
+
+    def time_is_up() -> None:
+        while not all((tmp_path / name / "pids.txt").exists() for name in ("a", "b")):
+            time.sleep(0.02)
+        assert not stop.asked and not stop.timed_out
+        stop.deadline = time.monotonic()
+
+    threading.Thread(target=time_is_up, daemon=True).start()
+    outcomes, seen = queue({"a": "long", "b": "long", "c": "ok"}, 2, stop)
+    assert stop.timed_out and len(stop.times) == 1, "each further request would skip a stage"
+    assert {outcome.state for outcome in outcomes.values()} == {"interrupted"} and seen.names == ["a", "b"]
+    assert all((tmp_path / name / "checkpoint.pt").exists() for name in ("a", "b"))
+
+
+def test_a_queue_that_is_interrupted_before_its_deadline_was_not_timed_out(queue, tmp_path: Path) -> None:
+    stop = Stop(deadline=time.monotonic() + 3600)
+    stop.request()
+    stop.deadline = time.monotonic()
+    outcomes, seen = queue({"a": "ok"}, 1, stop)
+    assert outcomes["a"].state == "interrupted" and seen.names == [] and not stop.timed_out
+
+
 def test_a_run_that_ignores_all_requests_is_killed(queue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "STOP_STAGES", ((0.0, signal.SIGINT), (0.3, signal.SIGTERM), (0.6, signal.SIGKILL)))
 
@@ -349,36 +373,3 @@ def test_an_equal_config_is_kept_another_is_replaced(queue, tmp_path: Path) -> N
     folder.write_config(CONFIG.model_copy(update={"seed": 5}))
     queue({"run": "held"})
     assert folder.read_config() == CONFIG
-
-
-def test_plain_lines_name_each_start_and_end_and_the_log_of_a_failure(tmp_path: Path, capsys) -> None:
-    jobs = [Job(CONFIG, RunFolder(tmp_path / name)) for name in ("a", "b")]
-    jobs[0].folder.write_status(Status(state="running", phase="train", epoch=2, epochs=8, loss=1.5, seconds_left=65))
-    lines = display.Lines(jobs, every_seconds=0.0)
-    lines.started(jobs[0])
-    lines.running(jobs[:1])
-    lines.ended(Outcome("a", "done", seconds=61))
-    lines.ended(Outcome("b", "failed", "boom", 2))
-    said = capsys.readouterr().out.splitlines()
-    assert said[0].split() == ["start", "a"]
-    assert "train 2/8, loss 1.5, 1m 05s left" in said[1]
-    assert "1m 01s" in said[2] and "[1/2]" in said[2]
-    assert "boom" in said[3] and str(tmp_path / "b/log.txt") in said[3]
-
-
-def test_bars_show_states_on_a_terminal_without_failing(tmp_path: Path) -> None:
-    jobs = [Job(CONFIG, RunFolder(tmp_path / name)) for name in ("a[x]", "b")]
-    jobs[0].folder.write_status(Status(state="running", phase="train", step=5, steps=10, epochs=2))
-    with display.Bars(jobs) as bars:
-        bars.started(jobs[0])
-        bars.running(jobs[:1])
-        half = bars._progress.tasks[bars._bars["a[x]"]].completed
-        bars.ended(Outcome("a[x]", "failed", "[/bold] is no markup", 1))
-        assert half == 0.5 and bars._progress.tasks[0].completed == 1
-
-
-def test_words() -> None:
-    said = [duration(seconds) for seconds in (0, 59.6, 125, 3 * 3600 + 300, 100 * 3600)]
-    assert said == ["0s", "1m 00s", "2m 05s", "3h 05m", "4d 4h"]
-    assert counts(["to do", "done", "failed", "done"]) == "2 done, 1 to do, 1 failed"
-    assert progress_text(Status(state="running", phase="score", epochs=3)) == "score"
