@@ -12,8 +12,6 @@ from benchmark.commands.terminal import print_checklist, print_table, say, warn
 from benchmark.errors import BenchError
 from benchmark.exits import FAILED
 
-Mask = Annotated[str, typer.Option("--mask", metavar="METHOD", help="How foregrounds are found: data.mask of a run.")]
-
 
 def data_list(data_root: Data = None) -> None:
     """Every image set: its role, whether it is here, how many images, how to get it.
@@ -110,7 +108,6 @@ def data_import(
 
 def data_backgrounds(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A set with test images that is here.")],
-    mask: Mask = "minimum-barrier",
     replace: Annotated[bool, typer.Option("--replace", help="Replace such a set that holds other images.")] = False,
     data_root: Data = None,
 ) -> None:
@@ -125,7 +122,7 @@ def data_backgrounds(
     from benchmark.data.images import data_root as resolve_data
     from benchmark.views.controls import write_other_backgrounds
 
-    made = write_other_backgrounds(resolve_data(data_root), name, mask, replace)
+    made = write_other_backgrounds(resolve_data(data_root), name, replace)
     say(f"{made.name}/{made.split}: {made.count} images, sha256 {made.fingerprint[:12]}")
 
 
@@ -133,18 +130,17 @@ def data_masks(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A set that is here, or a class of one.")],
     file: Annotated[Path, typer.Argument(metavar="FILE.png", help="Where the picture goes.")],
     split: Annotated[str, typer.Option("--split", metavar="train|test|aux")] = "train",
-    mask: Mask = "minimum-barrier",
     count: Annotated[int, typer.Option("--count", metavar="N", min=2, max=100, help="Images shown.")] = 8,
     data_root: Data = None,
 ) -> None:
     """Draw what is taken for foreground in some images of a set, and what is made of it.
 
-    A row an image: every way to find foregrounds, and by the one of --mask (*) the views and negatives of runs.
+    One row per image: the image, its foreground, and the views and negatives of runs.
 
     \b
     Examples:
       bench data masks synthetic masks.png
-      bench data masks cifar10:automobile masks.png --mask border-contrast
+      bench data masks cifar10:automobile masks.png
     """
     from benchmark.data.images import data_root as resolve_data
     from benchmark.data.images import load
@@ -153,7 +149,7 @@ def data_masks(
 
     if file.suffix.lower() != ".png":
         raise BenchError(f"{file}: pictures are written as PNG; end its name in .png")
-    picture = foregrounds_picture(load(resolve_data(data_root), name, split), count, mask)
+    picture = foregrounds_picture(load(resolve_data(data_root), name, split), count)
     with atomic_write(file) as stream:
         picture.save(stream, "PNG", optimize=True)
     say(f"written: {file}")

@@ -21,7 +21,7 @@ class DataConfig(Strict):
     # The authors' sampler was never reseeded: the same auxiliary images recur in every epoch ("fixed").
     aux_order: Literal["each-epoch", "fixed"] = "each-epoch"
     # How the foreground of an image is found, where negatives or views need to know (views/saliency.py).
-    mask: Literal["minimum-barrier", "border-contrast", "frequency-tuned", "spectral-residual"] = "minimum-barrier"
+    mask: Literal["minimum-barrier"] = "minimum-barrier"
 
 
 # Families of timm whose layers normalise each image by itself. Any other network may have batch normalisation.

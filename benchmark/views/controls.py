@@ -18,12 +18,12 @@ from benchmark.views.saliency import VERSION, foreground
 CHUNK = 256
 
 
-def write_other_backgrounds(root: Path, name: str, method: str, replace: bool = False) -> ImageSet:
+def write_other_backgrounds(root: Path, name: str, replace: bool = False) -> ImageSet:
     """Store NAME-other-backgrounds/test: each test image of the set before the background of another one, filled in
     where that one's foreground was. Order, labels and classes are the set's own.
 
-    method: of finding foregrounds (`saliency.METHODS`). Raises BenchError for a set that is not here, has one image
-    alone, or is a class or another size of one, and where other images are stored under that name.
+    Raises BenchError for a set that is not here, has one image alone, or is a class or another size of one, and where
+    other images are stored under that name.
     """
     if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.endswith(OTHER_BACKGROUNDS):
         raise BenchError(f"{name}: backgrounds are changed of a whole set, as in cifar10; its classes follow")
@@ -37,12 +37,12 @@ def write_other_backgrounds(root: Path, name: str, method: str, replace: bool = 
     parts = []
     for some in torch.arange(images.count).split(CHUNK):
         mine, theirs = (image_tensor(images.images[index.numpy()]) for index in (some, other[some]))
-        behind = fill_in(theirs, foreground(theirs, method), torch.float64)
-        changed = compose(mine, foreground(mine, method), behind, torch.float64)
+        behind = fill_in(theirs, foreground(theirs), torch.float64)
+        changed = compose(mine, foreground(mine), behind, torch.float64)
         parts.append(changed.permute(0, 2, 3, 1).numpy())
     recipe = (
         f"the images of {name}/test (sha256 {images.fingerprint[:12]}) before one another's backgrounds, "
-        f"foregrounds by {method} (version {VERSION})"
+        f"foregrounds by minimum-barrier (version {VERSION})"
     )
     classes = images.manifest.get("classes")
     made = np.concatenate(parts)

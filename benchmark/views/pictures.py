@@ -11,37 +11,34 @@ from benchmark.errors import BenchError
 from benchmark.running.device import image_tensor
 from benchmark.seeds import generator
 from benchmark.views.foregrounds import GREY, compose, fill_in
-from benchmark.views.saliency import METHODS, foreground
+from benchmark.views.saliency import foreground
 
 CELL, GAP, HEAD = 96, 4, 34  # pixels
 _SHADE = torch.tensor([255, 0, 200])[:, None, None]  # over what is taken for background
 
 
-def foregrounds_picture(images: ImageSet, count: int, method: str) -> Image.Image:
-    """A row an image, `count` random ones of the set: the image; the foreground by each method of `saliency.METHODS`,
-    the rest shaded; and by `method` what runs see: the image before a grey and before the next row's background, the
-    background alone, and the next row's foreground before it.
+def foregrounds_picture(images: ImageSet, count: int) -> Image.Image:
+    """A row an image, `count` random ones of the set: the image; its foreground, the rest shaded; and what runs
+    see: the image before a grey and before the next row's background, the background alone, and the next row's
+    foreground before it.
 
-    Raises BenchError for an unknown method, and for a set of fewer images than two.
+    Raises BenchError for a set of fewer images than two.
     """
     if images.count < 2:
         raise BenchError(f"{images.name}/{images.split}: has one image alone, and none whose background it could take")
     chosen = torch.randperm(images.count, generator=generator("pictures", images.name))[: max(2, count)]
     pixels = image_tensor(images.images[chosen.numpy()])
-    masks = foreground(pixels, method)
+    masks = foreground(pixels)
     alone = fill_in(pixels, masks)
-    columns = {"image": pixels}
-    for name in METHODS:
-        columns[name.replace("-", "\n") + (" *" if name == method else "")] = _shaded(pixels, foreground(pixels, name))
-    columns["BG_RM\n*"] = compose(pixels, masks, torch.full_like(pixels, GREY))
-    columns["BG_Random\n*"] = compose(pixels, masks, alone.roll(-1, 0))
-    columns["background\nalone *"] = alone
-    columns["BG_Swaps'\nnegative *"] = compose(pixels.roll(-1, 0), masks.roll(-1, 0), alone)
+    columns = {
+        "image": pixels,
+        "foreground": torch.where(masks[:, None], pixels, pixels // 3 + (_SHADE * 2 // 3).to(torch.uint8)),
+        "BG_RM": compose(pixels, masks, torch.full_like(pixels, GREY)),
+        "BG_Random": compose(pixels, masks, alone.roll(-1, 0)),
+        "background\nalone": alone,
+        "BG_Swaps'\nnegative": compose(pixels.roll(-1, 0), masks.roll(-1, 0), alone),
+    }
     return _grid(columns)
-
-
-def _shaded(pixels: Tensor, masks: Tensor) -> Tensor:
-    return torch.where(masks[:, None], pixels, pixels // 3 + (_SHADE * 2 // 3).to(torch.uint8))
 
 
 def _grid(columns: dict[str, Tensor]) -> Image.Image:

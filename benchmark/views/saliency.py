@@ -1,7 +1,7 @@
 """What of an image is foreground, without weights: classical saliency, for a whole batch, and a mask of it.
 
-Shapes: B images, H x W pixels. Images are uint8 [B, 3, H, W]; saliency is float64 [B, H, W], larger = more salient, of
-a scale of its own in each method; masks are bool [B, H, W]. Every map is a function of its image alone, so that the
+Shapes: B images, H x W pixels. Images are uint8 [B, 3, H, W]; saliency is float64 [B, H, W], larger = more salient;
+masks are bool [B, H, W]. Every map is a function of its image alone, so that the
 mask of a stored image is the same in each run, epoch and process. On each machine too: hence float64, for the last bits
 of a matrix product are the machine's own, and in float32 they move a pixel of one mask in 500.
 """
@@ -55,34 +55,6 @@ def blur(maps: Tensor, sigma: float) -> Tensor:
     return down @ maps @ across.T
 
 
-def frequency_tuned(images: Tensor) -> Tensor:
-    """How far a pixel's blurred colour is from the image's mean colour, in Lab (Achanta et al. 2009, CVPR, Eq. 4)."""
-    colours = lab(images)
-    away = blur(colours, images.shape[-1] / 32) - colours.mean((2, 3), keepdim=True)
-    return away.norm(dim=1)
-
-
-def spectral_residual(images: Tensor) -> Tensor:
-    """What of the grey image's log spectrum its own average does not foretell (Hou and Zhang 2007, CVPR, section 3)."""
-    grey = images.double().mean(1)
-    spectrum = torch.fft.fft2(grey)
-    log_amplitude = spectrum.abs().clamp_min(1e-6).log()[:, None]
-    around = F.avg_pool2d(F.pad(log_amplitude, (1, 1, 1, 1), mode="circular"), 3, stride=1)
-    residual = (log_amplitude - around)[:, 0]
-    found = torch.fft.ifft2(torch.polar(residual.exp(), spectrum.angle())).abs() ** 2
-    return blur(found[:, None], images.shape[-1] / 16)[:, 0]
-
-
-def border_contrast(images: Tensor) -> Tensor:
-    """Distance in Lab to the nearest colours of the image's border, which is taken to be background (the boundary prior
-    of Wei et al. 2012, ECCV, without its geodesics): the mean over the tenth of the border's pixels that is nearest."""
-    colours = blur(lab(images), images.shape[-1] / 64)
-    edge = torch.cat([colours[:, :, 0], colours[:, :, -1], colours[:, :, 1:-1, 0], colours[:, :, 1:-1, -1]], 2)
-    away = torch.cdist(colours.flatten(2).transpose(1, 2), edge.transpose(1, 2))
-    nearest = away.topk(max(1, edge.shape[2] // 10), dim=2, largest=False).values.mean(2)
-    return nearest.view(len(images), *images.shape[2:])
-
-
 def minimum_barrier(images: Tensor) -> Tensor:
     """The barrier to the image's border (Zhang et al. 2015, ICCV), summed over the channels of Lab."""
     return barrier(lab(images)).sum(1)
@@ -109,12 +81,7 @@ def barrier(values: Tensor) -> Tensor:
     return found
 
 
-METHODS: dict[str, Callable[[Tensor], Tensor]] = {
-    "frequency-tuned": frequency_tuned,
-    "spectral-residual": spectral_residual,
-    "border-contrast": border_contrast,
-    "minimum-barrier": minimum_barrier,
-}
+METHODS: dict[str, Callable[[Tensor], Tensor]] = {"minimum-barrier": minimum_barrier}  # by the names of `data.mask`
 
 
 def otsu(saliency: Tensor) -> Tensor:

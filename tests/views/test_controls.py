@@ -36,7 +36,7 @@ def data(tmp_path: Path) -> Path:
 
 def test_every_image_has_its_foreground_before_the_background_of_another(data: Path) -> None:
     own = load(data, "squares", "test")
-    made = write_other_backgrounds(data, "squares", "minimum-barrier")
+    made = write_other_backgrounds(data, "squares")
     assert (made.name, made.count, made.manifest["classes"]) == ("squares-other-backgrounds", COUNT, ["a", "b", "c"])
     assert np.array_equal(made.labels, own.labels) and own.fingerprint[:12] in made.manifest["recipe"]
     np.testing.assert_allclose(made.images[:, 14, 14].astype(int), own.images[:, 14, 14].astype(int), atol=1)
@@ -48,7 +48,7 @@ def test_every_image_has_its_foreground_before_the_background_of_another(data: P
     assert sorted(behind) == list(range(COUNT)) and (behind != np.arange(COUNT)).all()
     assert np.array_equal(of(own.images[:, 2, 2]), np.arange(COUNT))
     assert load(data, "squares-other-backgrounds:a", "test").count == COUNT // 3  # a class of it, as of its set
-    again = write_other_backgrounds(data, "squares", "minimum-barrier")
+    again = write_other_backgrounds(data, "squares")
     assert again.fingerprint == made.fingerprint
 
 
@@ -61,7 +61,7 @@ def test_the_last_bits_of_a_machine_move_no_pixel(tmp_path: Path, monkeypatch: p
     halves[..., 16:] = 101
     line = torch.zeros(1, 33, 33, dtype=torch.bool)
     line[..., 16] = True  # as far from either colour: exactly 100.5 behind it
-    made = write_other_backgrounds(tmp_path, "smooth", "minimum-barrier")
+    made = write_other_backgrounds(tmp_path, "smooth")
 
     def elsewhere(compute: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
         def noisy(*arguments: Any) -> torch.Tensor:
@@ -74,7 +74,7 @@ def test_the_last_bits_of_a_machine_move_no_pixel(tmp_path: Path, monkeypatch: p
     assert bool((fill_in(halves, line, torch.float64)[..., 16] == 101).all())
     for module, name in ((saliency, "lab"), (saliency, "_middle"), (foregrounds, "blur")):
         monkeypatch.setattr(module, name, elsewhere(getattr(module, name)))
-    again = write_other_backgrounds(tmp_path, "smooth", "minimum-barrier")
+    again = write_other_backgrounds(tmp_path, "smooth")
     assert again.fingerprint == made.fingerprint
     assert bool((fill_in(halves, line, torch.float64)[..., 16] == 101).all())
 
@@ -94,16 +94,14 @@ def test_the_command_and_what_it_refuses(
     ):
         refused = bench("data", "backgrounds", name, "--data", data)
         assert refused.code == 2 and line in refused.err and "Traceback" not in refused.err
-    refused = bench("data", "backgrounds", "squares", "--mask", "unet", "--data", data)
-    assert refused.code == 2 and "unknown mask 'unet'" in refused.err
     pictures = load(data, "squares", "test").images
     write_set(data, "squares", "test", pictures[:40], np.arange(40) % 3, "test", ["a", "b", "c"], replace=True)
     with pytest.raises(BenchError, match="holds other images"):
-        write_other_backgrounds(data, "squares", "minimum-barrier")
-    assert write_other_backgrounds(data, "squares", "minimum-barrier", replace=True).count == 40
+        write_other_backgrounds(data, "squares")
+    assert write_other_backgrounds(data, "squares", replace=True).count == 40
     write_set(data, "one", "test", pictures[:1], np.zeros(1, np.int64), "test")
     with pytest.raises(BenchError, match="one/test: has one image alone"):
-        write_other_backgrounds(data, "one", "minimum-barrier")
+        write_other_backgrounds(data, "one")
 
 
 def test_which_sets_are_controls() -> None:
@@ -125,7 +123,7 @@ def test_a_picture_of_masks_and_what_is_made_of_them(
     assert said.code == 0 and said.out == f"written: {out}\n"
     sheet = np.asarray(Image.open(out).convert("RGB")).astype(int)
     step = CELL + GAP
-    assert sheet.shape == (HEAD + 3 * step, 9 * step + GAP, 3)  # the image, four methods, four compositions
+    assert sheet.shape == (HEAD + 3 * step, 6 * step + GAP, 3)  # the image, its foreground, four compositions
 
     def at(row: int, column: int, y: int, x: int) -> np.ndarray:
         """A pixel of the 32 x 32 picture in this place."""
@@ -134,10 +132,9 @@ def test_a_picture_of_masks_and_what_is_made_of_them(
     inside, outside = (14, 14), (2, 2)
     for row, following in ((0, 1), (1, 2), (2, 0)):
         own, ground = at(row, 0, *inside), at(row, 0, *outside)
-        for method in range(1, 5):  # foreground as it is, the rest shaded
-            assert (at(row, method, *inside) == own).all() or method < 3
-            assert (at(row, method, *outside) == ground // 3 + np.array([170, 0, 133])).all() or method < 3
-        grey, random, alone, swapped = 5, 6, 7, 8
+        assert (at(row, 1, *inside) == own).all()  # foreground as it is, the rest shaded
+        assert (at(row, 1, *outside) == ground // 3 + np.array([170, 0, 133])).all()
+        grey, random, alone, swapped = 2, 3, 4, 5
         assert abs(at(row, grey, *inside) - own).max() <= 1 and (at(row, grey, *outside) == 128).all()
         assert abs(at(row, random, *inside) - own).max() <= 1
         assert abs(at(row, random, *outside) - at(following, 0, *outside)).max() <= 1
@@ -147,7 +144,6 @@ def test_a_picture_of_masks_and_what_is_made_of_them(
     for arguments, line in (
         (("squares", "masks.jpg"), "masks.jpg: pictures are written as PNG"),
         (("squares:a", out, "--split", "train"), "image set squares/train is not in"),
-        (("squares", out, "--split", "test", "--mask", "unet"), "unknown mask 'unet'"),
     ):
         refused = run_bench(monkeypatch, capsys, "data", "masks", *arguments, "--data", data)
         assert refused.code == 2 and line in refused.err
