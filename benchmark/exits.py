@@ -18,10 +18,10 @@ from benchmark.errors import BenchError
 FAILED, USER_ERROR, HELD_ELSEWHERE, INTERRUPTED = 1, 2, 75, 130
 
 
-def exit_code(call: Callable[[], int | None], said: Callable[[Exception], str | None] = lambda error: None) -> int:
-    """What `call` returns, or the exit code for what it raises; that is then said in a line on stderr.
+def exit_code(call: Callable[[], int | None], describe: Callable[[Exception], str | None] = lambda error: None) -> int:
+    """What `call` returns, or the exit code for what it raises, with one line on stderr.
 
-    said: the line for exceptions that only the caller knows, None for others.
+    describe: the line for exceptions that only the caller knows, None for others.
     """
     try:
         code = call()
@@ -43,7 +43,7 @@ def exit_code(call: Callable[[], int | None], said: Callable[[Exception], str | 
         complain(explain_os(error))
         return USER_ERROR
     except Exception as error:
-        line = said(error)
+        line = describe(error)
         if line is None:
             raise
         complain(line)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from benchmark.data.pictures import read_picture, to_square, turned_by_exif
 from benchmark.detection.knn import nearest
-from benchmark.detection.scores import full_float32, ood_scores
+from benchmark.detection.scores import full_float32, kept_features, ood_scores
 from benchmark.detection.threshold import p_values
 from benchmark.detector.artifact import BACKBONE, BANK, HEAD, NAMES, Settings, read_settings, read_tensors
 from benchmark.errors import BenchError, first_line
@@ -184,8 +184,8 @@ class Detector:
 
 
 def _unit(outputs: Outputs) -> Tensor:
-    """Features as methods.base.Method.stored keeps them, in float32."""
-    return nn.functional.normalize(outputs["features"], dim=1).half().float()
+    """Features as a run keeps them, in float32."""
+    return kept_features(outputs["features"]).float()
 
 
 def _fitted(settings: Settings, bank: dict[str, Tensor], device: torch.device) -> Score | None:

@@ -32,7 +32,6 @@ from benchmark.detector.folder import check_target, in_place_of, save_tensors
 from benchmark.errors import BenchError, first_line, unknown
 from benchmark.files import atomic_write, expanded, read_npz, write_json
 from benchmark.methods.base import Method
-from benchmark.methods.dino import Dino
 from benchmark.models.backbones import create
 from benchmark.plan.config import RunConfig
 from benchmark.plan.methods import DinoConfig
@@ -168,7 +167,7 @@ def _read_run(folder: RunFolder, score: str | None) -> _Source:
             f"{folder.name}: method {config.method.name!r} has no backbone to export; dino and untrained do"
         )
     wanted = needs([score])
-    head = method.teacher["head"] if "logits" in wanted and isinstance(method, Dino) else None
+    head = method.scoring_head() if "logits" in wanted else None
     features = _kept(folder.features, lambda: read_npz(folder.features))
     scores = _kept(folder.scores, lambda: folder.read_scores(config))
     scores = {key.removesuffix(f":{score}"): rows for key, rows in scores.items() if key.endswith(f":{score}")}

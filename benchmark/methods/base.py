@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmark.detection.scores import ood_scores
+from benchmark.detection.scores import kept_features, ood_scores
 from benchmark.methods import schedules
 from benchmark.plan.config import RunConfig
 from benchmark.running.processes import ALONE
@@ -141,15 +141,18 @@ class Method:
         read them (`plan.scores`); None without a head. Whoever has some says so in its settings' `answers`."""
         return None
 
+    def scoring_head(self) -> nn.Module | None:
+        """The network that maps "features" to the logits behind `class_logits`, for a detector to take along; None
+        without one."""
+        return None
+
     def occupancy(self, logits: Tensor) -> dict[str, float] | None:
         """Occupied soft classes from the ID test set's logits (N, K); None without a head."""
         return None
 
     def stored(self, outputs: Outputs) -> Outputs:
-        """Outputs in the form that is kept on disk and scored: features of unit length in float16 (float32 would double
-        the disk for changes of 1e-4 in a cosine), others as they are."""
-        unit = nn.functional.normalize(outputs["features"].float(), dim=1).half()
-        return {name: rows.cpu() for name, rows in {**outputs, "features": unit}.items()}
+        """Outputs in the form that is kept on disk and scored: `kept_features`, others as they are."""
+        return {name: rows.cpu() for name, rows in {**outputs, "features": kept_features(outputs["features"])}.items()}
 
     def fit(self, train: Outputs) -> None:
         """Learn what scoring needs from the ID training set's stored outputs, features (M, D)."""

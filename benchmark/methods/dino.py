@@ -204,6 +204,10 @@ class Dino(Method):
         """At the temperature at which negatives are pushed to a uniform response: the student's."""
         return self.soft_logits(outputs).float() / self.settings.student_temperature
 
+    def scoring_head(self) -> nn.Module:
+        head: nn.Module = self.teacher["head"]
+        return head
+
     def occupancy(self, logits: Tensor) -> dict[str, float]:
         return occupancy(logits, self.centre.cpu(), self.settings.teacher_temperature_end)
 

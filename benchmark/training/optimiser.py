@@ -36,7 +36,8 @@ class Lars(Optimizer):
 
     v <- momentum v + lr lambda (g + decay w); w <- w - v, tensor by tensor, with the trust ratio
     lambda = 0.001 |w| / (|g| + decay |w|); biases and norms, which have one dimension, and weights of zero
-    have lambda 1.
+    have lambda 1. timm's Lars has the learning rate outside the momentum, v <- momentum v + lambda (g + decay w) and
+    w <- w - lr v: the same only while the rate does not change, and here it changes in every step.
     """
 
     TRUST = 0.001

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+import timm.optim
 import torch
 from torch import Tensor, nn
 
@@ -13,7 +15,7 @@ from benchmark.methods.base import Batch, Method, Moment
 from benchmark.plan.config import RunConfig
 from benchmark.plan.sections import TrainConfig
 from benchmark.running.processes import ALONE
-from benchmark.training.optimiser import make_optimiser, schedule
+from benchmark.training.optimiser import Lars, make_optimiser, schedule
 from benchmark.training.step import optimise
 
 STEPS_PER_EPOCH, EPOCHS = 5, 4
@@ -128,6 +130,24 @@ def test_lars_is_the_loop_with_a_trust_ratio_for_matrices_alone() -> None:
         moving[1] = 0.9 * moving[1] + lr * slope  # neither adapted nor decayed
         w, b = w - moving[0], b - moving[1]
         assert matrix[step] == pytest.approx(w, rel=1e-5) and vector[step] == pytest.approx(b, rel=1e-5)
+
+
+def test_timms_lars_is_ours_while_the_rate_is_constant_and_not_where_it_falls() -> None:
+    """Why there is one of our own: the schedule changes the rate in every step."""
+    start, gradients = torch.randn(4, 3), torch.randn(6, 4, 3)
+
+    def weights(kind: Callable[..., torch.optim.Optimizer], rates: list[float]) -> torch.Tensor:
+        weight = torch.nn.Parameter(start.clone())
+        optimiser = kind([{"params": [weight]}], momentum=0.9)
+        for lr, gradient in zip(rates, gradients, strict=True):
+            optimiser.param_groups[0] |= {"lr": lr, "weight_decay": 0.2}
+            weight.grad = gradient.clone()
+            optimiser.step()
+        return weight.detach()
+
+    steady, falling = [0.5] * 6, [0.5, 0.4, 0.3, 0.2, 0.1, 0.0]
+    torch.testing.assert_close(weights(Lars, steady), weights(timm.optim.Lars, steady))
+    assert (weights(Lars, falling) - weights(timm.optim.Lars, falling)).abs().max() > 1e-4
 
 
 def test_lars_moves_weights_of_zero() -> None:
