@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import re
 import runpy
+import subprocess
+import sys
 import textwrap
+import types
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import typer
 from command import run_bench
 from readmes import PAGES, REPOSITORY, Shown, fences, is_placeholder, prose, shown, title
@@ -19,7 +23,8 @@ from readmes import PAGES, REPOSITORY, Shown, fences, is_placeholder, prose, sho
 from benchmark import Detector
 from benchmark.commands.app import app
 from benchmark.errors import BenchError
-from benchmark.plan import resources, sweep, yamlfile
+from benchmark.plan import resources, scores, sweep, yamlfile
+from benchmark.scoring.named import named
 
 # The reader's own files and folders, in examples: none of these are ours.
 OWN = {"pets", "pets.yaml", "my-detector", "photos/", "scores.csv", "worst.html"}
@@ -167,6 +172,44 @@ def test_python_examples_use_what_there_is() -> None:
     for text in found:
         compile(textwrap.dedent(text).rstrip(",\n"), "README", "exec")
         assert [name for name in re.findall(r"[dD]etector\.(\w+)\(", text) if not hasattr(Detector, name)] == []
+
+
+def test_the_example_of_a_score_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a row of `KINDS`, by its name, against a loop that leaves each training image itself out."""
+    [(_, text)] = fences((REPOSITORY / "benchmark/scoring/README.md").read_text(), "python")
+    assert len([line for line in text.splitlines() if line.startswith("    ") and '"""' not in line]) == 9
+    written = types.ModuleType("benchmark.scoring.mean_cosine")
+    exec(compile(text, "README", "exec"), written.__dict__)
+    monkeypatch.setitem(sys.modules, written.__name__, written)
+    monkeypatch.setitem(scores.KINDS, "mean-cosine", scores.Kind("mean_cosine:MeanCosine"))
+    score = named("mean-cosine", 0.04)
+    rows = torch.nn.functional.normalize(torch.randn(9, 5), dim=1).half()
+    score.fit({"features": rows[:6]})
+    bank = rows[:6].double()
+    assert score.score({"features": rows[6:]}).tolist() == pytest.approx(
+        [-float((bank @ x).mean()) for x in rows[6:].double()]
+    )
+    asked = torch.tensor([4, 0])
+    unseen = [-float((bank[torch.arange(6) != i] @ bank[i]).mean()) for i in asked]
+    made = score.score({"features": rows[asked]}, asked)
+    assert made.tolist() == pytest.approx(unseen, abs=1e-6) and made.dtype == torch.float64
+
+
+def test_hooks_are_local_and_run_what_ci_runs() -> None:
+    hooks = [(repo["repo"], hook) for repo in yamlfile.read(REPOSITORY / ".pre-commit-config.yaml")["repos"]
+             for hook in repo["hooks"]]  # fmt: skip
+    lines = (REPOSITORY / ".ci/run").read_text().splitlines()
+    assert {repo for repo, _ in hooks} == {"local"} and {hook["language"] for _, hook in hooks} == {"system"}
+    assert {hook["name"] for _, hook in hooks} == {"ruff check", "ruff format", "mypy"}
+    for _, hook in hooks:
+        assert hook["entry"].startswith(hook["name"]) and any(line.startswith(hook["name"]) for line in lines)
+
+
+def test_skipped_tests_say_why_by_default(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text("import pytest\ndef test_it(): pytest.skip('no teapot: set TEAPOT')\n")
+    command = [sys.executable, "-m", "pytest", "-c", str(REPOSITORY / "pyproject.toml"), "-p", "no:cacheprovider"]
+    done = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert "no teapot: set TEAPOT" in done.stdout, done
 
 
 def is_light(command: Shown) -> bool:
