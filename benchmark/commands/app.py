@@ -19,10 +19,11 @@ from benchmark.commands.doctor import doctor
 from benchmark.commands.export import export
 from benchmark.commands.init import init
 from benchmark.commands.logs import logs
-from benchmark.commands.perf import perf
+from benchmark.commands.perf import Perf, perf_masks, perf_scoring, perf_step, perf_views
 from benchmark.commands.recommend import recommend
 from benchmark.commands.report import report
 from benchmark.commands.run import run
+from benchmark.commands.schema import schema
 from benchmark.commands.score import score
 from benchmark.commands.status import status
 from benchmark.commands.sweep import sweep
@@ -38,6 +39,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "status": "How far the runs are, and where their logs lie.",
         "logs": "What a run wrote, over all its starts.",
         "cancel": "End these runs and no others; checkpoints are kept.",
+        "schema": "The JSON schema of sweep files, for an editor.",
     },
     "Look": {
         "report": "Tables, figures, claims and a page from the records.",
@@ -101,7 +103,7 @@ def _with_home(command: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-for function in (sweep, run, status, logs, cancel, report, recommend, verify, init, export, score, doctor, perf):
+for function in (sweep, run, status, logs, cancel, schema, report, recommend, verify, init, export, score, doctor):
     app.command()(_with_home(function))
 data.command("list", short_help="Every image set, whether it is here, how to get it.")(_with_home(data_list))
 data.command("prepare", short_help="Fetch sets, or read the official files you have.")(_with_home(data_prepare))
@@ -110,6 +112,22 @@ data.command("masks", short_help="Draw what is foreground in a set's images.")(_
 data.command("backgrounds", short_help="A set before other backgrounds.")(_with_home(data_backgrounds))
 data.command("verify", short_help="Hold every stored set against its manifest.")(_with_home(data_verify))
 app.add_typer(data, name="data")
+perf = typer.Typer(
+    cls=Perf,
+    rich_markup_mode=None,
+    help="""How fast this machine trains, makes views, scores, and finds foregrounds.
+
+\b
+Examples:
+  bench perf step sweeps/small.yaml
+  bench perf views sweeps/table2.yaml
+  bench perf scoring""",
+)
+perf.command("step", short_help="Pairs per second of a training step, and what takes how long.")(_with_home(perf_step))
+perf.command("views", short_help="Images per second of the views alone.")(_with_home(perf_views))
+perf.command("scoring", short_help="Seconds of scores, k-NN and NT-Xent.")(_with_home(perf_scoring))
+perf.command("masks", short_help="How well and how fast foregrounds are found.")(_with_home(perf_masks))
+app.add_typer(perf, name="perf")
 
 
 def _show_version(wanted: bool) -> None:
@@ -146,7 +164,7 @@ def _bench(
 _ClickException: Any = typer.BadParameter.__mro__[2]
 
 
-def _said_by_click(error: Exception) -> str | None:
+def _click_message(error: Exception) -> str | None:
     if isinstance(error, typer.Abort):
         raise KeyboardInterrupt
     return str(error.format_message()) if isinstance(error, _ClickException) else None
@@ -160,7 +178,7 @@ def main() -> None:
         return code if isinstance(code, int) else 0
 
     try:
-        code = exit_code(call, _said_by_click)
+        code = exit_code(call, _click_message)
     except KeyboardInterrupt:  # Ctrl-C at a prompt
         code = INTERRUPTED
     sys.exit(code)

@@ -1,5 +1,4 @@
-"""How well and how fast foregrounds are found: the methods of views/saliency.py on the built-in images, whose objects'
-places are known."""
+"""How well and how fast views/saliency.py finds foregrounds, on built-in images, whose objects' places are known."""
 
 from __future__ import annotations
 
@@ -19,24 +18,24 @@ SET, SPLIT, BATCH = "synthetic", "test", 64
 DISC = "a disc in the middle"  # what anybody can say without looking
 
 
-def overlap(found: Tensor, truth: Tensor) -> float:
+def overlap(masks: Tensor, truth: Tensor) -> float:
     """Mean intersection over union of masks bool [N, H, W], in %."""
-    both, either = (found & truth).sum((1, 2)), (found | truth).sum((1, 2))
+    both, either = (masks & truth).sum((1, 2)), (masks | truth).sum((1, 2))
     return 100 * float((both / either.clamp_min(1)).mean())
 
 
 def perf_masks(device: torch.device, *, rounds: int = 5, tell: Tell = print) -> dict[str, Any]:
-    """IoU in % with the true masks of the built-in test images, and milliseconds an image of 32 pixels."""
+    """IoU in % with the true masks of the built-in test images, and milliseconds per image of 32 pixels."""
     pictures = image_tensor(synthetic.generate(SET, SPLIT)[0]).to(device)
     truth = torch.from_numpy(synthetic.masks(SET, SPLIT)).to(device)
 
-    def found(method: str) -> Tensor:
+    def masks(method: str) -> Tensor:
         return torch.cat([foreground(part, method) for part in pictures.split(BATCH)])
 
     def timed(method: str) -> Callable[[], float]:
-        return lambda: 1000 * seconds(lambda: found(method), device) / len(pictures)
+        return lambda: 1000 * seconds(lambda: masks(method), device) / len(pictures)
 
-    overlaps = {method: overlap(found(method), truth) for method in METHODS}
+    overlaps = {method: overlap(masks(method), truth) for method in METHODS}
     place = torch.arange(32, device=device) - 15.5
     disc = (place[:, None] ** 2 + place**2 < 11**2).expand(len(truth), -1, -1)
     spreads = alternate({name: timed(name) for name in METHODS}, rounds, lambda line: tell(f"{line} ms an image"))

@@ -142,8 +142,9 @@ def test_every_class_is_found_in_the_folder_that_the_command_names(
         assert "not known" not in bench(*words, "--data", tmp_path / "data").err
         assert "not known" in bench(*words).err
     timed: list[str] = []
-    monkeypatch.setattr("benchmark.perf.timings", lambda config, **_: timed.append(config.in_dist) or ("", {}, []))
-    for words, found in ((["perf", path], ""), (["recommend", path], f"no trained runs of {path} yet")):
+    monkeypatch.setattr("benchmark.perf.step.perf_step", lambda config, *_, **__: timed.append(config.in_dist) or {})
+    monkeypatch.setattr("benchmark.perf.step.rows", lambda result: [])
+    for words, found in ((["perf", "step", path], ""), (["recommend", path], f"no trained runs of {path} yet")):
         assert found in bench(*words, "--data", tmp_path / "data").err
         assert "zoo/train is not in" in bench(*words).err
     assert timed == ["zoo:red-fox"]

@@ -10,7 +10,7 @@ from command import run_bench
 from benchmark.commands.app import GROUPS, app
 
 
-@pytest.mark.parametrize("arguments", [[], ["data"]], ids=["bench", "bench data"])
+@pytest.mark.parametrize("arguments", [[], ["data"], ["perf"]], ids=["bench", "bench data", "bench perf"])
 def test_the_help_fits_80_columns_and_is_not_cut_off(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

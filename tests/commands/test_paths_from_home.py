@@ -10,12 +10,11 @@ import pytest
 from command import Said
 from PIL import Image
 
-from benchmark.commands.app import app, data
+from benchmark.commands.app import app, data, perf
 from benchmark.data.images import data_root
 from benchmark.detector.export import find_run
 from benchmark.errors import BenchError
 from benchmark.files import expanded
-from benchmark.kit import __main__ as kit
 from benchmark.own.layout import layout
 from benchmark.plan import sweep
 
@@ -28,8 +27,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_every_command_is_given_its_paths_as_a_shell_would_have_them() -> None:
-    commands = [*app.registered_commands, *data.registered_commands]
-    assert len(commands) == 19
+    commands = [*app.registered_commands, *data.registered_commands, *perf.registered_commands]
+    assert len(commands) == 23
     for command in commands:
         seen: dict[str, object] = {}
 
@@ -87,8 +86,3 @@ def test_a_home_that_nobody_knows_in_a_variable(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(BenchError, match="~nouser-x/data: no home folder"):
         data_root()
     assert expanded("a/~/b") == Path("a/~/b")
-
-
-def test_the_kit_takes_paths_as_the_command_does(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert kit.parser().parse_args(["table2", "--out=~/x"]).out == home / "x"
-    assert kit.main(["table2", "--out=~nouser-x/y"]) == 2 and capsys.readouterr().err.count("\n") == 1
