@@ -27,7 +27,7 @@ from benchmark.plan import resources, scores, sweep, yamlfile
 from benchmark.scoring.named import named
 
 # The reader's own files and folders, in examples: none of these are ours.
-OWN = {"pets", "pets.yaml", "my-detector", "photos/", "scores.csv", "worst.html"}
+OWN = {"pets", "pets.yaml", "my-detector", "photos/", "scores.csv", "worst.html", "sweep.schema.json"}
 FOREIGN_OPTIONS = {"--nproc-per-node", "--maxschedchunk", "--no-deps"}  # torchrun's, pytest's, pip's
 OTHER_PROGRAMS = {"pytest", "ruff", "mypy", "python", "python3", "pip", "uv", ".", ".ci/gpu/gpu.py"}
 # Files that a run or a cluster makes, as the pages name them.
@@ -177,7 +177,7 @@ def test_python_examples_use_what_there_is() -> None:
 def test_the_example_of_a_score_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a row of `KINDS`, by its name, against a loop that leaves each training image itself out."""
     [(_, text)] = fences((REPOSITORY / "benchmark/scoring/README.md").read_text(), "python")
-    assert len([line for line in text.splitlines() if line.startswith("    ") and '"""' not in line]) == 9
+    assert len([line for line in text.splitlines() if line.startswith("    ") and '"""' not in line]) == 8
     written = types.ModuleType("benchmark.scoring.mean_cosine")
     exec(compile(text, "README", "exec"), written.__dict__)
     monkeypatch.setitem(sys.modules, written.__name__, written)
