@@ -255,30 +255,23 @@ def test_a_reference_without_runs_is_refused_and_a_missing_one_said(
     assert advice.reference is None and "are not here" in wording.markdown(advice)
 
 
-def test_the_shipped_records_give_no_reason_for_the_rule_and_it_is_said() -> None:
-    if not (SHIPPED / "cpu").is_dir():
-        pytest.skip("the shipped records: results/reference/cpu is not here")
-    repository = SHIPPED.parents[1]
-    before = ["model.batch_statistics=positives"]
-    advice = choosing.recommend(repository / "sweeps" / "cpu.yaml", SHIPPED / "cpu", sets=before)
+def test_what_the_shipped_records_say_of_the_rule_is_said() -> None:
+    """Eleven variants with a seed each, and the rule's agreement with AUROC counted by scipy."""
+    if not (SHIPPED / "half-hour").is_dir():
+        pytest.skip("the shipped records: results/reference/half-hour is not here")
+    repository, before = SHIPPED.parents[1], ["model.batch_statistics=positives"]
+    advice = choosing.recommend(repository / "sweeps" / "half-hour.yaml", SHIPPED / "half-hour", sets=before)
     trial = advice.rankings[0].trial
     assert trial is not None and trial.n == 11 and trial.halves is not None
-    assert trial.halves[0] < trial.halves[1]
     near = next(one for one in trial.agreements if one.kind == "near")
-    records = [folder.read_record() for folder in all_runs(SHIPPED / "cpu")]
-    of: dict[str, list[tuple[float, float]]] = {}
-    for r in records:
-        if r and r.config["method"]["name"] == "dino" and r.run_config.model.batch_statistics == "positives":
-            of.setdefault(r.config["variant"], []).append((r.own_score.sensitivity, r.own_score.ood["cifar100"].auroc))
-    means = np.array([np.mean(seeds, axis=0) for seeds in of.values()])
-    expected = stats.kendalltau(*means.T)
-    assert near.tau == pytest.approx(expected.statistic) and near.tau < 0
+    records = [folder.read_record() for folder in all_runs(SHIPPED / "half-hour")]
+    own = [r.own_score for r in records if r and r.config["method"]["name"] == "dino"]
+    pairs = [(score.sensitivity, score.ood["cifar100"].auroc) for score in own]
+    expected = stats.kendalltau(*zip(*pairs, strict=True))
+    assert near.tau == pytest.approx(expected.statistic) and expected.pvalue > 0.05
     said = "\n".join(note for section in wording.sections(advice) for note in section.notes)
-    wrong = expected.pvalue < 0.05
-    verdict = "the rule points the WRONG way on CIFAR100" if wrong else "no evidence for or against the rule"
-    assert f"this sweep: {verdict}: CIFAR100 τ = {near.tau:+.2f}" in said
+    assert f"this sweep: no evidence for or against the rule: CIFAR100 τ = {near.tau:+.2f}" in said
     assert "none of its tables prints a sensitivity" in said
-    assert "is within ±0.9 of 50" in said
 
 
 def test_another_score_ranks_by_its_own_sensitivity_and_its_own_scores_of_images(tmp_path: Path) -> None:
