@@ -11,7 +11,9 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from benchmark.errors import BenchError
 
@@ -32,8 +34,9 @@ def exit_code(call: Callable[[], int | None], describe: Callable[[Exception], st
         complain(str(error))
         return USER_ERROR
     except KeyboardInterrupt:
-        again = shlex.join(["bench", *sys.argv[1:]])
-        print(f"stopped; what is done and saved is kept. To go on: {again}", file=sys.stderr)
+        with _undisturbed(), suppress(OSError):  # the terminal may be gone
+            again = shlex.join(["bench", *sys.argv[1:]])
+            print(f"stopped; what is done and saved is kept. To go on: {again}", file=sys.stderr, flush=True)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output went away (`bench status | head`): no complaint, nor one at interpreter exit.
@@ -50,14 +53,45 @@ def exit_code(call: Callable[[], int | None], describe: Callable[[Exception], st
         return USER_ERROR
 
 
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Without further signals: they often come in pairs."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {
+        number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def note(text: str) -> None:
+    """One line on stderr of what is worth knowing and ends nothing."""
+    with suppress(OSError):
+        print("note: " + " ".join(text.split()), file=sys.stderr, flush=True)
+
+
 def complain(text: str) -> None:
-    """One line on stderr."""
-    print("error: " + " ".join(text.split()), file=sys.stderr, flush=True)
+    """One line on stderr, where that can still be written to."""
+    with suppress(OSError):
+        print("error: " + " ".join(text.split()), file=sys.stderr, flush=True)
+
+
+def no_room(error: BaseException) -> bool:
+    """Whether it says that a disk, or one's share of it, is full. numpy then says how little it has written."""
+    return isinstance(error, OSError) and (
+        error.errno in (errno.ENOSPC, errno.EDQUOT) or " requested and " in str(error)
+    )
 
 
 def explain_os(error: OSError) -> str:
     """What an operating system's error means to a user, with the file's name."""
     file = error.filename2 or error.filename or "a file"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"{file}: disk full ({error.strerror}); make room and give the same command again, nothing done is lost"
+    if no_room(error):
+        why = error.strerror or error
+        return f"{file}: disk full ({why}); make room and give the same command again, nothing done is lost"
     return f"{file}: {error.strerror or error}"

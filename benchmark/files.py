@@ -40,7 +40,7 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     as it is: a rename would put a file in its place, and /dev/null would be gone for the whole machine.
     """
     if path.exists() and not path.is_file():
-        with open(path, mode) as stream:
+        with _opened(path, mode) as stream:
             yield stream
         return
     if path.is_symlink():
@@ -48,7 +48,7 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with open(temporary, mode) as stream:
+        with _opened(temporary, mode) as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -60,6 +60,11 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
             error.filename = str(path)  # a full disk does not say which file it was
         raise
     sync_folder(path.parent)
+
+
+def _opened(path: Path, mode: str) -> IO[Any]:
+    """Text is UTF-8, whatever the locale; of a file's name in it that is none, the odd bytes are \\udcXX."""
+    return open(path, mode) if "b" in mode else open(path, mode, encoding="utf-8", errors="backslashreplace")
 
 
 def remove_torn(path: Path) -> None:

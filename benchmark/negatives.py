@@ -14,6 +14,8 @@ from benchmark.errors import BenchError, unknown
 IN_DIST = "in-dist"  # the source that is the in-distribution training set itself
 # Transforms that are of whole images, whatever `negatives.draw` says of the others.
 WHOLE_IMAGE = {"none", "blend", "frequencies", "foreground", "background"}
+JOINING = {"blend", "frequencies", "foreground"}  # an image with one of the source `partner`
+TRANSFORMS = {"rot", "rot360", "pixels", "patch-rot"} | WHOLE_IMAGE  # and perm-N; `views` does them
 
 
 @dataclass(frozen=True)
@@ -111,4 +113,13 @@ def patch_grid(patches: int, size: int) -> tuple[int, int]:
 
 def perm_count(transform: str) -> int | None:
     """N of "perm-N", None for every other transform."""
-    return int(transform.removeprefix("perm-")) if transform.startswith("perm-") else None
+    return int(transform.removeprefix("perm-")) if re.fullmatch(r"perm-[1-9]\d*", transform) else None
+
+
+def check_transform(negative: Negative) -> None:
+    """Raise BenchError for a transform that does not exist, and for a partner that it lacks or has no use for."""
+    if negative.transform not in TRANSFORMS and perm_count(negative.transform) is None:
+        raise BenchError(unknown("transform of negatives", negative.transform, [*TRANSFORMS, "perm-N"]))
+    if bool(negative.partner) != (negative.transform in JOINING):
+        wants = "joins an image with another: name its partner" if not negative.partner else "has no use for a partner"
+        raise BenchError(f"the transform {negative.transform!r} {wants}")

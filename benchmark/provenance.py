@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import subprocess
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
+# What makes numbers, and not how runs are planned, started, kept and reported.
+MAKES_NUMBERS = ("views", "negatives.py", "models", "methods", "training", "detection", "scoring", "seeds.py",
+                 "evaluation/features.py", "evaluation/measures.py", "evaluation/looks.py")  # fmt: skip
 
 
 def source_commit() -> str:
@@ -21,6 +26,17 @@ def source_commit() -> str:
         return _git("rev-parse", "HEAD") + ("+edited" if _git("status", "--porcelain", "--", ".") else "")
     except (OSError, subprocess.SubprocessError):
         return "unknown"
+
+
+@functools.cache  # what this process runs does not change under it
+def code_fingerprint(package: Path = PACKAGE) -> str:
+    """What tells this state of the code that makes numbers from others: twelve digits of a sha256 of its files."""
+    digest = hashlib.sha256()
+    for place in MAKES_NUMBERS:
+        path = package / place
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            digest.update(f"{file.relative_to(package)}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:12]
 
 
 def _git(*words: str) -> str:

@@ -6,7 +6,10 @@ Exit codes: see benchmark/exits.py.
 from __future__ import annotations
 
 import functools
+import io
+import os
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -170,6 +173,27 @@ def _click_message(error: Exception) -> str | None:
     return str(error.format_message()) if isinstance(error, _ClickException) else None
 
 
+def _make_streams_safe() -> None:
+    """Have all three standard streams, also where one was closed (`<&-`), and print any text in any locale: file names
+    need not be UTF-8."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # in this order each gets its own number
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _suit_matplotlib() -> None:
+    """Figures go to files: a notebook's own backend, inherited, cannot be had here. And what it keeps needs a folder
+    also where the user has no home."""
+    os.environ["MPLBACKEND"] = "agg"
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ.setdefault("MPLCONFIGDIR", str(Path(tempfile.gettempdir()) / f"ood-bench-{os.getuid()}"))
+
+
 def main() -> None:
     """The entry point: whatever the user can mend is one line on stderr and exit code 2."""
 
@@ -177,6 +201,8 @@ def main() -> None:
         code = app(standalone_mode=False)
         return code if isinstance(code, int) else 0
 
+    _make_streams_safe()
+    _suit_matplotlib()
     try:
         code = exit_code(call, _click_message)
     except KeyboardInterrupt:  # Ctrl-C at a prompt

@@ -80,7 +80,7 @@ def data_prepare(
     from benchmark.plan import sweep as sweeps
     from benchmark.store import missing, states
 
-    planned = states.plan(sweeps.load(for_, set_, data=root), Path("results"), root)
+    planned = states.plan(sweeps.load(for_, set_, data=root), Path("results"), root, store=True)
     lacking = missing.fetch(missing.missing_sets(planned), root, say)
     if lacking:
         print_checklist(f"{len(lacking)} image sets of {for_} must come by hand:", lacking)

@@ -50,8 +50,9 @@ def _show_status(
 ) -> None:
     from benchmark.data.images import data_root as resolve_data
     from benchmark.launch import board
-    from benchmark.launch.status import counts
+    from benchmark.launch.status import about_code, counts
     from benchmark.plan import sweep as sweeps
+    from benchmark.provenance import code_fingerprint
 
     if file is not None:
         root = resolve_data(data_root)
@@ -63,3 +64,5 @@ def _show_status(
         rows = board.rows_of_results(results, only, say)
     print_rows(rows, str(file or results), with_logs=True)
     say(f"{len(rows)} runs: {counts(row.state for row in rows)}")
+    for line in about_code(rows, code_fingerprint()):
+        say(line)

@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from benchmark.launch.board import Board
     from benchmark.launch.local import Stop
     from benchmark.launch.slurm import Array
+    from benchmark.launch.status import Row
     from benchmark.plan.sweep import Sweep
 
 FOLLOW_SECONDS = 3.0
+SHOWN = 3  # failed runs whose log is named at the end
 PREPARE = ("bench", "data", "prepare", "--for")
 
 
@@ -59,6 +61,14 @@ def sweep(
         typer.Option("--only", metavar="GLOB", help="Only runs whose name matches, as in '*-rot-*'. Repeatable."),
     ] = None,
     set_: SetOption = None,
+    again: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--again",
+            metavar="GLOB",
+            help="Train these anew, finished or not; what they had made is kept in RUN/before until then. Repeatable.",
+        ),
+    ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed runs again.")] = False,
     jobs: Annotated[
         int | None,
@@ -89,6 +99,7 @@ def sweep(
       bench sweep sweeps/small.yaml --only '*-rot-*' --set train.epochs=2
       bench sweep sweeps/half-hour.yaml --stop-after 9m
       bench sweep sweeps/table2.yaml --executor slurm --wait
+      bench sweep sweeps/smoke.yaml --again '*-rot-*'
     """
     from benchmark.data.images import data_root as resolve_data
     from benchmark.files import locked
@@ -113,31 +124,51 @@ def sweep(
     asked = _Asked(file, set_ or [], use_slurm, jobs, results, root, data_root, checkpoint_every, stop)
     # One at a time reads the queue and submits, so that two sweeps cannot both find a run free.
     with locked(results / ".sweep.lock") if use_slurm and not dry_run else nullcontext():
-        found = board(plan, results, root, use_slurm, retry_failed)
+        found = board(plan, results, root, use_slurm, retry_failed, not dry_run, again or ())
         arrays = slurm.make_arrays(found.chosen, slurm.max_array_size(), found.open_runs) if use_slurm else []
         _show(plan, found, arrays)
         if dry_run:
             _show_more(plan, found, arrays, asked)
             return
         _refuse_without_images(found, asked)
-        failed = _start(plan, found, arrays, asked) or bool(found.left_alone + found.without_weights)
+        failed = _start(plan, found, arrays, asked) + found.left_alone
+    unfinished = bool(failed + found.without_weights + found.broken)
     if stop.timed_out:
         left = status.counts(row.state for row in rows_of_sweep(plan, results, root, say))
         say(f"stopped after {stop_after} (--stop-after): {left}. To go on: {shlex.join(['bench', *sys.argv[1:]])}")
     if use_slurm and wait:
-        failed |= _follow(plan, results, root)
+        rows = _follow(plan, results, root)
+        unfinished |= any(row.state != "done" for row in rows)
+        failed = [row.name for row in rows if row.state == "failed"]
     elif arrays:
         say(f"Watch them: {asked.about_them('bench', 'status')}")
     say(f"See the results: {asked.about_them('bench', 'report', '--all', '--sweep')}")
     if failed:
+        _say_what_to_do(failed, asked)
+    if unfinished:
         raise typer.Exit(FAILED)
+
+
+def _say_what_to_do(failed: Sequence[str], asked: _Asked) -> None:
+    """The last lines after a sweep with failed runs: how to see why, and how to run them again."""
+    where = ["--results", str(asked.results)] if asked.results != Path("results") else []
+    for name in failed[:SHOWN]:
+        say(f"Why it failed: {shlex.join(['bench', 'logs', name, *where])}")
+    if len(failed) > SHOWN:
+        say(f"and {len(failed) - SHOWN} more: {asked.about_them('bench', 'status')}")
+    say(f"Run them again: {asked.about_them('bench', 'sweep')} --retry-failed")
 
 
 def _show(plan: Sweep, found: Board, arrays: Sequence[Array]) -> None:
     from benchmark.launch import slurm, status
+    from benchmark.provenance import code_fingerprint
 
     print_rows(found.rows, f"{plan.title}  ({plan.path})")
     say(f"{len(found.rows)} runs: {status.counts(row.state for row in found.rows)}")
+    for line in status.about_code(found.rows, code_fingerprint()):
+        say(line)
+    if found.again:
+        say(f"to be trained anew: {', '.join(folder.name for folder in found.again)}")
     if found.left_alone:
         say(f"left alone, failed before: {', '.join(found.left_alone)} (again with --retry-failed)")
     if found.without_weights:
@@ -173,27 +204,29 @@ def _refuse_without_images(found: Board, asked: _Asked) -> None:
         raise BenchError(f"{lacking} runs lack images: {', '.join(missing)}; get them: {prepare}")
 
 
-def _start(plan: Sweep, found: Board, arrays: Sequence[Array], asked: _Asked) -> bool:
-    """Run here, or submit, what is to do; returns whether a run failed."""
+def _start(plan: Sweep, found: Board, arrays: Sequence[Array], asked: _Asked) -> list[str]:
+    """Run here, or submit, what is to do; returns the names of runs that failed."""
     from benchmark.launch import slots, slurm, starting
     from benchmark.launch.backbones import check_backbones
 
     if not found.chosen:
         say("nothing to do")
-        return False
+        return []
     first = slots.make_slots(len(found.chosen), asked.jobs)[0]
     if not asked.use_slurm and first.gpu is None:
         starting.warm_up(first)  # its imports run beside the check
     check_backbones([job.config for job, _ in found.chosen], plan.path)
+    for folder in found.again:
+        folder.set_aside()
     if not asked.use_slurm:
         return _run_here(found, asked)
     places = asked.results, asked.data_root
     for name, job_id in slurm.submit(arrays, plan.name, *places, asked.checkpoint_every, found.queued):
         say(f"submitted   {name}  job {job_id}")
-    return False
+    return []
 
 
-def _run_here(found: Board, asked: _Asked) -> bool:
+def _run_here(found: Board, asked: _Asked) -> list[str]:
     from benchmark.launch import display, local, slots, starting, status
 
     jobs = [job for job, _ in found.chosen]
@@ -207,13 +240,19 @@ def _run_here(found: Board, asked: _Asked) -> bool:
     with (display.Bars if sys.stdout.isatty() else display.Lines)(jobs) as shown:
         outcomes = local.run_queue(jobs, places, launch, shown, asked.stop)
     say(f"{len(outcomes)} runs: {status.counts(outcome.state for outcome in outcomes)}")
-    if not asked.stop.timed_out and any(outcome.state == "interrupted" for outcome in outcomes):
+    failed = [outcome.name for outcome in outcomes if outcome.state == "failed"]
+    interrupted = any(outcome.state == "interrupted" for outcome in outcomes)
+    if interrupted and found.again:
+        say("without --again the rest goes on; with it all begin anew once more")
+    if interrupted and not asked.stop.timed_out:
+        if failed:
+            _say_what_to_do(failed, asked)
         raise typer.Exit(INTERRUPTED)
-    return any(outcome.state == "failed" for outcome in outcomes)
+    return failed
 
 
-def _follow(plan: Sweep, results: Path, root: Path) -> bool:
-    """Tell how the runs of a sweep get on until none is queued or running; returns whether one did not end well."""
+def _follow(plan: Sweep, results: Path, root: Path) -> list[Row]:
+    """Tell how the runs of a sweep get on until none is queued or running; returns how they ended."""
     from benchmark.launch import status
     from benchmark.launch.board import LIVE, rows_of_sweep
 
@@ -230,5 +269,5 @@ def _follow(plan: Sweep, results: Path, root: Path) -> bool:
                 say(f"{row.state:<11} {row.name}  {row.detail}".rstrip())
         if not {row.state for row in rows} & LIVE:
             say(f"{len(rows)} runs: {status.counts(row.state for row in rows)}")
-            return any(row.state != "done" for row in rows)
+            return rows
         time.sleep(FOLLOW_SECONDS)

@@ -41,6 +41,9 @@ def print_rows(rows: Sequence[Row], title: str, with_logs: bool = False) -> None
     """The state of runs as a table; the logs of runs that are not done in lines of their own (paths are long)."""
     lines = [[row.name, row.state, *([row.age] if with_logs else []), row.detail] for row in rows]
     print_table(["run", "state", *(["age"] if with_logs else []), "detail"], lines, title)
+    for row in rows:
+        if row.state == "broken":
+            say(f"broken: {row.name}: {row.detail}")
     if with_logs:
         done = [row.log for row in rows if row.log is not None and row.state == "done"]
         for row in rows:
@@ -59,6 +62,7 @@ def print_table(columns: Sequence[str], lines: Sequence[Sequence[str]], title: s
         "done": "green",
         "ready": "green",
         "failed": "red",
+        "broken": "red",
         "no data": "red",
         "no weights": "red",
         "missing": "yellow",

@@ -9,6 +9,7 @@ of a stored set, see `classes`, and takes no room on disk.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import platform
@@ -25,7 +26,8 @@ import PIL
 from benchmark import files
 from benchmark.data import catalog, classes, synthetic
 from benchmark.data.catalog import split_class
-from benchmark.errors import BenchError, first_line
+from benchmark.errors import BenchError, StillToDo, first_line
+from benchmark.exits import no_room
 
 SCHEMA = 1
 SPLITS = ("train", "test", "aux")
@@ -95,14 +97,14 @@ def read_manifest(root: Path, name: str, split: str) -> dict[str, Any] | None:
     return manifest
 
 
-def fingerprint(root: Path, name: str, split: str) -> str | None:
-    """sha256 of a stored split by its manifest alone, None if the set is missing. A built-in set is drawn first.
+def fingerprint(root: Path, name: str, split: str, *, store: bool = True) -> str | None:
+    """sha256 of a stored split by its manifest alone, None if the set is missing. A built-in set is drawn first, and
+    stored unless `store` is False.
 
     Raises BenchError for a class that its set does not have; one without images in this split is found when it is read.
     """
     parent, of = split_class(name)
-    _draw_builtin(root, parent, split)
-    manifest = read_manifest(root, parent, split)
+    manifest = _draw_builtin(root, parent, split, store) or read_manifest(root, parent, split)
     if manifest is None or of is None:
         return manifest["sha256"] if manifest else None
     return classes.find(name, _names(root, parent, split, manifest)).fingerprint(manifest["sha256"])
@@ -114,7 +116,7 @@ def stored_fingerprint(root: Path, key: str) -> str | None:
     name, _, split = key.rpartition("/")
     try:
         here = read_manifest(root, split_class(name)[0], split)
-        return None if here is None else fingerprint(root, name, split)
+        return None if here is None else fingerprint(root, name, split, store=False)
     except BenchError:
         return None
 
@@ -163,13 +165,13 @@ def file_names(images: ImageSet, root: Path) -> list[str] | None:
     return names if images.rows is None else [names[row] for row in images.rows]
 
 
-def class_names(root: Path, name: str, split: str) -> dict[str, int] | None:
-    """Name -> label of the classes of a stored set, in label order; None where this split is missing.
+def class_names(root: Path, name: str, split: str, store: bool = True) -> dict[str, int] | None:
+    """Name -> label of the classes of a stored set, in label order; None where this split is missing. store: as for
+    `fingerprint`.
 
     Raises BenchError for a set without labels, and for one in the catalogue whose stored classes are others than there.
     """
-    _draw_builtin(root, name, split)
-    manifest = read_manifest(root, name, split)
+    manifest = _draw_builtin(root, name, split, store) or read_manifest(root, name, split)
     return None if manifest is None else _names(root, name, split, manifest)
 
 
@@ -319,7 +321,8 @@ class SetWriter:
         try:
             yield
         except OSError as error:
-            raise BenchError(f"{self.target}: cannot write ({error.strerror or error})") from error
+            kind = StillToDo if no_room(error) else BenchError
+            raise kind(f"{self.target}: cannot write ({error.strerror or error})") from error
 
 
 def stored(root: Path) -> list[tuple[str, str]]:
@@ -361,19 +364,32 @@ def _read_array(path: Path) -> np.ndarray:
         raise BenchError(f"{path}: not a readable array ({reason}); delete its folder and get the set again") from error
 
 
-def _draw_builtin(root: Path, name: str, split: str) -> None:
+def _draw_builtin(root: Path, name: str, split: str, store: bool = True) -> dict[str, Any] | None:
     """Draw a built-in set that is missing or drawn by an older version. Two processes at once are safe: the later
-    rename finds the same pixels and keeps them."""
+    rename finds the same pixels and keeps them. Not stored, it has what its manifest would say returned."""
     base = catalog.split_size(name)[0]
     info = catalog.info(base)
     if not info.builtin:
-        return
+        return None
     if name != base:
         raise BenchError(f"image set {name}: built-in sets exist at 32x32 only; use {base!r}")
     if split not in info.counts:
         raise BenchError(f"image set {name} has no split {split!r}; it has {', '.join(info.counts)}")
     manifest = read_manifest(root, name, split)
-    if manifest is None or manifest["recipe"] != _BUILTIN_RECIPE:
-        images, labels = synthetic.generate(name, split)
-        classes = synthetic.classes(name)
-        write_set(root, name, split, images, labels, _BUILTIN_RECIPE, classes, replace=True, official=True)
+    if manifest is not None and manifest["recipe"] == _BUILTIN_RECIPE:
+        return None
+    if not store:
+        return _drawn(name, split)
+    images, labels = synthetic.generate(name, split)
+    write_set(root, name, split, images, labels, _BUILTIN_RECIPE, synthetic.classes(name), replace=True, official=True)
+    return None
+
+
+@functools.cache  # it takes seconds, and a plan asks for each set again and again
+def _drawn(name: str, split: str) -> dict[str, Any]:
+    """Of a built-in set, what its manifest says."""
+    images, labels = synthetic.generate(name, split)
+    sha = hashlib.sha256(np.ascontiguousarray(images).data)
+    sha.update(np.asarray(labels, dtype=np.int64).data)
+    about = {"count": len(labels), "size": images.shape[1], "classes": synthetic.classes(name)}
+    return {"sha256": sha.hexdigest(), "recipe": _BUILTIN_RECIPE, **about}

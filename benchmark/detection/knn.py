@@ -42,7 +42,9 @@ def knn_accuracy(
         return dict.fromkeys(ks, None)
 
     labels, bank_labels = labels.long().to(features.device), bank_labels.long().to(features.device)
-    classes = int(max(labels.max(), bank_labels.max())) + 1
+    # The labels that occur are numbered: they may be ids of any size, and there is a vote for each number.
+    found, numbers = torch.cat([bank_labels, labels]).unique(return_inverse=True)
+    classes, (bank_labels, labels) = len(found), numbers.split([len(bank_labels), len(labels)])
     correct = dict.fromkeys(ks, 0)
     with full_float32():
         for rows, blocks in cosine_blocks(features, bank, chunk_bytes):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
@@ -34,12 +34,22 @@ class Board:
     rows: list[Row]
     chosen: list[tuple[Job, Resources]]
     left_alone: list[str]  # failed before, and not to be tried again
+    again: list[RunFolder] = field(default_factory=list)  # of those that are chosen, what is to be trained anew
     queued: Mapping[str, QueuedJob] = field(default_factory=dict)  # run name -> its job, where the queue was asked
 
     @property
     def without_weights(self) -> list[str]:
         """Runs that cannot be scored, or begun, before the weights that they need are trained again."""
-        return [row.name for row in self.rows if row.state == "no weights"]
+        return self._left("no weights")
+
+    @property
+    def broken(self) -> list[str]:
+        """Runs whose record cannot be read."""
+        return self._left("broken")
+
+    def _left(self, state: str) -> list[str]:
+        anew = {folder.name for folder in self.again}
+        return [row.name for row in self.rows if row.state == state and row.name not in anew]
 
     @property
     def open_runs(self) -> dict[str, RunFolder]:
@@ -53,22 +63,51 @@ class Board:
         }
 
 
-def board(plan: Sweep, results: Path, root: Path, ask_queue: bool, retry_failed: bool) -> Board:
-    """What `bench sweep` has to go by. Raises BenchError when SLURM's queue is to be asked and does not answer."""
-    planned = states.plan(plan, results, root)
+def board(
+    plan: Sweep,
+    results: Path,
+    root: Path,
+    ask_queue: bool,
+    retry_failed: bool,
+    store: bool = True,
+    again: Sequence[str] = (),
+) -> Board:
+    """What `bench sweep` has to go by. store: as for `states.plan`. again: globs of runs to be trained anew.
+
+    Raises BenchError when SLURM's queue is to be asked and does not answer, and for a glob that matches no run.
+    """
+    planned = states.plan(plan, results, root, store=store)
     queued: Mapping[str, QueuedJob] = {}
     if ask_queue and (waiting := _submitted(planned)):
         queued = slurm.queued_jobs(waiting)
-        planned = states.plan(plan, results, root)  # once more: what has left the queue meanwhile has its record
+        planned = states.plan(
+            plan, results, root, store=store
+        )  # once more: what has left the queue meanwhile has its record
     rows = rows_of_plan(planned, queued)
     wanted = WANTED | ({"failed"} if retry_failed else set())
-    chosen = [
-        (Job(item.run.config, item.folder), item.run.resources)
-        for item, row in zip(planned, rows, strict=True)
-        if item.folder is not None and row.state in wanted
-    ]
-    left_alone = [row.name for row in rows if row.state == "failed" and not retry_failed]
-    return Board(planned, rows, chosen, left_alone, queued)
+    anew = _matched(again, [row.name for row in rows], plan.path)
+    chosen, restarted, left_alone = [], [], []
+    for item, row in zip(planned, rows, strict=True):
+        if item.folder is None or row.state in LIVE:
+            continue
+        if row.state in wanted or row.name in anew:
+            chosen.append((Job(item.run.config, item.folder), item.run.resources))
+        elif row.state == "failed":
+            left_alone.append(row.name)
+        if row.name in anew:
+            restarted.append(item.folder)
+    return Board(planned, rows, chosen, left_alone, restarted, queued)
+
+
+def _matched(globs: Sequence[str], names: Sequence[str], path: Path) -> set[str]:
+    """The runs whose names, with their ids or without, match any of the globs; each must match something."""
+    matched = set()
+    for glob in globs:
+        found = {n for n in names if any(fnmatch(one, glob.replace(":", ".")) for one in (n, n.rpartition("-")[0]))}
+        if not found:
+            raise BenchError(f"--again {glob}: matches no run of {path}: {some_of(names)}")
+        matched |= found
+    return matched
 
 
 def rows_of_sweep(plan: Sweep, results: Path, root: Path, tell: Tell) -> list[Row]:

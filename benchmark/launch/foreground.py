@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from benchmark.errors import BenchError
-from benchmark.exits import HELD_ELSEWHERE, complain
+from benchmark.errors import BenchError, StillToDo
+from benchmark.exits import HELD_ELSEWHERE, complain, explain_os, no_room
+from benchmark.launch.status import mark
 from benchmark.plan import layers, yamlfile
 from benchmark.plan.config import RunConfig
 from benchmark.plan.validation import validate
+from benchmark.running.signals import StopFlag, answer_stop_signals
+from benchmark.store.folders import RunFolder
 from benchmark.store.leases import RunIsHeld
 
 
@@ -31,9 +34,7 @@ def run_file(
     raw = yamlfile.read(file)
     layers.lay(raw, dict(layers.parse_set(text) for text in sets))
     config: RunConfig = validate(RunConfig, raw, str(file))
-    # A shell that starts this in the background has SIGINT ignored, and ignoring is inherited.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    answer_stop_signals(StopFlag().on_signal)  # for good: the process ends with the run
     from benchmark.run import run
     from benchmark.running.device import Runtime
     from benchmark.running.processes import from_environment
@@ -45,8 +46,15 @@ def run_file(
     except RunIsHeld as error:
         complain(str(error))
         return HELD_ELSEWHERE
-    except BenchError as error:
-        raise BenchError(f"{file}: {error}") from error
+    except (BenchError, OSError) as error:
+        passes = isinstance(error, StillToDo) or no_room(error)
+        if isinstance(error, OSError) and not passes:
+            raise
+        said = explain_os(error) if isinstance(error, OSError) else str(error)
+        if passes and file.absolute().parents[1] == results.absolute():  # perhaps the run itself could not say it yet
+            with suppress(OSError):
+                mark(RunFolder(file.parent), "interrupted", said)
+        raise (StillToDo if passes else BenchError)(f"{file}: {said}") from error
     if record is not None:
         print(f"done: {results / record.name / 'record.json'}", flush=True)
     return 0

@@ -15,18 +15,19 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from types import FrameType
-from typing import Any
 
-from benchmark.exits import HELD_ELSEWHERE, INTERRUPTED
+from benchmark.exits import HELD_ELSEWHERE, INTERRUPTED, USER_ERROR
 from benchmark.launch.display import Display
 from benchmark.launch.jobs import Job, Outcome
 from benchmark.launch.slots import Slot
 from benchmark.launch.starting import Launch
-from benchmark.launch.status import mark_failed
+from benchmark.launch.status import mark
+from benchmark.running.signals import Requests, answer_stop_signals, put_back
 
-# What a run that is to stop is sent, and how many seconds after the request. Each further Ctrl-C skips one stage.
+# What a run that is to stop is sent, and how many seconds after the request. A further Ctrl-C skips one stage.
 STOP_STAGES = ((0.0, signal.SIGINT), (20.0, signal.SIGTERM), (30.0, signal.SIGKILL))
+STOPPED = (INTERRUPTED, -signal.SIGINT, -signal.SIGTERM, -signal.SIGHUP)  # exit codes
+UNWRITABLE = 120  # Python's exit code where what is left to write of its output cannot be written
 POLL_SECONDS = 0.1
 LOG_TAIL_LINES = 15
 
@@ -106,6 +107,7 @@ class Stop:
     deadline: float = math.inf
     timed_out: bool = False
     times: list[float] = field(default_factory=list)
+    requests: Requests = field(default_factory=Requests)
 
     def check_deadline(self) -> None:
         if not self.asked and time.monotonic() >= self.deadline:
@@ -116,8 +118,9 @@ class Stop:
     def asked(self) -> bool:
         return bool(self.times)
 
-    def request(self, *_: Any) -> None:
-        self.times.append(time.monotonic())
+    def request(self, number: int = 0) -> None:
+        if self.requests.is_new(number) and (not self.times or number == signal.SIGINT):
+            self.times.append(time.monotonic())
 
     def stages(self) -> int:
         """How many of STOP_STAGES are due."""
@@ -127,20 +130,12 @@ class Stop:
 
 @contextmanager
 def _stop_requests(stop: Stop) -> Iterator[None]:
-    """Turn stop signals into requests. A SIGHUP that `nohup` ignores stays ignored."""
-
-    def handler(_number: int, _frame: FrameType | None) -> None:
-        stop.request()
-
-    signals = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signals.append(signal.SIGHUP)
-    before = {number: signal.signal(number, handler) for number in signals}
+    """Turn stop signals into requests."""
+    before = answer_stop_signals(stop.request)
     try:
         yield
     finally:
-        for number, old in before.items():
-            signal.signal(number, old)
+        put_back(before)
 
 
 class _Child:
@@ -150,8 +145,7 @@ class _Child:
         self.job, self.slot = job, slot
         folder = job.folder
         folder.path.mkdir(parents=True, exist_ok=True)
-        if not folder.config.exists() or folder.read_config() != job.config:
-            folder.write_config(job.config)
+        folder.keep_config(job.config)
         folder.status.unlink(missing_ok=True)  # so that what is there at the end was written by this process
         self._stages_sent = 0
         self._started = time.monotonic()
@@ -180,17 +174,20 @@ class _Child:
             return None
         self.kill_group()
         name, seconds = self.job.folder.name, time.monotonic() - self._started
-        if code == 0 and self.job.folder.record.exists():
+        status = self.job.folder.read_status()
+        said = status.state if status is not None else ""  # by this process: it had none when it began
+        if (code == 0 or said == "done") and self.job.folder.record.exists():
             return Outcome(name, "done", seconds=seconds)
         if code == HELD_ELSEWHERE:
             return Outcome(name, "elsewhere", "another process is on it", seconds)
-        if code in (INTERRUPTED, -signal.SIGINT, -signal.SIGTERM) or (stopping and code == -signal.SIGKILL):
+        if said == "interrupted":
+            return Outcome(name, "interrupted", status.error if status else "", seconds)
+        if code in STOPPED or (stopping and said != "failed"):
             return Outcome(name, "interrupted", seconds=seconds)
-        status = self.job.folder.read_status()
-        if status is not None and status.state == "interrupted":
-            return Outcome(name, "interrupted", status.error, seconds)
-        if status is None or status.state != "failed":
-            mark_failed(self.job.folder, self._last_words(code))
+        if said == "running" and code in (USER_ERROR, UNWRITABLE):  # it ended in order, and could not write that down
+            return Outcome(name, "interrupted", "its last state could not be written: is the disk full?", seconds)
+        if said != "failed":
+            mark(self.job.folder, "failed", self._last_words(code))
             status = self.job.folder.read_status()
         error = (status.error if status else "").strip().splitlines()
         return Outcome(name, "failed", error[-1] if error else f"exit code {code}", seconds)

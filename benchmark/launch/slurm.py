@@ -7,7 +7,6 @@ by the submission's name, never by job id: ids are used again after a while.
 from __future__ import annotations
 
 import io
-import math
 import re
 import secrets
 import shlex
@@ -16,7 +15,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from benchmark.errors import BenchError
 from benchmark.launch.jobs import Job
 from benchmark.launch.kept_code import code_hash, keep_code
+from benchmark.launch.sbatch import parameters
 from benchmark.launch.status import QueuedJob
 from benchmark.launch.task import RunTask, ask
 from benchmark.plan.resources import Resources
@@ -33,7 +33,9 @@ from benchmark.store.folders import RunFolder, Status
 if TYPE_CHECKING:
     import submitit
 
-SIGNAL_BEFORE_END_SECONDS = 120
+LOOK_FOR_JOBS_SECONDS = (0.0, 2.0, 5.0)  # after an answer that does not say whether sbatch has accepted them
+# What says that sbatch was not understood, or its answer lost, and nothing of whether the jobs were accepted.
+NO_REFUSAL = re.compile("timed out|unable to contact|connection|communication|socket|zero bytes|unexpected message")
 DEFAULT_MAX_ARRAY_SIZE = 1000
 
 
@@ -119,37 +121,6 @@ def describe(arrays: Sequence[Array]) -> str:
     return "\n".join([*lines, f"{runs} runs in {times}, at most {hours:.4g} hours of jobs a start"])
 
 
-def parameters(resources: Resources, name: str) -> dict[str, Any]:
-    """Resources in submitit's words for sbatch options (time in minutes, memory in MB)."""
-    minutes = math.ceil(resources.hours * 60)
-    gpus: int | str | None = resources.gpus or None
-    asked: dict[str, Any] = {
-        "job_name": name,
-        "time": minutes,
-        "nodes": resources.nodes,
-        "ntasks_per_node": resources.tasks_per_node,
-        "cpus_per_task": resources.cpus,
-        "gpus_per_node": f"{resources.gpu_type}:{gpus}" if gpus and resources.gpu_type else gpus,
-        "mem": f"{math.ceil(resources.memory_gb * 1024)}M",
-        "partition": resources.partition,
-        "account": resources.account,
-        "qos": resources.qos,
-        "constraint": resources.constraint,
-        "array_parallelism": resources.array_parallelism,
-        "signal_delay_s": min(SIGNAL_BEFORE_END_SECONDS, minutes * 60 // 4),  # not before a short job has started
-        "wckey": None,  # submitit's own default, --wckey=submitit, is refused by clusters that check it
-        # From SLURM 22.05 on srun no longer takes over --cpus-per-task.
-        # A run's processes cannot go on without one of them.
-        "srun_args": ["--kill-on-bad-exit=1"] if resources.nodes * resources.tasks_per_node > 1 else [],
-        "setup": [f"export SRUN_CPUS_PER_TASK={resources.cpus}", *resources.setup],
-        "additional_parameters": {
-            "requeue": True,
-            **{key: value for key, value in resources.sbatch.items() if value is not False},
-        },
-    }
-    return asked
-
-
 def submission_text(
     array: Array, name: str, results: Path, queued: Mapping[str, QueuedJob] = MappingProxyType({})
 ) -> str:
@@ -191,8 +162,9 @@ def submit(
     """Submit, and yield (run name, job id) array by array; each run's job.json keeps its submission and id.
 
     queued: run name -> its job, of what is in the queue already and others may have to wait for.
-    Raises BenchError when sbatch refuses an array; those before it stay submitted. Whenever this process dies, what
-    was submitted is whole and is found again: the name is on disk before sbatch is called.
+    Raises BenchError when sbatch refuses an array, or does not say what became of it; those before it stay submitted.
+    Whenever this process dies, what was submitted is whole and is found again: the name is on disk before sbatch is
+    called, and stays there unless sbatch has clearly refused.
     """
     if shutil.which("sbatch") is None or shutil.which("srun") is None:
         raise BenchError("--executor slurm: sbatch and srun are not on PATH; use --executor local")
@@ -206,8 +178,7 @@ def submit(
         for index, job in enumerate(array.jobs):
             folder = job.folder
             folder.path.mkdir(parents=True, exist_ok=True)
-            if not folder.config.exists() or folder.read_config() != job.config:
-                folder.write_config(job.config)
+            folder.keep_config(job.config)
             status = folder.read_status()
             if status is not None and status.state == "failed":  # that was another job
                 folder.write_status(status.model_copy(update={"state": "interrupted", "error": ""}))
@@ -215,14 +186,23 @@ def submit(
             tasks.append(RunTask(*paths, array.resources, checkpoint_seconds, _warning_signal()))
             note = {"name": submission.name, "index": index, "folder": str(submission.folder), "submitted": time.time()}
             folder.write_job(note)
+        others = f"; asked for: {array.resources.in_words()}" + (f"; the {done} runs before are submitted" * bool(done))
         try:
             given = _submit_array(_executor(submission, array, ids), tasks)
-        except BenchError as error:
+        except _Refused as error:
             for folder, status, note in before:
                 _put_back(folder, status, note)
             shutil.rmtree(submission.folder, ignore_errors=True)
-            others = f"; the {done} runs before are submitted" if done else ""
-            raise BenchError(f"{error}; asked for: {array.resources.in_words()}{others}") from error
+            raise BenchError(f"sbatch refused: {error}{others}") from error
+        except _Unclear as error:
+            found = _found_by_name([job.folder for job in array.jobs])
+            if found is None:
+                raise BenchError(
+                    f"sbatch answered {str(error)!r}, which does not say whether it has accepted {submission.name}, "
+                    "and squeue does not show it; nothing is undone: `bench status` tells when it is there, and "
+                    f"`bench sweep` looks for it before it submits again{others}"
+                ) from error
+            given = found
         for job, job_id in zip(array.jobs, given, strict=True):
             job.folder.write_job(job.folder.read_job() | {"job": job_id})
             ids[job.folder.name] = job_id
@@ -279,6 +259,14 @@ def _warning_signal() -> int:
     return int(getattr(signal, f"SIG{submitit.JobEnvironment.USR_SIG}"))
 
 
+class _Refused(Exception):
+    """sbatch has said that it accepts nothing, and why."""
+
+
+class _Unclear(Exception):
+    """What sbatch said leaves open whether it has accepted the jobs."""
+
+
 def _submit_array(executor: submitit.SlurmExecutor, tasks: Sequence[RunTask]) -> list[str]:
     from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmissionError
 
@@ -289,10 +277,28 @@ def _submit_array(executor: submitit.SlurmExecutor, tasks: Sequence[RunTask]) ->
     try:
         with redirect_stderr(io.StringIO()):  # submitit repeats there what it then raises
             submitted: list[submitit.Job[str]] = executor.submit_array(tasks)
-    except (FailedSubmissionError, FailedJobError, subprocess.CalledProcessError) as error:
-        said = re.findall(r"^sbatch: error: (.*)$", str(error), re.MULTILINE) or str(error).splitlines()[-1:]
-        raise BenchError(f"sbatch refused: {'; '.join(said).strip()}") from error
+    except FailedSubmissionError as error:  # it was content, and submitit has not found the job's number
+        said = (re.findall(r'sbatch output "(.*)"\n', str(error), re.DOTALL) or [str(error)])[0].strip()
+        number = re.search(r"^(\d+)(;\S+)?$", said, re.MULTILINE)  # alone, as with --parsable
+        if number is None:
+            raise _Unclear(" ".join(said.split())) from error
+        return [number[1]] if len(tasks) == 1 else [f"{number[1]}_{index}" for index in range(len(tasks))]
+    except (FailedJobError, subprocess.CalledProcessError) as error:
+        reasons = re.findall(r"^sbatch: error: (.*)$", str(error), re.MULTILINE)
+        said = "; ".join(reasons or str(error).splitlines()[-1:]).strip()
+        raise (_Refused if reasons and not NO_REFUSAL.search(said.lower()) else _Unclear)(said) from error
     return [str(job.job_id) for job in submitted]
+
+
+def _found_by_name(folders: Sequence[RunFolder]) -> list[str] | None:
+    """The jobs of these runs, in their order, once squeue shows all of them; None where it does not."""
+    for seconds in LOOK_FOR_JOBS_SECONDS:
+        time.sleep(seconds)
+        with suppress(BenchError):  # squeue is as likely to be out of reach
+            jobs = queued_jobs(folders)
+            if all(folder.name in jobs for folder in folders):
+                return [jobs[folder.name].job for folder in folders]
+    return None
 
 
 # What SLURM knows -----------------------------------------------------------------------------------------------------

@@ -9,12 +9,18 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from typing import Any, Protocol
 
+from benchmark.exits import exit_code
 from benchmark.launch.jobs import Job
 from benchmark.launch.slots import Slot
+from benchmark.running.signals import STOP_SIGNALS, StopFlag, answer_stop_signals
+from benchmark.store.leases import process_lives
+
+SERVER_DIED = 255  # what multiprocessing gives for the exit code of a fork whose server has died
 
 
 class Process(Protocol):
@@ -76,11 +82,12 @@ def warm_up(slot: Slot) -> multiprocessing.context.ForkServerContext:
     context.set_forkserver_preload(["benchmark.run", "timm", "sklearn.metrics"])
     # The server inherits it at its start, when OpenMP and BLAS read it: all CPU slots have equally many threads.
     os.environ.update(slot.environment())
-    # Ctrl-C is for us: the server would answer it, while it imports, with a traceback. It inherits what is blocked; the
-    # tracker, started with it otherwise, would unblock what it finds blocked.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    # A signal to our process group is for us: of runs whose server has died nobody is told how they end. What is
+    # blocked is inherited; the tracker, which heeds SIGHUP alone, would unblock the others here if it came second.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -102,7 +109,15 @@ class _Forked:
         return self._process.pid
 
     def poll(self) -> int | None:
-        return self._process.exitcode
+        code = self._process.exitcode
+        return None if code == SERVER_DIED and self.pid and _lives(self.pid) else code
+
+
+def _lives(pid: int) -> bool:
+    """Whether a process that is nobody's here runs; not one that has ended and that nobody has asked after."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return process_lives(pid)
 
 
 def _run_forked(arguments: list[str], log: str, asked: tuple[Any, ...]) -> None:
@@ -112,12 +127,12 @@ def _run_forked(arguments: list[str], log: str, asked: tuple[Any, ...]) -> None:
     for number in (1, 2):
         os.dup2(stream, number)
     sys.argv = ["bench", *arguments]  # what an interrupted run says to go on with
-    from benchmark.exits import exit_code
     from benchmark.launch.foreground import run_file
 
     def begin() -> int | None:
-        # The server, whose fork this is, has Ctrl-C blocked; one that came meanwhile is answered here, in order.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        # The server, whose fork this is, has them blocked; one that came meanwhile is answered here, in order.
+        answer_stop_signals(StopFlag().on_signal)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         return run_file(*asked)
 
     sys.exit(exit_code(begin))

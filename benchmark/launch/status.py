@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
+from benchmark.errors import BenchError, some_of
 from benchmark.store.folders import RunFolder, Status
-from benchmark.store.states import PlannedRun, state_of
+from benchmark.store.states import PlannedRun, look
 
 # The order in which a summary counts states.
 STATES = (
@@ -23,6 +25,7 @@ STATES = (
     "lost",
     "unknown",
     "failed",
+    "broken",
     "no data",
     "no weights",
 )
@@ -47,6 +50,7 @@ class Row:
     detail: str = ""  # progress, the error's last line, what is missing
     age: str = ""  # since its last sign of life
     log: Path | None = None
+    codes: tuple[str, ...] = ()  # fingerprints of the code that made its record's numbers
 
 
 def rows_of_plan(
@@ -58,7 +62,7 @@ def rows_of_plan(
     ended: run name -> how its last job ended, as from `slurm.last_words`.
     """
     return [
-        _row(item.folder, item.state, item.detail, queued, ended)
+        replace(_row(item.folder, item.state, item.detail, queued, ended), codes=item.codes)
         if item.folder is not None and item.begun
         else Row(item.folder.name if item.folder is not None else item.run.short_name, item.state, item.detail)
         for item in planned
@@ -68,12 +72,35 @@ def rows_of_plan(
 def rows_of_folders(
     folders: Iterable[RunFolder], queued: Mapping[str, QueuedJob] | None, ended: Mapping[str, str] = {}
 ) -> list[Row]:
-    """One row a run folder, whatever sweep it came from. Raises BenchError for a broken config or record."""
+    """One row a run folder, whatever sweep it came from."""
     rows = []
     for folder in folders:
-        state, _, detail = state_of(folder.read_config(), folder)
-        rows.append(_row(folder, state, detail, queued, ended))
+        try:
+            config = folder.read_config()
+        except BenchError as error:
+            rows.append(Row(folder.name, "broken", f"{error}; `bench sweep` writes it anew"))
+            continue
+        state, detail, record = look(config, folder)
+        rows.append(replace(_row(folder, state, detail, queued, ended), codes=record.codes if record else ()))
     return rows
+
+
+def about_code(rows: Iterable[Row], now: str) -> list[str]:
+    """What to say where the records of these runs were made by other code than `now`, or by different code; nothing
+    of records that do not know."""
+    made = {row.name: row.codes for row in rows if row.codes}
+    others = [name for name, codes in made.items() if codes != (now,)]
+    said = []
+    if others:
+        said.append(
+            f"made by other code than is here now ({now}): {some_of(others)}; to train runs anew: "
+            "bench sweep SWEEP.yaml --again GLOB"
+        )
+    kinds = Counter(" then ".join(codes) for codes in made.values())
+    if len(kinds) > 1:
+        counted = ", ".join(f"{count} by {code}" for code, count in kinds.most_common())
+        said.append(f"made by different code, so that their numbers may differ for that alone: {counted}")
+    return said
 
 
 def _row(
@@ -161,9 +188,9 @@ def duration(seconds: float) -> str:
     return f"{whole}s"
 
 
-def mark_failed(folder: RunFolder, error: str) -> None:
-    """Record in status.json that the run failed, where the run could not do so itself. `error` ends in the reason."""
-    status = folder.read_status() or Status(state="failed")
+def mark(folder: RunFolder, state: Literal["failed", "interrupted"], error: str) -> None:
+    """Record in status.json how the run ended, where it could not do so itself. `error` ends in the reason."""
+    status = folder.read_status() or Status(state=state)
     folder.write_status(
-        status.model_copy(update={"state": "failed", "error": error, "updated": time.time(), "seconds_left": None})
+        status.model_copy(update={"state": state, "error": error, "updated": time.time(), "seconds_left": None})
     )

@@ -16,10 +16,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import cast
 
 from benchmark.errors import BenchError, StillToDo
-from benchmark.launch.status import mark_failed
+from benchmark.exits import explain_os, no_room
+from benchmark.launch.status import mark
 from benchmark.plan.resources import Resources
+from benchmark.running.signals import heeded
 from benchmark.store.folders import RunFolder
 from benchmark.store.leases import RunIsHeld
 
@@ -59,12 +62,14 @@ class RunTask:
                 return self._after_stop(folder, time.monotonic() - begun) if _is_first_task() else "stopped"
             except StillToDo:  # as the run's status has it
                 return "interrupted"
-            except Exception as error:
+            except Exception as error:  # perhaps before the run could say so itself
                 status = folder.read_status()
-                if _is_first_task() and (
-                    status is None or status.state != "failed"
-                ):  # it failed before the run could say so itself
-                    mark_failed(folder, f"error: {error}" if isinstance(error, BenchError) else traceback.format_exc())
+                if no_room(error):
+                    mark(folder, "interrupted", explain_os(cast("OSError", error)))
+                    return "interrupted"
+                if _is_first_task() and (status is None or status.state != "failed"):
+                    said = f"error: {error}" if isinstance(error, BenchError) else traceback.format_exc()
+                    mark(folder, "failed", said)
                 raise
 
     def _run(self, folder: RunFolder) -> str:
@@ -88,7 +93,7 @@ class RunTask:
 
     def _after_stop(self, folder: RunFolder, seconds: float) -> str:
         """Stopped by SLURM's warning or SIGTERM: ask for the job again, unless it is being ended or requeued anyway."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in heeded():
             signal.signal(number, signal.SIG_IGN)  # the requeue below ends this very job
         note, job = folder.read_job(), _own_job_id()
         state = "cancelled" if note.get("cancelled") else _state_in_queue(job)
@@ -101,8 +106,9 @@ class RunTask:
         fruitless = 0 if progressed else note.get("fruitless", 0) + at_the_limit
         folder.write_job(note | {"fruitless": fruitless})
         if fruitless >= FRUITLESS_STARTS:
-            mark_failed(
+            mark(
                 folder,
+                "failed",
                 f"error: no training step in {fruitless} starts of {self.hours * 60:.0f} min each; "
                 "give the run more: resources.hours",
             )
@@ -135,10 +141,10 @@ def _stop_on_warning(number: int) -> Iterator[None]:
             raise KeyboardInterrupt
         signal.raise_signal(signal.SIGTERM)
 
-    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, number)}
+    before = {n: signal.getsignal(n) for n in (*heeded(), number)}
     # SIGTERM comes at `scancel`, `scontrol requeue` and on clusters that preempt without the warning.
-    for n, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, warn), (number, warn)):
-        signal.signal(n, handler)
+    for n in before:
+        signal.signal(n, signal.default_int_handler if n == signal.SIGINT else warn)
     try:
         yield
     finally:

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from benchmark.data import classes
 from benchmark.data.classes import OTHERS
 from benchmark.errors import BenchError
-from benchmark.negatives import IN_DIST, WHOLE_IMAGE, Negative, patch_grid, perm_count, variant
+from benchmark.negatives import IN_DIST, WHOLE_IMAGE, Negative, check_transform, patch_grid, perm_count, variant
 from benchmark.plan import scores
 from benchmark.plan.identity import canonical, digest, sha256
 from benchmark.plan.methods import REFERENCES, DinoConfig, MethodConfig, check_scale
@@ -135,6 +135,21 @@ class RunConfig(Strict):
         by_default = self.eval.ood is None or OTHERS in self.eval.ood
         classes.check_apart(self.in_dist, self.ood_sets(), names, by_default)
 
+    def check_size(self, key: str, side: int) -> None:
+        """Raise BenchError where images "set/split" `key` of so many pixels a side are not what the run takes."""
+        if side != self.data.image_size and "@" not in key:
+            raise BenchError(f"{key}: its images are {side}x{side}, data.image_size is {self.data.image_size}")
+
+    def check_count(self, images: int) -> None:
+        """Raise BenchError where so many training images are too few for the neighbours asked for."""
+        if max(self.eval.knn) > images:
+            raise BenchError(f"eval.knn: {max(self.eval.knn)} neighbours of {images} training images of {self.in_dist}")
+        for name in self.scores():
+            if max(part.count for part in scores.parts(name)) >= images:
+                raise BenchError(
+                    f"eval.scores: {name} asks for more than the {images - 1} other images of {self.train_key}"
+                )
+
     def _check_scores(self) -> None:
         """Each name is one of a score, given once, that this method's runs can have. The reference rows, which a sweep
         adds by itself, leave out what they cannot have."""
@@ -179,6 +194,7 @@ class RunConfig(Strict):
             if self.method.needs_negatives and not self.kinds():
                 raise BenchError(f"{self.variant!r} has no outliers to expose, or negatives.weight is 0")
             for negative in variant(self.variant).negatives:
+                check_transform(negative)
                 count = perm_count(negative.transform)
                 per_image = self.negatives.draw == "per-image"
                 if count:

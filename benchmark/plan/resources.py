@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from benchmark.errors import BenchError, unknown
+from benchmark.files import expanded
 from benchmark.plan import yamlfile
 from benchmark.plan.validation import Strict, validate
 
@@ -109,7 +110,10 @@ class SiteFile:
 def load_site(path: Path | None) -> SiteFile:
     """The site file `path`, or else the user's own where there is one. Raises BenchError that names file and key."""
     if path is None:
-        path = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "ood-bench" / "site.yaml"
+        try:
+            path = expanded(os.environ.get("XDG_CONFIG_HOME") or "~/.config") / "ood-bench" / "site.yaml"
+        except BenchError:  # a user without a home has no file of their own
+            return SiteFile(Site())
         if not path.exists():
             return SiteFile(Site())
     site: Site = validate(Site, yamlfile.read(path), str(path))

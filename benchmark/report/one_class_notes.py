@@ -9,7 +9,7 @@ from benchmark.plan.config import RunConfig
 from benchmark.plan.training_data import meaning
 from benchmark.report.one_class import Column, OneClass
 from benchmark.report.published import one_class as published
-from benchmark.report.table_notes import machine, shared_notes
+from benchmark.report.table_notes import by_different_code, machine, shared_notes
 
 
 def notes(group: OneClass, learns_from: dict[str, str]) -> list[str]:
@@ -100,6 +100,7 @@ def about(group: OneClass) -> list[str]:
     done = sum(run.record is not None for run in group.runs)
     made.append(f"Runs: {done} of {len(group.runs)} done{'; ' + ' | '.join(sorted(machines)) if machines else ''}.")
     made += shared_notes(run.record for run in group.runs)
+    made += by_different_code(run.record for run in group.runs if run.record)
     imported = sorted({key for key, seen in group.data().items() if not seen.official})
     if imported:
         more = f" and {len(imported) - 4} more" if len(imported) > 4 else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -164,6 +165,7 @@ def about(group: Group, in_dists: Sequence[str]) -> list[str]:
     machines = {machine(run.record.environment) for run in runs if run.record} - {""}
     done = sum(run.record is not None for run in runs)
     notes.append(f"Runs: {done} of {len(runs)} done{'; ' + ' | '.join(sorted(machines)) if machines else ''}.")
+    notes += by_different_code(run.record for run in runs if run.record)
     seen = group.data()
     keys = [f"{in_dist}/{split}" for in_dist in in_dists for split in ("train", "test")]
     keys += sorted(key for key in seen if key.endswith("/aux"))
@@ -250,6 +252,15 @@ def describe(config: RunConfig) -> str:
     train = config.train
     return (f"{config.model.backbone}{args}, {sees}{k}, {train.epochs} epochs, batch {train.batch}, lr {train.lr}, "
             f"{train.precision}, protocol {config.protocol}")  # fmt: skip
+
+
+def by_different_code(records: Iterable[Record]) -> list[str]:
+    """A note where the code that makes numbers was not the same for all of these records, as far as they know it."""
+    kinds = Counter(" then ".join(record.codes) for record in records if record.codes)
+    if len(kinds) < 2:
+        return []
+    counted = ", ".join(f"{count} by {code}" for code, count in kinds.most_common())
+    return [f"Made by different code, so that numbers may differ for that alone: {counted} (bench sweep --again)."]
 
 
 def machine(environment: dict[str, Any]) -> str:

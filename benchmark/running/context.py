@@ -5,21 +5,24 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from benchmark.data.images import stored_fingerprint
+from benchmark.errors import StillToDo
+from benchmark.exits import explain_os, no_room
 from benchmark.plan.config import RunConfig
 from benchmark.provenance import source_commit
 from benchmark.running.device import Runtime, room_on
+from benchmark.running.environment import CODE
 from benchmark.running.images import RunImages, load_images
 from benchmark.running.processes import Ranks
 from benchmark.running.signals import StopFlag, stop_signals
 from benchmark.running.status import Clock, Reporter
-from benchmark.store.folders import RunFolder, run_folder
+from benchmark.store.folders import RunFolder, Status, run_folder
 from benchmark.store.leases import Lease, RunIsHeld, node_name
 
 
@@ -61,7 +64,7 @@ def take_on(
     ranks, prints = runtime.ranks, images.fingerprints
     prints = {f"{name}/{split}": prints[f"{name}/{split}"] for name, split in config.training_sets()}
     run_id, folder = config.run_id(prints), run_folder(results, config, prints)
-    with ranks.together(device), ExitStack() as held:
+    with ranks.together(device), ExitStack() as held, _room_on_disk(folder):
         lease = _take_lease(folder, held, ranks)
         if ranks.from_main(lambda: _is_done(folder, config, images.fingerprints)):
             yield folder
@@ -71,8 +74,24 @@ def take_on(
         if ranks.is_main:
             folder.write_config(config)
             _note_attempt(folder)
-        with Reporter(folder, config, not ranks.is_main) as reporter, stop_signals() as stop, room_on(device):
+        # The signals outermost: the second of a pair must not cut short what the reporter writes of the first.
+        reporter = Reporter(folder, config, not ranks.is_main)
+        with stop_signals() as stop, reporter, room_on(device), _room_on_disk():
             yield Context(config, run_id, folder, images, device, runtime, reporter, stop, Clock(), lease)
+
+
+@contextmanager
+def _room_on_disk(folder: RunFolder | None = None) -> Iterator[None]:
+    """Turns a full disk into StillToDo, one line; it is left in the state of the run that has not begun to."""
+    try:
+        yield
+    except OSError as error:
+        if not no_room(error):
+            raise
+        if folder is not None:
+            with suppress(OSError):
+                folder.write_status(Status(state="interrupted", error=explain_os(error)))
+        raise StillToDo(explain_os(error)) from error
 
 
 def _take_lease(folder: RunFolder, held: ExitStack, ranks: Ranks) -> Lease | None:
@@ -130,6 +149,7 @@ def _note_attempt(folder: RunFolder) -> None:
             "job": os.environ.get("SLURM_JOB_ID", ""),
             "restart": int(os.environ.get("SLURM_RESTART_COUNT", "0")),
             "commit": commit,
+            "code": CODE,
             "step": status.step if status else 0,  # how far the attempt before said it was
         }
     )

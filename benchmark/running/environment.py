@@ -10,8 +10,10 @@ from typing import Any
 import torch
 
 from benchmark.cores import usable_cores
-from benchmark.provenance import source_commit
+from benchmark.provenance import code_fingerprint, source_commit
 from benchmark.store.folders import RunFolder
+
+CODE = code_fingerprint()  # when it is imported: a fork of a server that imported earlier runs what was there then
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -24,6 +26,7 @@ def environment(device: torch.device) -> dict[str, Any]:
             packages[name] = "unknown"
     return {
         "commit": source_commit(),
+        "code": CODE,
         "packages": packages,
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
@@ -35,9 +38,12 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def commits(folder: RunFolder) -> dict[str, Any]:
-    """The commits of all attempts, in order, where the run went on with other code than it began with."""
-    commits = list(dict.fromkeys(attempt.get("commit") for attempt in folder.read_attempts()))
-    return {"commits": commits} if len(commits) > 1 else {}
+    """The commits of all attempts, in order, where the run went on with other code than it began with; and the
+    fingerprints of the code that makes numbers likewise, of attempts that noted theirs."""
+    attempts = folder.read_attempts()
+    commits = list(dict.fromkeys(attempt.get("commit") for attempt in attempts))
+    codes = list(dict.fromkeys(attempt["code"] for attempt in attempts if "code" in attempt))
+    return ({"commits": commits} if len(commits) > 1 else {}) | ({"codes": codes} if len(codes) > 1 else {})
 
 
 def _cpu_name() -> str:

@@ -15,7 +15,6 @@ from benchmark.data.images import ImageSet, class_names, load
 from benchmark.data.subsets import limited
 from benchmark.errors import BenchError
 from benchmark.plan.config import RunConfig
-from benchmark.plan.scores import parts
 from benchmark.store.records import SetInRecord
 
 
@@ -78,25 +77,14 @@ def load_images(config: RunConfig, data_root: Path) -> RunImages:
     sets = {}
     for name, split in wanted:
         images = load(data_root, name, split)
-        if images.images.shape[1:3] != (config.data.image_size,) * 2 and "@" not in name:
-            raise BenchError(
-                f"{name}/{split}: its images are {images.images.shape[1]}x{images.images.shape[2]}, "
-                f"data.image_size is {config.data.image_size}"
-            )
+        config.check_size(f"{name}/{split}", images.images.shape[1])
         sets[f"{name}/{split}"] = images
     _check_classes(sets[config.train_key], sets[config.test_key])
     parent, of = split_class(config.in_dist)
     if of is not None:
         config.check_apart(class_names(data_root, parent, "test"))
     found = RunImages(config, sets, data_root)
-    bank = len(found.positions(config.train_key))
-    if max(config.eval.knn) > bank:
-        raise BenchError(f"eval.knn: {max(config.eval.knn)} neighbours of {bank} training images of {config.in_dist}")
-    for name in config.scores():
-        if max(part.count for part in parts(name)) >= bank:
-            raise BenchError(
-                f"eval.scores: {name} asks for more than the {bank - 1} other images of {config.train_key}"
-            )
+    config.check_count(len(found.positions(config.train_key)))
     if config.method.labels:
         _check_labels(config, found.labels(config.train_key))
     return found
@@ -118,11 +106,14 @@ def _check_labels(config: RunConfig, labels: Tensor) -> None:
         raise BenchError(
             f"method.name: {config.method.name} needs labels, and {config.train_key} has images without one"
         )
-    classes, found = getattr(config.method, "classes", None), int(labels.max()) + 1
-    if len(labels.unique()) < 2:
+    classes, found, largest = getattr(config.method, "classes", None), len(labels.unique()), int(labels.max())
+    if found < 2:
         raise BenchError(f"method.name: {config.method.name} needs classes, and {config.train_key} has one alone")
-    if classes is not None and classes != found:
-        raise BenchError(f"method.classes: {classes} given, and the images of {config.train_key} have {found} classes")
+    if classes is not None and classes != largest + 1:
+        beyond = f", and the largest label is {largest}: labels go from 0" if largest + 1 != found else ""
+        raise BenchError(
+            f"method.classes: {classes} given, and the images of {config.train_key} have {found} classes{beyond}"
+        )
 
 
 def _set_in_record(images: ImageSet, used: int, shared: dict[str, int]) -> SetInRecord:

@@ -25,6 +25,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from benchmark.errors import BenchError, first_line
+from benchmark.running.signals import heeded
 
 # For finding each other and for each exchange. A process that dies is noticed at once, by its closed connections; this
 # is for one that hangs or whose host is gone, and longer than rank 0 takes for a checkpoint on a slow disk.
@@ -234,7 +235,7 @@ def _signals_end_at_once() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in heeded()}
     try:
         yield
     finally:

@@ -1,53 +1,119 @@
-"""Signals that end a run: a checkpoint after the step, and an orderly end."""
+"""Signals that end a run or a queue of runs: a checkpoint after the step, and an orderly end."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from types import FrameType
+
+from benchmark.errors import BenchError
+from benchmark.exits import no_room
+
+AGAIN_SECONDS = 1.0
+# Ctrl-C; the end of a job, `docker stop`, systemd; a closed terminal.
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Requests:
+    """Tells a signal that is a request from its double: `timeout` and shells send one to a process and to its group."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock, self.last = clock, (0, 0.0)
+
+    def is_new(self, number: int) -> bool:
+        """Whether this signal is not the last one once more, within AGAIN_SECONDS."""
+        now = self.clock()
+        if number == self.last[0] and now - self.last[1] < AGAIN_SECONDS:
+            return False
+        self.last = number, now
+        return True
 
 
 class Stopped(Exception):
     """Training was asked to stop and has saved a checkpoint."""
 
 
+def heeded() -> list[signal.Signals]:
+    """STOP_SIGNALS without a SIGHUP that `nohup` has had ignored. A SIGINT that is ignored is what a shell does to all
+    that it starts in the background; it is heeded."""
+    return [n for n in STOP_SIGNALS if n != signal.SIGHUP or signal.getsignal(n) is not signal.SIG_IGN]
+
+
+def answer_stop_signals(handler: Callable[[int], None]) -> dict[int, object]:
+    """Have `handler` called with each signal that is `heeded`, and return the handlers before.
+
+    A SIGHUP says that the terminal is gone: what is written there goes nowhere from then on.
+    """
+    terminals = [number for number in (0, 1, 2) if os.isatty(number)]
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            with suppress(OSError):
+                nowhere = os.open(os.devnull, os.O_RDWR)
+                for terminal in terminals:
+                    os.dup2(nowhere, terminal)
+                os.close(nowhere)
+        handler(number)
+
+    return {number: signal.signal(number, on_signal) for number in heeded()}
+
+
+def put_back(handlers: dict[int, object]) -> None:
+    """Undo `answer_stop_signals`."""
+    for number, handler in handlers.items():
+        signal.signal(number, handler)  # type: ignore[arg-type]
+
+
 @dataclass
 class StopFlag:
-    """Set by SIGINT or SIGTERM. While `deferred`, the training loop reads it after each step."""
+    """Set by a stop signal. While `deferred`, the training loop reads it after each step."""
 
     requested: bool = False
     deferred: bool = False
+    requests: Requests = field(default_factory=Requests)
 
     @contextmanager
     def put_off(self) -> Iterator[None]:
-        """Within the block a signal only sets `requested`; what is in the block looks at it."""
+        """Within the block a signal only sets `requested`; what is in the block looks at it.
+
+        What then ends the block is the stop, also an error of helpers that heard the same signal; not a full disk.
+        """
         self.deferred = True
-        yield
-        self.deferred = False  # an exception ends the run anyway
+        try:
+            yield
+        except Exception as error:
+            if not isinstance(error, Stopped) and (
+                not self.requested or isinstance(error, BenchError) or no_room(error)
+            ):
+                raise
+            raise KeyboardInterrupt(str(error)) from error
+        finally:
+            self.deferred = False
+
+    def on_signal(self, number: int) -> None:
+        """Take note of a signal; raise KeyboardInterrupt where it is to end things at once."""
+        if not self.requests.is_new(number):
+            return
+        first, self.requested = not self.requested, True
+        # SLURM sends SIGTERM after its warning; only a second Ctrl-C means "at once".
+        if not self.deferred or (not first and number == signal.SIGINT):
+            raise KeyboardInterrupt
 
 
 @contextmanager
 def stop_signals() -> Iterator[StopFlag]:
-    """Turn SIGINT and SIGTERM into a checkpoint and an orderly end; Stopped leaves as KeyboardInterrupt."""
+    """Turn stop signals into a checkpoint and an orderly end, which is a KeyboardInterrupt."""
     flag = StopFlag()
     if threading.current_thread() is not threading.main_thread():
         yield flag
         return
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        # SLURM sends SIGTERM after its warning; only a second Ctrl-C means "at once".
-        if not flag.deferred or (flag.requested and number == signal.SIGINT):
-            raise KeyboardInterrupt
-        flag.requested = True
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = answer_stop_signals(flag.on_signal)
     try:
         yield flag
-    except Stopped as stopped:
-        raise KeyboardInterrupt(str(stopped)) from stopped
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        put_back(before)

@@ -6,13 +6,12 @@ import os
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from benchmark.errors import BenchError, StillToDo
 from benchmark.plan.config import RunConfig
-from benchmark.running.signals import Stopped
 from benchmark.store.folders import RunFolder, Status
 from benchmark.store.leases import RunIsHeld, node_name
 
@@ -61,7 +60,7 @@ class Reporter:
             return
         if error is None:
             self.status.state = "done"
-        elif isinstance(error, (Stopped, KeyboardInterrupt)):
+        elif isinstance(error, KeyboardInterrupt):
             self.status.state = "interrupted"
         elif isinstance(error, StillToDo):
             self.status.state, self.status.error = "interrupted", str(error)
@@ -75,7 +74,8 @@ class Reporter:
 
     def say(self, line: str) -> None:
         if not self.silent:
-            print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
+            with suppress(OSError):  # a full disk, a closed terminal: what counts is written elsewhere
+                print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
 
     def phase(self, name: str) -> None:
         self.status.phase = name
@@ -105,7 +105,8 @@ class Reporter:
             return
         self.status.updated = time.time()
         self._written = time.monotonic()
-        self.folder.write_status(self.status)
+        with suppress(OSError):
+            self.folder.write_status(self.status)
 
 
 class Clock:

@@ -1,13 +1,15 @@
 """results/ on disk: one folder a run.
 
 A run's folder holds config.yaml (resolved), record.json, scores.npz, features.npz, metrics.jsonl, log.txt, status.json,
-attempts.jsonl, job.json, checkpoint.pt (until the run is done) and weights.safetensors.
+attempts.jsonl, job.json, checkpoint.pt (until the run is done) and weights.safetensors; before/ while it is trained
+anew.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Collection, Iterable
 from contextlib import AbstractContextManager, suppress
@@ -73,6 +75,7 @@ class RunFolder:
     lease = _File("lease.json")
     attempts = _File("attempts.jsonl")
     job = _File("job.json")
+    before = _File("before")  # a folder: what it had made, while it is trained anew
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -104,8 +107,31 @@ class RunFolder:
         except (KeyError, TypeError) as error:  # an older one without what its upgrade reads
             raise BenchError(f"{self.record}: not a record of schema {version}: {error}") from error
 
+    def try_record(self) -> tuple[Record | None, str]:
+        """The record; None and "" while there is none; where it cannot be read, None and why, with what to do."""
+        try:
+            return self.read_record(), ""
+        except BenchError as error:
+            if "newer release" in str(error):
+                return None, str(error)
+            then = "scores the run again" if self.weights.exists() else "makes the run again"
+            return None, f"{error}; put back a copy of it, or delete it: `bench sweep` then {then}"
+
     def write_record(self, record: Record) -> None:
+        """Write it; of a run that was trained anew, what `set_aside` has kept goes."""
         write_json(self.record, record.model_dump(mode="json"))
+        shutil.rmtree(self.before, ignore_errors=True)
+
+    def set_aside(self) -> None:
+        """Put what the run has made into `before`, for it to be trained anew; its checkpoints go. The record last: as
+        long as it stands the run counts as finished. What is in `before` already is of the last time it was."""
+        for path in self.path.glob("checkpoint*.pt"):
+            path.unlink()
+        for path in (self.weights, self.features, self.scores, self.metrics, self.attempts, self.status, self.record):
+            if path.exists() and not (self.before / path.name).exists():
+                self.before.mkdir(exist_ok=True)
+                path.rename(self.before / path.name)
+            path.unlink(missing_ok=True)
 
     def read_scores(self, config: RunConfig, wanted: Collection[str] | None = None) -> dict[str, np.ndarray]:
         """scores.npz: "set/split:NAME" -> the scores (N,) by NAME; of these keys alone where they are `wanted`.
@@ -122,6 +148,13 @@ class RunFolder:
     def read_config(self) -> RunConfig:
         config: RunConfig = validate(RunConfig, as_kept(yamlfile.read(self.config)), str(self.config))
         return config
+
+    def keep_config(self, config: RunConfig) -> None:
+        """Write config.yaml unless it says the same already."""
+        with suppress(BenchError, FileNotFoundError):
+            if self.read_config() == config:
+                return
+        self.write_config(config)
 
     def write_config(self, config: RunConfig) -> None:
         with atomic_write(self.config, "w") as stream:
@@ -227,7 +260,7 @@ def trained_on(folders: Iterable[RunFolder], key: str, fingerprint: str | None) 
     """Those of the runs that are finished and were trained on these very images of "set/split", in their order."""
     found = []
     for folder in folders:
-        record = folder.read_record()
+        record = folder.try_record()[0]
         seen = record.data.get(key) if record else None
         if seen and seen.fingerprint == fingerprint:
             found.append(folder)
@@ -238,5 +271,6 @@ def runs_by_recipe(results: Path) -> dict[str, list[RunFolder]]:
     """Recipe id -> the run folders with this recipe, whatever images they were made with; oldest first."""
     found: dict[str, list[RunFolder]] = {}
     for folder in sorted(all_runs(results), key=lambda folder: folder.config.stat().st_mtime):
-        found.setdefault(folder.read_config().recipe_id(), []).append(folder)
+        with suppress(BenchError):  # of a broken one nobody knows what it is of
+            found.setdefault(folder.read_config().recipe_id(), []).append(folder)
     return found

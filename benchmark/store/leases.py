@@ -27,7 +27,7 @@ def holder(file: Path) -> dict[str, Any] | None:
             said: dict[str, Any] = json.load(stream)
     except (OSError, ValueError):
         return None
-    if said.get("host") == socket.gethostname() and not _process_lives(said.get("pid", -1)):
+    if said.get("host") == socket.gethostname() and not process_lives(said.get("pid", -1)):
         return None
     # Two readings of one clock: hosts of a cluster differ by minutes now and then.
     return said if clock_of(file.parent) - beat < LEASE_EXPIRES_SECONDS else None
@@ -121,7 +121,8 @@ class RunIsHeld(BenchError):
     """Another process is working on the run."""
 
 
-def _process_lives(pid: int) -> bool:
+def process_lives(pid: int) -> bool:
+    """Whether there is a process of this host with that number."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

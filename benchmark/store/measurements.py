@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from benchmark.errors import BenchError
+from benchmark.exits import note
 from benchmark.plan.identity import flat
 from benchmark.plan.titles import title_of
 from benchmark.plan.training_data import training_data
-from benchmark.store.folders import all_runs, runs_below
+from benchmark.store.folders import RunFolder, all_runs, runs_below
 from benchmark.store.records import Record
 
 if TYPE_CHECKING:
@@ -21,10 +22,18 @@ if TYPE_CHECKING:
 METRICS = ("auroc", "aupr_ood", "aupr_id", "aupr_oe", "fpr95_id", "fpr95_ood")  # of an OOD set, as in the record
 
 
-def load_records(results: Path) -> list[Record]:
-    """All records under `results`, by name. Raises BenchError when one is broken or of a newer schema."""
-    records = [folder.read_record() for folder in all_runs(results)]
-    return [record for record in records if record is not None]
+def load_records(results: Path, tell: Callable[[str], None] = note) -> list[Record]:
+    """All records under `results`, by name. tell: is given a line for each that cannot be read, which is left out."""
+    return [record for _, record in _readable(all_runs(results), tell)]
+
+
+def _readable(folders: Iterable[RunFolder], tell: Callable[[str], None]) -> Iterator[tuple[RunFolder, Record]]:
+    for folder in folders:
+        record, why = folder.try_record()
+        if why:
+            tell(f"left out, its record is broken: {folder.name}: {why}")
+        elif record is not None:
+            yield folder, record
 
 
 def measurements(results: str | Path = "results") -> pd.DataFrame:

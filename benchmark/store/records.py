@@ -104,6 +104,11 @@ class Record(BaseModel):
         return [key for key, seen in self.data.items() if now.get(key, seen.fingerprint) != seen.fingerprint]
 
     @property
+    def codes(self) -> tuple[str, ...]:
+        """Fingerprints of the code that made its numbers, of all its attempts; none in older records."""
+        return tuple(self.environment.get("codes") or filter(None, [self.environment.get("code")]))
+
+    @property
     def run_config(self) -> RunConfig:
         config: RunConfig = validate(RunConfig, as_kept(self.config), f"record of {self.name}", "config")
         return config

@@ -18,7 +18,9 @@ from benchmark.store.folders import RunFolder, runs_by_recipe, trained_on
 from benchmark.store.records import Record
 
 Fingerprint = Callable[[str, str], str | None]  # set, split -> sha256 of its images, None where it is missing
-State = Literal["done", "running", "failed", "interrupted", "lost", "to score", "to do", "no data", "no weights"]
+State = Literal[
+    "done", "running", "failed", "interrupted", "lost", "to score", "to do", "no data", "no weights", "broken"
+]
 
 
 @dataclass(frozen=True)
@@ -30,19 +32,22 @@ class PlannedRun:
     folder: RunFolder | None  # None while data is missing: the run's id depends on it
     detail: str = ""  # the error's last line, the missing set, ...
     begun: bool = False  # the folder is on disk
+    codes: tuple[str, ...] = ()  # fingerprints of the code that made its record's numbers
 
 
-def plan(sweep: Sweep, results: Path, data_root: Path, need_data: bool = True) -> list[PlannedRun]:
+def plan(sweep: Sweep, results: Path, data_root: Path, need_data: bool = True, store: bool = False) -> list[PlannedRun]:
     """What is done, running, failed and to do.
 
     need_data False (status, report): a run whose images are not on this machine is found by its recipe instead.
+    store: built-in images that are not there are drawn and stored; otherwise nothing is written.
     """
-    there = _Disk(results, data_root)
+    there = _Disk(results, data_root, store)
     if need_data:
         recipes = {run.recipe for run in sweep.runs}
         for run in sweep.runs:
             _check_set_names(run.config, sweep.path, there)
             _check_labels(run.config, sweep.path, there)
+            _check_images(run.config, sweep.path, there)
             _check_start(run.config, recipes, sweep.path, there)
     return [_plan_one(run, there, need_data) for run in sweep.runs]
 
@@ -50,12 +55,12 @@ def plan(sweep: Sweep, results: Path, data_root: Path, need_data: bool = True) -
 class _Disk:
     """What a plan reads of a disk for all its runs together, each thing once: a sweep may have thousands of runs."""
 
-    def __init__(self, results: Path, data_root: Path) -> None:
+    def __init__(self, results: Path, data_root: Path, store: bool) -> None:
         self.results, self.root = results, data_root
         self.folders = {path.name for path in results.iterdir()} if results.is_dir() else set()
-        self.fingerprint: Fingerprint = functools.cache(functools.partial(fingerprint, data_root))
+        self.fingerprint: Fingerprint = functools.cache(functools.partial(fingerprint, data_root, store=store))
         self.manifest = functools.cache(functools.partial(read_manifest, data_root))
-        self.class_names = functools.cache(functools.partial(class_names, data_root))
+        self.class_names = functools.cache(functools.partial(class_names, data_root, store=store))
 
     @functools.cached_property
     def by_recipe(self) -> dict[str, list[RunFolder]]:
@@ -100,6 +105,21 @@ def _check_labels(config: RunConfig, path: Path, there: _Disk) -> None:
             raise BenchError(f"{path}: method.name: {config.method.name} needs labels, and {error}") from error
 
 
+def _check_images(config: RunConfig, path: Path, there: _Disk) -> None:
+    """Raise BenchError where the images, as far as they are there, are of another size than the run takes, or where
+    the training images are too few for it."""
+    wanted = [*config.training_sets(), *((config.stored_name(ood), "test") for ood in config.ood_sets())]
+    try:
+        for name, split in wanted:
+            manifest = there.manifest(name, split)
+            if manifest is not None:
+                config.check_size(f"{name}/{split}", manifest["size"])
+                if (name, split) == (config.in_dist, "train"):
+                    config.check_count(min(manifest["count"], config.data.train_limit or manifest["count"]))
+    except BenchError as error:
+        raise BenchError(f"{path}: {error}") from error
+
+
 def _check_start(config: RunConfig, recipes: Collection[str], path: Path, there: _Disk) -> None:
     """Raise BenchError where the run that this one goes on from is neither to be trained nor there, or does not fit."""
     recipe = config.method.starts_from
@@ -138,13 +158,12 @@ def _plan_one(run: SweepRun, there: _Disk, need_data: bool) -> PlannedRun:
         run_id = config.run_id({key: value for key, value in prints.items() if value is not None}, run.identity)
         folder = RunFolder(there.results / config.run_name(run_id))
     begun = folder.name in there.folders
-    record = folder.read_record() if begun else None
-    state, _, detail = _judge(config, folder, record) if begun else ("to do", folder, "")
+    state, detail, record = look(config, folder) if begun else ("to do", "", None)
     if record and state == "done" and (changed := record.changed(tests)):
         state, detail = _to_score(config, folder, f"other images now: {', '.join(changed)}")
     if state == "to do" and (gone := _start_without_weights(config, there, prints)):
         state, detail = "no weights", gone
-    return PlannedRun(run, state, folder, detail, begun)
+    return PlannedRun(run, state, folder, detail, begun, record.codes if record else ())
 
 
 def _start_without_weights(config: RunConfig, there: _Disk, prints: Mapping[str, str | None]) -> str:
@@ -167,21 +186,23 @@ def _to_score(config: RunConfig, folder: RunFolder, why: str) -> tuple[State, st
 
 def state_of(config: RunConfig, folder: RunFolder) -> tuple[State, RunFolder, str]:
     """The state of one run from its folder: the record decides, then the lease, then the last state it wrote."""
-    return _judge(config, folder, folder.read_record())
+    state, detail, _ = look(config, folder)
+    return state, folder, detail
 
 
-def _judge(config: RunConfig, folder: RunFolder, record: Record | None) -> tuple[State, RunFolder, str]:
+def look(config: RunConfig, folder: RunFolder) -> tuple[State, str, Record | None]:
+    """State, what else to say, and the record of one run, as for `state_of`."""
+    record, broken = folder.try_record()
     if folder.lease_is_live():
-        return "running", folder, ""
+        return "running", "", record
+    if broken:
+        return "broken", broken, None
     if record is not None:
         missing = record.lacks(config)
-        if not missing:
-            return "done", folder, ""
-        state, detail = _to_score(config, folder, f"new: {', '.join(missing)}")
-        return state, folder, detail
+        return (*_to_score(config, folder, f"new: {', '.join(missing)}"), record) if missing else ("done", "", record)
     status = folder.read_status()
     if status is None:
-        return "to do", folder, ""
+        return "to do", "", None
     if status.state in ("failed", "interrupted"):
-        return status.state, folder, status.error.splitlines()[-1] if status.error else ""
-    return "lost", folder, "" if status.state == "done" else "its process ended without a word"
+        return status.state, status.error.splitlines()[-1] if status.error else "", None
+    return "lost", "" if status.state == "done" else "its process ended without a word", None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import subprocess
 import sys
@@ -15,47 +14,9 @@ import pytest
 from bad_sweeps import BAD_SWEEPS, SWEEP
 from command import Said
 
-from benchmark.launch import local, starting
-from benchmark.launch.jobs import Job, Outcome
-from benchmark.launch.slots import Slot
+from benchmark.launch import local
+from benchmark.launch.jobs import Outcome
 from benchmark.store.folders import RunFolder, Status
-from benchmark.store.records import SCHEMA
-
-MEASURES = {"auroc": 1.0, "aupr_ood": 1.0, "aupr_id": 1.0, "fpr95_id": 1.0, "fpr95_ood": 1.0, "n_id": 1, "n_ood": 1}
-
-
-@pytest.fixture
-def fake_run(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Instead of `bench run`: finishes at once, or fails where the run's name holds "dino". Returns names run."""
-    ran: list[str] = []
-
-    def make(root: Path, seconds: float) -> starting.Launch:
-        def command(job: Job, slot: Slot) -> list[str]:
-            ran.append(job.folder.name)
-            if "dino" in job.folder.name:
-                return [sys.executable, "-S", "-c", "raise RuntimeError('no good')"]
-            text = json.dumps(
-                {
-                    "schema_version": SCHEMA,
-                    "run_id": "0",
-                    "recipe_id": "0",
-                    "name": job.folder.name,
-                    "data": {},
-                    "config": job.config.model_dump(mode="json"),
-                    "knn_accuracy": {},
-                    "own": "eq6",
-                    "scores": {"eq6": {"sensitivity": 50.0, "ood": {"other": MEASURES}, "passes": 1}},
-                }
-            )
-            write = f"open({str(job.folder.record)!r}, 'w').write({text!r})"
-            if job.config.method.trains:
-                write += f"; open({str(job.folder.weights)!r}, 'w')"
-            return [sys.executable, "-S", "-c", write]
-
-        return starting.by_command(command)
-
-    monkeypatch.setattr(starting, "bench_run", make)
-    return ran
 
 
 def one_line(said: Said, *parts: str, code: int = 2) -> None:
@@ -103,26 +64,6 @@ def test_bad_report_input_is_one_line(bench, tmp_path: Path) -> None:
     one_line(bench("report", "--table", "3"), "--table", "3")
     one_line(bench("report", "--table", "2", "--sweep", "mine.yaml"), "results")
     one_line(bench("report", "--table", "2", "--sweep", "absent.yaml"), "absent.yaml")
-
-
-@pytest.mark.parametrize(
-    ("text", "parts"),
-    [
-        ('{"schema_version": 99}', ["record.json", "99", "newer"]),
-        ("{ torn", ["record.json", "JSON"]),
-        ('{"schema_version": 1, "name": "x"}', ["record.json", "not a record"]),
-        ("[]", ["record.json", "schema_version"]),
-    ],
-)
-def test_a_record_that_cannot_be_read_stops_all_and_stays(
-    bench, fake_run, tmp_path: Path, text: str, parts: list[str]
-) -> None:
-    assert bench("sweep", "mine.yaml", "--only", "*rot*").code == 0
-    path = next((tmp_path / "results").glob("*/record.json"))
-    path.write_text(text)
-    for arguments in (["sweep", "mine.yaml"], ["status"], ["status", "mine.yaml"]):
-        one_line(bench(*arguments), *parts)
-    assert path.read_text() == text and len(fake_run) == 1
 
 
 @pytest.mark.parametrize(

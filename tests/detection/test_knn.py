@@ -113,3 +113,16 @@ def test_nearest_by_sorting_all_cosines(chunk_bytes: int) -> None:
     for k in (0, 32):
         with pytest.raises(BenchError, match=f"{k} asked for, allowed with a bank of 31: 1 to 31"):
             nearest(queries, bank, k)
+
+
+def test_labels_may_be_ids_of_any_size() -> None:
+    """Only which are equal counts, and of equal votes the lowest: no vote for each number below the largest."""
+    generator = torch.Generator().manual_seed(0)
+    bank, queries = torch.randn(60, 4, generator=generator), torch.randn(30, 4, generator=generator)
+    known, true = (torch.randint(0, 5, (count,), generator=generator) for count in (60, 30))
+    ids = torch.tensor([7, 10**8, 10**8 + 1, 3 * 10**12, 2**62])
+    assert knn_accuracy(queries, ids[true], bank, ids[known], [1, 5]) == knn_accuracy(
+        queries, true, bank, known, [1, 5]
+    )
+    unseen = torch.where(true == 4, 9, true)
+    assert knn_accuracy(queries, unseen, bank, known, [5]) != knn_accuracy(queries, true, bank, known, [5])

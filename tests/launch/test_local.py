@@ -23,6 +23,7 @@ from benchmark.launch.starting import by_command
 from benchmark.plan.config import RunConfig
 from benchmark.store.folders import RunFolder
 from benchmark.store.records import Record
+from benchmark.store.states import state_of
 
 # A stand-in for `bench run`: STUB FOLDER BEHAVIOUR. It notes when it started and ended.
 STUB = """
@@ -47,6 +48,9 @@ if behaviour == "says failed":
     sys.exit(1)
 if behaviour == "no room":
     json.dump({"state": "interrupted", "error": "the GPU is full"}, open(os.path.join(folder, "status.json"), "w"))
+    sys.exit(2)
+if behaviour == "no room for its state":
+    json.dump({"state": "running"}, open(os.path.join(folder, "status.json"), "w"))
     sys.exit(2)
 if behaviour == "held":
     sys.exit(75)
@@ -176,6 +180,13 @@ def test_a_run_without_room_on_its_gpu_stays_to_do(queue, tmp_path: Path) -> Non
     assert (outcomes["big"].state, outcomes["big"].detail) == ("interrupted", "the GPU is full")
     status = RunFolder(tmp_path / "big").read_status()
     assert status is not None and status.state == "interrupted"
+
+
+def test_a_run_that_could_not_write_how_it_ended_is_gone_on_with(queue, tmp_path: Path) -> None:
+    outcomes, _ = queue({"run": "no room for its state", "good": "ok"}, 1)
+    assert (outcomes["run"].state, outcomes["good"].state) == ("interrupted", "done")
+    assert "is the disk full?" in outcomes["run"].detail
+    assert state_of(CONFIG, RunFolder(tmp_path / "run"))[0] == "lost"  # which `bench sweep` goes on with
 
 
 def test_a_failing_run_leaves_the_others_going_and_its_reason_in_its_status(queue, tmp_path: Path) -> None:

@@ -54,6 +54,65 @@ def test_a_refusal_leaves_failed_runs_failed_with_their_reason_and_their_last_jo
     assert [(row.state, row.detail) for row in rows(failed, new)] == [("failed", "ValueError: broken"), ("to do", "")]
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slurm, "LOOK_FOR_JOBS_SECONDS", (0.0, 0.0))
+
+
+@pytest.mark.parametrize("said", ["7", "7;cluster2", "site: 12 of 40 hours left\\n7"])
+def test_a_job_number_alone_is_an_answer(tmp_path: Path, client, said: str) -> None:
+    client("srun", "exit 0")
+    client("sbatch", f"printf '{said}'")
+    client("squeue", "exit 1")
+    one, other = RunFolder(tmp_path / "results/one"), RunFolder(tmp_path / "results/other")
+    assert submit(tmp_path, one) == [("one", "7")]
+    assert submit(tmp_path, one, other) == [("one", "7_0"), ("other", "7_1")]
+    assert other.read_job()["job"] == "7_1"
+
+
+UNCLEAR = {
+    "nothing": "exit 0",
+    "thanks": "echo Thank you.",
+    "timeout": "echo 'sbatch: error: Batch job submission failed: Socket timed out on send/recv operation' >&2; exit 1",
+    "contact": "echo 'sbatch: error: Unable to contact slurm controller (connect failure)' >&2; exit 1",
+    "killed": "kill -9 $$",
+    "wrapper": "echo 'log server down' >&2; exit 3",
+}
+
+
+@pytest.mark.parametrize("answer", UNCLEAR)
+def test_what_sbatch_leaves_open_squeue_is_asked_by_the_submissions_name(
+    tmp_path: Path, client, impatient: None, answer: str
+) -> None:
+    client("srun", "exit 0")
+    client("sbatch", f'sed -n "s/.*--job-name=//p" "$1" > {tmp_path}/name; {UNCLEAR[answer]}')
+    client("squeue", f'for i in 0 1; do echo "9_$i|PENDING||$(cat {tmp_path}/name)|Priority"; done')
+    folders = RunFolder(tmp_path / "results/one"), RunFolder(tmp_path / "results/other")
+    assert submit(tmp_path, *folders) == [("one", "9_0"), ("other", "9_1")]
+    assert [row.state for row in rows(*folders)] == ["pending", "pending"]
+
+
+@pytest.mark.parametrize("squeue", ["exit 0", "exit 1"])
+@pytest.mark.parametrize("answer", UNCLEAR)
+def test_nothing_is_undone_where_it_stays_unknown_what_sbatch_has_done(
+    tmp_path: Path, failed: RunFolder, client, impatient: None, answer: str, squeue: str
+) -> None:
+    client("srun", "exit 0")
+    client("sbatch", UNCLEAR[answer])
+    client("squeue", squeue)
+    new = RunFolder(tmp_path / "results/new")
+    with pytest.raises(BenchError, match=r"does not say whether it has accepted sweep-.*nothing is undone") as caught:
+        submit(tmp_path, failed, new)
+    assert "\n" not in str(caught.value) and "manually" not in str(caught.value)
+    quoted = {"thanks": "Thank you.", "timeout": "Socket timed out", "contact": "Unable to contact"}
+    assert quoted.get(answer, "") in str(caught.value)
+    names = {folder.read_job()["name"] for folder in (failed, new)}
+    assert len(names) == 1 and Path(new.read_job()["folder"]).exists()
+    # It had been accepted: the next look at the queue finds it, and nothing is submitted a second time.
+    client("squeue", f'for i in 0 1; do echo "9_$i|RUNNING|n1|{names.pop()}|None"; done')
+    assert [row.state for row in rows(failed, new)] == ["running", "running"]
+
+
 def test_a_failed_run_that_is_tried_again_waits_in_the_queue(tmp_path: Path, failed: RunFolder, client) -> None:
     client("srun", "exit 0")
     client("sbatch", 'echo "Submitted batch job 7"')

@@ -57,17 +57,22 @@ def task_signals() -> Iterator[None]:
         ((signal.SIGUSR2, signal.SIGUSR2), False),
         ((signal.SIGTERM, signal.SIGTERM), False),
         ((signal.SIGINT, signal.SIGTERM), False),
-        ((signal.SIGINT, signal.SIGINT), True),
+        ((signal.SIGINT, signal.SIGINT), False),  # one, sent to the process and to its group
+        ((signal.SIGINT, None, signal.SIGINT), True),
         ((signal.SIGTERM, signal.SIGINT), True),
     ],
 )
 def test_however_often_the_system_asks_a_step_ends_and_a_second_ctrl_c_cuts_it(
-    task_signals: None, numbers: tuple[int, ...], cut: bool
+    task_signals: None, numbers: tuple[int | None, ...], cut: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """None: a second passes."""
     ended = False
     try:
         with stop_signals() as flag, flag.put_off():
             for number in numbers:
+                if number is None:
+                    monkeypatch.setattr("benchmark.running.signals.AGAIN_SECONDS", 0.0)
+                    continue
                 signal.raise_signal(number)
                 assert flag.requested
             ended = True
@@ -111,6 +116,13 @@ def test_task_writes_to_the_runs_log_and_marks_a_failure(tmp_path: Path) -> None
     assert code != 0 and "hello from the job" in folder.log.read_text()
     status = folder.read_status()
     assert status is not None and (status.state, status.error) == ("failed", "error: mend me")
+
+
+def test_a_full_disk_before_the_run_has_begun_leaves_it_to_do(tmp_path: Path) -> None:
+    code, folder = _call_task(tmp_path, "raise OSError(28, 'No space left on device', 'images.npy')")
+    status = folder.read_status()
+    assert code == 0 and status is not None and status.state == "interrupted"
+    assert status.error.startswith("images.npy: disk full")
 
 
 def test_a_run_that_cannot_go_on_now_is_left_to_do_and_its_job_has_not_failed(tmp_path: Path) -> None:

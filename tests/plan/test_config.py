@@ -26,6 +26,7 @@ from benchmark.store.folders import RunFolder
         ({"train": {"epochs": 0}}, ["base.train.epochs", "greater than or equal to 1", "given 0"]),
         ({"train": 3}, ["base.train", "given 3"]),
         ({"variant": "rot-imgnn"}, ["unknown variant 'rot-imgnn'", "did you mean 'rot-imgn'"]),
+        ({"variant": "perm-0-imgn"}, ["unknown variant 'perm-0-imgn'"]),
         ({"variant": "perm-7-imgn"}, ["perm-7 does not divide", "32x32"]),
         ({"method": {"name": "foo"}}, ["base.method", "unknown method 'foo'", "dino"]),
         ({"method": {"clases": 5}}, ["base.method", "unknown key 'clases'", "did you mean 'classes'"]),

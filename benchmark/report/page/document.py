@@ -27,7 +27,7 @@ def write(path: Path, template: str, styles: list[str], script: str, **shown: An
         style=Markup(style), style_hash=_hash(style), script=Markup(code), script_hash=_hash(code), **shown
     )  # fmt: skip
     with atomic_write(path) as stream:
-        stream.write(text.encode())
+        stream.write(text.encode("utf-8", "backslashreplace"))  # names of files need not be UTF-8
     return path
 
 
