@@ -15,7 +15,7 @@ from benchmark.exits import FAILED
 
 
 def doctor(
-    no_speed: Annotated[bool, typer.Option("--no-speed", help="Leave out the speed test of a few seconds.")] = False,
+    no_speed: Annotated[bool, typer.Option("--no-speed", help="Leave out measuring the speed: 90 s at most.")] = False,
     json_: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all of it as JSON too.")] = None,
     site: SiteOption = None,
     results: Results = Path("results"),
@@ -45,11 +45,13 @@ def doctor(
         ("images", partial(places.image_sets, root)),
         ("SLURM", places.cluster),
         ("site file", partial(places.site_file, site)),
-        *([] if no_speed else [("speed", speed.training_speed)]),
+        *([] if no_speed else [("speed", speed.timed)]),
     ]
     found = []
     width = shutil.get_terminal_size((80, 24)).columns
     for check in checks:  # each is shown, and written, as soon as it is known
+        if check[0] == "speed":
+            say(f"measuring how fast it trains, for {speed.LIMIT_SECONDS} s at most; --no-speed leaves that out")
         new = findings.examine([check])
         for line in findings.lines(new, width):
             say(line)

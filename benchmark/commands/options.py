@@ -34,7 +34,12 @@ SiteOption = Annotated[
 Compile = Annotated[
     bool, typer.Option("--compile", help="Compile the networks (torch.compile); the run stays the same run.")
 ]
-CheckpointEvery = Annotated[float, typer.Option("--checkpoint-every", metavar="SECONDS", min=0)]
+CheckpointEvery = Annotated[
+    float,
+    typer.Option(
+        "--checkpoint-every", metavar="SECONDS", min=0, help="How often a run saves what it has; 0: after each step."
+    ),
+]
 
 
 class ExecutorName(StrEnum):

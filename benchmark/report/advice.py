@@ -204,11 +204,9 @@ def _explained(places: Sequence[Place]) -> list[str]:
     kinds = list(dict.fromkeys(place.interval for place in places))
     tail = f"; p after Holm over {len(places) - 1} comparisons, {LEVEL:g}." if used else "."
     kind = " or ".join(f"over {one}" for one in kinds)
-    judged = f" vs best, noise: {'; or '.join(ways[way] for way in used)}" if used else ""
+    judged = f". vs best, noise: {'; or '.join(ways[way] for way in used)}" if used else ""
     seeds = " Of seeds and images, the wider." if "seeds" in kinds else ""
-    return [
-        f"sensitivity: AUROC in % of ID train against ID test, ± half its 95% interval {kind}.{judged}{tail}{seeds}"
-    ]
+    return [f"sensitivity: AUROC in % of ID train against ID test, ± half its 95% interval {kind}{judged}{tail}{seeds}"]
 
 
 def _tau(one: Agreement) -> list[str]:

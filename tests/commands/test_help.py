@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
+import typer
 from command import run_bench
 
 from benchmark.commands.app import GROUPS, app
@@ -28,6 +30,16 @@ def test_every_command_is_in_one_group(monkeypatch: pytest.MonkeyPatch, capsys: 
     out = run_bench(monkeypatch, capsys, "--help").out
     assert [out.count(f"\n  {name} ") for name in listed] == [1] * len(listed)
     assert [out.index(f"\n{title}:") for title in GROUPS] == sorted(out.index(f"\n{title}:") for title in GROUPS)
+
+
+def test_every_option_says_what_it_is() -> None:
+    def options(command: Any, path: str) -> list[tuple[str, str | None]]:
+        inner = getattr(command, "commands", {})
+        own = [(f"{path} {option.opts[-1]}", option.help) for option in command.params if option.opts[0][0] == "-"]
+        return own + [each for name, one in inner.items() for each in options(one, f"{path} {name}")]
+
+    found = options(typer.main.get_command(app), "bench")
+    assert len(found) > 60 and [name for name, text in found if not text] == []
 
 
 def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command import run_bench
@@ -67,6 +70,44 @@ def test_the_speed_test_names_every_sweep_and_takes_seconds(
     assert time.process_time() - begun < 60
     assert "pairs/s" in timed.detail and all(f"{name} " in estimated.detail for name in sweeps.built_in())
     assert "An estimate" in estimated.detail
+
+
+@pytest.mark.parametrize(
+    ("script", "state", "words"),
+    [
+        ("import time; time.sleep(60)", "note", ["not measured in 2 s", "bench doctor --no-speed"]),
+        ("raise ValueError('no torch')", "broken", ["could not be measured: ValueError: no torch"]),
+        ("""print('noise\\n[{"state": "ok", "what": "speed", "detail": "9 pairs/s"}]')""", "ok", ["9 pairs"]),
+    ],
+)
+def test_the_speed_test_ends_in_its_time_whatever_it_is_at(
+    monkeypatch: pytest.MonkeyPatch, script: str, state: str, words: list[str]
+) -> None:
+    from benchmark.doctor import speed
+
+    honest, asked = subprocess.run, []
+
+    def run(command: list[str], **how: Any) -> Any:
+        asked.append(command)
+        return honest([sys.executable, "-S", "-c", script], **how)
+
+    monkeypatch.setattr(speed.subprocess, "run", run)
+    monkeypatch.setattr(speed, "LIMIT_SECONDS", 2 if "sleep" in script else 60)
+    [finding] = speed.timed()
+    assert finding.state == state and all(word in f"{finding.detail} {finding.to_do}" for word in words), finding
+    assert asked == [[sys.executable, "-m", "benchmark.doctor.speed"]]
+
+
+def test_it_is_said_that_the_speed_is_measured_for_how_long_and_how_not_to(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from benchmark.doctor import speed
+
+    monkeypatch.setattr(speed, "timed", list)
+    for words, said in (([], True), (["--no-speed"], False)):
+        out = run_bench(monkeypatch, capsys, "doctor", *words, "--data", tmp_path, "--results", tmp_path).out
+        line = f"measuring how fast it trains, for {speed.LIMIT_SECONDS} s at most; --no-speed leaves that out"
+        assert (line in out) is said
 
 
 def test_the_operations_of_a_sweep_are_its_runs_pairs_times_a_pairs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from benchmark.report.advice import Advice, Ranking, _verdict, sections
+from benchmark.report.advice import Advice, Ranking, _explained, _verdict, sections
 from benchmark.report.ranking import Candidate, rank
 from benchmark.report.rules import ANY, RulesTried
 from benchmark.report.trial import Agreement, Trial
@@ -110,3 +112,11 @@ def test_each_rules_loss_stands_in_its_column() -> None:
     assert said.rows == [["own", "76.0", "1.5", "2.5", "", "0.5", "4.5"], [ANY, "", "", "", "", "3.2", "7.8"]]
     assert "Least is lost, in the mean over scores, by others: 0.5." in said.notes[0]
     assert "3.2 are lost against the best variant and score; 7.8 where neither is chosen." in said.notes[1]
+
+
+@pytest.mark.parametrize("interval", ["images (DeLong)", "seeds"])
+@pytest.mark.parametrize("how", ["", "seeds", "DeLong"])
+def test_what_the_columns_mean_is_in_whole_sentences(how: str, interval: str) -> None:
+    place: Any = SimpleNamespace(how=how, interval=interval)
+    [said] = _explained([place, place])
+    assert ".." not in said and said.endswith(".") and f"interval over {interval}." in said
