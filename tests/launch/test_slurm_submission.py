@@ -119,3 +119,11 @@ def test_a_failed_run_that_is_tried_again_waits_in_the_queue(tmp_path: Path, fai
     assert submit(tmp_path, failed) == [("failed", "7")]
     client("squeue", f"echo '7|PENDING||{failed.read_job()['name']}|Priority'")
     assert [(row.state, row.detail) for row in rows(failed)] == [("pending", "job 7: Priority, train 1/9")]
+
+
+def test_an_array_that_squeue_shows_in_part_is_not_known_to_be_accepted(tmp_path: Path, client, impatient) -> None:
+    client("srun", "exit 0")
+    client("sbatch", f'sed -n "s/.*--job-name=//p" "$1" > {tmp_path}/name')
+    client("squeue", f'echo "9_0|PENDING||$(cat {tmp_path}/name)|Priority"')
+    with pytest.raises(BenchError, match="does not say whether it has accepted"):
+        submit(tmp_path, RunFolder(tmp_path / "results/one"), RunFolder(tmp_path / "results/other"))

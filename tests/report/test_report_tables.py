@@ -153,6 +153,21 @@ def test_a_missing_occupancy_is_no_missing_cell(tmp_path):
     assert not any("missing" in note for note in table.notes)
 
 
+def test_runs_of_different_code_are_told_below_their_table(tmp_path):
+    """Not those whose records do not know, which are from before."""
+    path = write_sweep(tmp_path, variant=["dino", "dti", "imgn"])
+    known = {"dino": {"code": "a1"}, "dti": {"code": "b2"}, "imgn": {"code": "b2"}}
+
+    def notes(codes: dict) -> str:
+        make = lambda c: record_of(c, environment=codes.get(c.variant, {}))  # noqa: E731
+        return "\n".join(table2(path, make).notes)
+
+    said = "Made by different code, so that numbers may differ for that alone: 2 by b2, 1 by a1 (bench sweep --again)."
+    assert said in notes(known)
+    assert "different code" not in notes({key: known[key] for key in ("dti", "imgn")})
+    assert "1 by a1 then b2" in notes({**known, "dino": {"code": "b2", "codes": ["a1", "b2"]}})
+
+
 def test_table1_marks_rivals_as_published(tmp_path):
     path = write_sweep(tmp_path, variant=["rot-imgn", "combined"], in_dist=["cifar10", "cifar100"])
     (table,) = tables.table1(group_of(path))
