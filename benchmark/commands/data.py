@@ -129,7 +129,7 @@ def data_backgrounds(
 def data_masks(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A set that is here, or a class of one.")],
     file: Annotated[Path, typer.Argument(metavar="FILE.png", help="Where the picture goes.")],
-    split: Annotated[str, typer.Option("--split", metavar="train|test|aux")] = "train",
+    split: Annotated[str, typer.Option("--split", metavar="train|test|aux", help="Of which images.")] = "train",
     count: Annotated[int, typer.Option("--count", metavar="N", min=2, max=100, help="Images shown.")] = 8,
     data_root: Data = None,
 ) -> None:

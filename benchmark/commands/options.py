@@ -34,6 +34,7 @@ SiteOption = Annotated[
 Compile = Annotated[
     bool, typer.Option("--compile", help="Compile the networks (torch.compile); the run stays the same run.")
 ]
+Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda[:N]", help="Where to compute.")]
 CheckpointEvery = Annotated[
     float,
     typer.Option(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benchmark.commands.options import Against, Compile, Data, SetOption, check_device
+from benchmark.commands.options import Against, Compile, Data, Device, SetOption, check_device
 from benchmark.commands.terminal import print_table, say
 from benchmark.errors import BenchError
 
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 SweepFile = Annotated[Path, typer.Argument(metavar="SWEEP.yaml", help="A sweep file: its first run with negatives.")]
 Only = Annotated[str | None, typer.Option("--only", metavar="GLOB", help="Of the runs whose names match, likewise.")]
-Rounds = Annotated[int, typer.Option("--rounds", metavar="N", min=1)]
-Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda[:N]")]
+Rounds = Annotated[int, typer.Option("--rounds", metavar="N", min=1, help="How often all is measured.")]
 Threads = Annotated[int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads.")]
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write it there too.")]
 

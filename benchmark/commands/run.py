@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from benchmark.commands.options import CheckpointEvery, Compile, Data, Results, SetOption, check_device
+from benchmark.commands.options import CheckpointEvery, Compile, Data, Device, Results, SetOption, check_device
 
 
 def run(
     config_file: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="Settings of one run.")],
     results: Results = Path("results"),
     data_root: Data = None,
-    device: Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda[:N]")] = "auto",
+    device: Device = "auto",
     threads: Annotated[int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads.")] = None,
     checkpoint_every: CheckpointEvery = 300.0,
     set_: SetOption = None,

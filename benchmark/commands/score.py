@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.commands.options import RowFormat, check_device
+from benchmark.commands.options import Device, RowFormat, check_device
 from benchmark.errors import BenchError
 from benchmark.exits import FAILED
 
@@ -38,7 +38,7 @@ def score(
     ] = None,
     page_size: Annotated[int, typer.Option("--page-size", metavar="N", min=1, help="Images on that page.")] = 100,
     batch: Annotated[int, typer.Option("--batch", metavar="N", min=1, help="Images a forward pass.")] = 256,
-    device: Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda[:N]")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Score images: path, score (larger = more OOD), OOD or not, p-value, nearest training images.
 
