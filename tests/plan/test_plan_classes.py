@@ -141,7 +141,7 @@ def root(tmp_path: Path) -> Path:
 
 def planned(folder: Path, root: Path, in_dist: str, ood: list[str] | None = None) -> list[states.PlannedRun]:
     path = folder / "s.yaml"
-    base = {**TINY, "in_dist": in_dist, "variant": "dino", "eval": {"ood": ood}}
+    base = {**TINY, "in_dist": in_dist, "variant": "dino", "eval": {"ood": ood, "knn": [5]}}
     path.write_text(yamlfile.write({"base": base, "references": []}))
     return states.plan(sweeps.load(path), folder / "results", root)
 
