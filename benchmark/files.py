@@ -164,13 +164,17 @@ def read_json(path: Path) -> Any:
         raise BenchError(f"{path}: not readable as JSON ({error})") from error
 
 
+class NewerRelease(BenchError):
+    """A file that a newer release has written."""
+
+
 def schema_version(path: Path, raw: Any, oldest: int, newest: int) -> int:
     """The `schema_version` of the JSON `raw` read from `path`. Raises BenchError for none, or one not known here."""
     version = raw.get("schema_version") if isinstance(raw, dict) else None
     if not isinstance(version, int) or isinstance(version, bool) or version < oldest:
         raise BenchError(f"{path}: schema_version: must be a whole number from {oldest}, given {str(version)[:40]}")
     if version > newest:
-        raise BenchError(
+        raise NewerRelease(
             f"{path}: schema_version: {version} was written by a newer release; this one reads up to {newest}"
         )
     return version

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from benchmark.errors import BenchError
-from benchmark.files import atomic_write, read_json, read_npz, remove_torn, schema_version, write_json
+from benchmark.files import NewerRelease, atomic_write, read_json, read_npz, remove_torn, schema_version, write_json
 from benchmark.plan import yamlfile
 from benchmark.plan.config import RunConfig, as_kept
 from benchmark.plan.validation import validate
@@ -111,9 +111,9 @@ class RunFolder:
         """The record; None and "" while there is none; where it cannot be read, None and why, with what to do."""
         try:
             return self.read_record(), ""
+        except NewerRelease as error:
+            return None, str(error)
         except BenchError as error:
-            if "newer release" in str(error):
-                return None, str(error)
             then = "scores the run again" if self.weights.exists() else "makes the run again"
             return None, f"{error}; put back a copy of it, or delete it: `bench sweep` then {then}"
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmark.errors import BenchError
 from benchmark.exits import note
+from benchmark.files import NewerRelease
 from benchmark.plan.identity import flat
 from benchmark.plan.titles import title_of
 from benchmark.plan.training_data import training_data
@@ -23,16 +24,23 @@ METRICS = ("auroc", "aupr_ood", "aupr_id", "aupr_oe", "fpr95_id", "fpr95_ood")  
 
 
 def load_records(results: Path, tell: Callable[[str], None] = note) -> list[Record]:
-    """All records under `results`, by name. tell: is given a line for each that cannot be read, which is left out."""
+    """All records under `results`, by name. tell: is given a line for each that cannot be read, which is left out.
+
+    Raises BenchError for one of a newer release.
+    """
     return [record for _, record in _readable(all_runs(results), tell)]
 
 
 def _readable(folders: Iterable[RunFolder], tell: Callable[[str], None]) -> Iterator[tuple[RunFolder, Record]]:
     for folder in folders:
-        record, why = folder.try_record()
-        if why:
-            tell(f"left out, its record is broken: {folder.name}: {why}")
-        elif record is not None:
+        try:
+            record = folder.read_record()
+        except NewerRelease:
+            raise
+        except BenchError:
+            tell(f"left out, its record is broken: {folder.name}: {folder.try_record()[1]}")
+            continue
+        if record is not None:
             yield folder, record
 
 
@@ -50,10 +58,10 @@ def measurements(results: str | Path = "results") -> pd.DataFrame:
     images), `seconds` in all, `hardware`, `commit`, `python`, `device`, `packages.NAME`, and every setting by its
     dotted key, as `in_dist`, `variant`, `seed`, `method.name`, `train.lr`. Texts are categories; a list is a text.
 
-    Raises BenchError, one line, where there is no finished run, or a record is broken or of a newer release.
+    Raises BenchError, one line, where there is no finished run, or a record is of a newer release.
     """
     place = Path(results)
-    found = [(folder.path, record) for folder in runs_below(place) if (record := folder.read_record())]
+    found = [(folder.path, record) for folder, record in _readable(runs_below(place), note)]
     if not found:
         raise BenchError(f"{place}: holds runs, but none is finished; bench status says how far they are")
     return frame_of([record for _, record in found], [str(path) for path, _ in found])
