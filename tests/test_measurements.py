@@ -152,6 +152,10 @@ def test_the_package_is_light_until_it_is_used() -> None:
         benchmark.tables  # noqa: B018
 
 
+def test_there_are_examples() -> None:
+    assert len(EXAMPLES) == 3
+
+
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
 def test_examples_run(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
