@@ -9,7 +9,7 @@ from pathlib import Path
 import benchmark
 
 reference = Path(__file__).parents[2] / "results/reference"
-# These two differ in what DINO and Rot. In-Dist. are normalised over (model.batch_statistics); Combined is one run of both.
+# These two differ in what DINO and Rot. In-Dist. are normalised over (model.batch_statistics), and in the seeds.
 folders = sys.argv[1:] or [reference / "background-cpu", reference / "cpu"]
 means = []
 for folder in folders:
