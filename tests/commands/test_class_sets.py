@@ -50,8 +50,9 @@ def test_from_a_sweep_to_a_report_and_a_detector(bench: Callable[..., Said], tmp
                                "zoo.red-fox-image-statistics-s0"]  # fmt: skip
     fox, rest = (json.loads((folders[name] / "record.json").read_text())
                  for name in ("zoo.red-fox-dino-s0", "zoo.not-owl-dino-s0"))  # fmt: skip
-    assert list(fox["ood"]) == ["zoo:not-red-fox"] and list(rest["ood"]) == ["zoo:owl"]
-    assert (fox["ood"]["zoo:not-red-fox"]["n_id"], fox["ood"]["zoo:not-red-fox"]["n_ood"]) == (6, 18)
+    of_fox, of_rest = (record["scores"]["eq6"]["ood"] for record in (fox, rest))
+    assert list(of_fox) == ["zoo:not-red-fox"] and list(of_rest) == ["zoo:owl"]
+    assert (of_fox["zoo:not-red-fox"]["n_id"], of_fox["zoo:not-red-fox"]["n_ood"]) == (6, 18)
     assert fox["knn_accuracy"] == {"5": None} and 0 <= rest["knn_accuracy"]["5"] <= 100
     assert {key: seen["count"] for key, seen in rest["data"].items()} == {
         "zoo:not-owl/train": 36, "zoo:not-owl/test": 18, "zoo:owl/test": 6,

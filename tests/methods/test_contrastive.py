@@ -276,7 +276,8 @@ def test_crops_do_not_depend_on_who_is_scored_beside(name: str) -> None:
 def test_a_run_from_end_to_end(name: str, mini_data: Path, tmp_path: Path) -> None:
     asked = config(name, eval={"ood": ["mini-ood"], "knn": [5], "scores": ["mahalanobis", "cosine"]})
     record = run(asked, tmp_path, mini_data, Runtime(device="cpu", threads=1))
-    assert record is not None and set(record.scores) == {"mahalanobis", "cosine"}
+    assert record is not None and record.own == {"simclr": "cosine-times-norm", "csi": "csi"}[name]
+    assert set(record.scores) == {record.own, "mahalanobis", "cosine"}
     assert record.training["losses"]["contrastive"] > 0 and ("rotation" in record.training["losses"]) == (name == "csi")
     assert record.name.startswith(f"mini-{name}-s0-") and record.occupancy is None
 
