@@ -5,6 +5,7 @@ Shapes: N images, K soft classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 
 import torch
@@ -25,6 +26,15 @@ def occupied(mean_probability: Tensor) -> int:
     """
     mean_probability = mean_probability.double()
     return int((mean_probability > mean_probability.mean() * (1 + 1e-6)).sum())
+
+
+def from_uniform(logits: Tensor) -> Tensor:
+    """KL(p || U) = ln K - H(p) of p = softmax(logits), logits (N, K) -> (N,) float64 in nats, 0 to ln K.
+
+    0 where the response is uniform, as the loss wants it of negatives.
+    """
+    log_p = logits.double().log_softmax(1)
+    return math.log(logits.shape[1]) + (log_p.exp() * log_p).sum(1)
 
 
 @torch.no_grad()

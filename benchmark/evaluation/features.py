@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmark.detection.occupancy import from_uniform
 from benchmark.detection.scores import full_float32
 from benchmark.errors import BenchError
 from benchmark.files import atomic_write
@@ -18,12 +19,16 @@ from benchmark.plan.scores import Need, needs
 from benchmark.running.context import Context
 from benchmark.running.device import image_tensor
 from benchmark.scoring.answers import further_outputs, output_names
-from benchmark.store.folders import kept_as
+from benchmark.store.folders import NEGATIVES, kept_as
+from benchmark.training.foregrounds import foregrounds
+from benchmark.training.trained import batches_of
 
 if TYPE_CHECKING:
     from benchmark.evaluation.kept import Kept
 
 EMBED_BATCH = 256  # images a forward pass in evaluation
+NEGATIVES_KEPT = 2000  # negatives whose features are kept, where a score is measured from them
+NEAR_UNIFORM = 0.3  # nats: a response no further from uniform than this is taken for a negative's
 
 
 @torch.no_grad()
@@ -32,8 +37,9 @@ def extract(
 ) -> tuple[dict[str, Outputs], dict[str, float] | None]:
     """Stored outputs of the ID and OOD sets by "set/split", and the occupancy on the ID test set.
 
-    In features.npz the features of a set have its key, any further output KEY:NAME. kept: of an earlier scoring, which
-    is asked before the network is. Raises BenchError for features that are not finite.
+    In features.npz the features of a set have its key, any further output KEY:NAME. Where a score is measured from the
+    run's negatives, "negatives" holds features of some. kept: of an earlier scoring, which is asked before the network
+    is. Raises BenchError for features that are not finite.
     """
     run.reporter.phase("features")
     wanted, config = needs(run.config.scores()), run.config
@@ -46,11 +52,31 @@ def extract(
     found, occupied = answers(method, run, wanted, run.reporter.alive, run.reporter.say, there)
     if kept and config.test_key in there:
         occupied = kept.record.occupancy
+    if "negatives" in wanted:
+        negatives = kept and kept.outputs(NEGATIVES, (), NEGATIVES_KEPT)
+        found[NEGATIVES] = negatives or {"features": features_of_negatives(method, run)}
     arrays = {kept_as(key, name): rows.numpy() for key, outputs in found.items() for name, rows in outputs.items()}
     with atomic_write(run.folder.features) as stream:
         np.savez(stream, **arrays)  # type: ignore[arg-type]
     run.clock.lap("features")
     return found, occupied
+
+
+def features_of_negatives(method: Method, run: Context) -> Tensor:
+    """Stored features (L, D) of `NEGATIVES_KEPT` whole negatives, as many of each kind, drawn by the run's seed."""
+    run.reporter.say("features of negatives")
+    batches = batches_of(method, run, foregrounds(run))
+    parts: list[Tensor] = []
+    left, step = NEGATIVES_KEPT, 0
+    while left:
+        _, kinds = batches.plain(step % batches.steps_per_epoch)
+        images = torch.stack(kinds, 1).flatten(0, 1)[:left]  # kind after kind of each row, so that a part has all
+        with full_float32():
+            outputs = [method.embed(some) for some in images.split(EMBED_BATCH)]
+        parts += [method.stored(some)["features"] for some in outputs]
+        left, step = left - len(images), step + 1
+        run.reporter.alive()
+    return torch.cat(parts)
 
 
 @torch.no_grad()
@@ -66,6 +92,7 @@ def answers(
     batch. say: told of every set. there: what is known already, by "set/split"."""
     found: dict[str, Outputs] = {}
     logits: list[Tensor] = []
+    distances: list[Tensor] = []
     config = run.config
 
     def unit(outputs: Outputs) -> Tensor:
@@ -84,12 +111,17 @@ def answers(
                 outputs = method.embed(pixels)
                 further = further_outputs(pixels, outputs, wanted, method.embed, unit, method.class_logits)
             parts.append({**method.stored(outputs), **{name: rows.cpu() for name, rows in further.items()}})
-            soft = method.soft_logits(outputs) if key == config.test_key else None
-            if soft is not None:
-                logits.append(soft.float().cpu())
+            if key in (config.train_key, config.test_key) and (soft := method.soft_logits(outputs)) is not None:
+                if key == config.test_key:
+                    logits.append(soft.float().cpu())
+                elif (classes := method.class_logits(outputs)) is not None:
+                    distances.append(from_uniform(classes).cpu())
             between()
         found[key] = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         for name, values in found[key].items():
             if not torch.isfinite(values.float()).all():
                 raise BenchError(f"{key}: the {name} hold NaN or infinity; the training diverged")
-    return found, method.occupancy(torch.cat(logits)) if logits else None
+    occupied = method.occupancy(torch.cat(logits)) if logits else None
+    if occupied and distances:
+        occupied["near_uniform"] = 100 * float((torch.cat(distances) <= NEAR_UNIFORM).double().mean())
+    return found, occupied

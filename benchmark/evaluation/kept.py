@@ -12,7 +12,7 @@ from benchmark.errors import BenchError
 from benchmark.files import read_npz
 from benchmark.methods.base import Outputs
 from benchmark.running.context import Context
-from benchmark.store.folders import kept_as
+from benchmark.store.folders import NEGATIVES, kept_as
 from benchmark.store.records import Record
 
 
@@ -51,6 +51,8 @@ def kept_of(run: Context) -> Kept | None:
     same = {key for key, seen in record.data.items() if now.get(key) == seen.fingerprint}
     if run.config.train_key not in same:
         return Kept(record, {}, {})
+    if all("/".join(key) in same for key in run.config.training_sets()):
+        same.add(NEGATIVES)  # which are made of these images
 
     def unchanged(file_arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {name: rows for name, rows in file_arrays.items() if any(_is_of(name, key) for key in same)}

@@ -11,16 +11,17 @@ import torch
 
 from benchmark.detection.knn import knn_accuracy
 from benchmark.detection.metrics import ood_metrics, sensitivity
+from benchmark.evaluation.features import NEAR_UNIFORM
 from benchmark.evaluation.kept import Kept
 from benchmark.files import atomic_write
 from benchmark.methods.base import Method, Outputs
 from benchmark.plan.config import RunConfig
-from benchmark.plan.scores import passes
+from benchmark.plan.scores import needs, passes
 from benchmark.running.context import Context
 from benchmark.running.environment import commits, environment
 from benchmark.running.images import RunImages
 from benchmark.scoring.named import named
-from benchmark.store.folders import kept_as
+from benchmark.store.folders import NEGATIVES, kept_as
 from benchmark.store.records import OODMetrics, Record, ScoreInRecord
 
 
@@ -50,8 +51,8 @@ def measure(method: Method, run: Context, outputs: dict[str, Outputs], kept: Kep
     scores = own_scores(method, config, outputs)
     further = {}
     for name in config.scores():
-        found = kept.scored(name, outputs) if kept else {}
-        if missing := [key for key in outputs if key not in found]:
+        found = kept.scored(name, config.scored_keys()) if kept else {}
+        if missing := [key for key in config.scored_keys() if key not in found]:
             run.reporter.say(f"score {name}")
             found |= scores_by(name, config, outputs, method.device, missing)
         scores |= {kept_as(key, name): values for key, values in found.items()}
@@ -90,13 +91,28 @@ def _collapsed(train: Outputs, run: Context) -> list[str]:
     return [alarm]
 
 
+MUCH_UNIFORM = 25.0  # per cent of the training images
+
+
+def _uniform(occupied: dict[str, float] | None, run: Context) -> list[str]:
+    """An alarm, said too, where the network that is scored answers many training images as the loss wants negatives to
+    be answered: OOD images then lie among them, and a density such as Eq. 6 takes them for familiar."""
+    share = (occupied or {}).get("near_uniform", 0.0)
+    if share <= MUCH_UNIFORM:
+        return []
+    alarm = f"near uniform: {share:.0f} % of the training images are within {NEAR_UNIFORM} nats of the uniform response"
+    run.reporter.say(f"ALARM {alarm}")
+    return [alarm]
+
+
 def own_scores(method: Method, config: RunConfig, outputs: dict[str, Outputs]) -> dict[str, np.ndarray]:
     """The method's own score of every image (N,) by "set/split"; no training image sees itself."""
     train_key = config.train_key
     train = outputs[train_key]
     method.fit(train)
     # float32 as kept in scores.npz, so that whoever reads that file finds the record's own numbers.
-    scores = {key: method.score(rows).float().numpy() for key, rows in outputs.items() if key != train_key}
+    others = [key for key in config.scored_keys() if key != train_key]
+    scores = {key: method.score(outputs[key]).float().numpy() for key in others}
     return scores | {train_key: method.score(train, torch.arange(len(train["features"]))).float().numpy()}
 
 
@@ -105,12 +121,14 @@ def scores_by(
 ) -> dict[str, np.ndarray]:
     """As `own_scores`, by the score called `name`. keys: only of these "set/split", by default of all."""
     score = named(name, config.eval.temperature)
-    score.fit(_on(device, outputs[config.train_key]))
+    train = _on(device, outputs[config.train_key])
+    if "negatives" in needs([name]):
+        train |= {"negatives": outputs[NEGATIVES]["features"].to(device)}
+    score.fit(train)
     itself = torch.arange(len(outputs[config.train_key]["features"]))
     return {
-        key: score.score(_on(device, rows), itself if key == config.train_key else None).float().numpy()
-        for key, rows in outputs.items()
-        if not keys or key in keys
+        key: score.score(_on(device, outputs[key]), itself if key == config.train_key else None).float().numpy()
+        for key in keys or config.scored_keys()
     }
 
 
@@ -143,7 +161,8 @@ def write_record(
     run: Context, training: dict[str, Any], occupied: dict[str, float] | None, measured: Measures
 ) -> Record:
     """The run's record, on disk; what only an unfinished run needs goes."""
-    training = training | ({"alarms": training.get("alarms", []) + measured.alarms} if training else {})
+    alarms = training.get("alarms", []) + measured.alarms + _uniform(occupied, run)
+    training = training | ({"alarms": alarms} if training else {})
     trajectory = training.pop("trajectory", [])
     record = Record(
         run_id=run.run_id,

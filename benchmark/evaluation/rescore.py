@@ -16,8 +16,9 @@ from benchmark.evaluation.measures import accuracies, own_scores, scores_by
 from benchmark.files import read_npz
 from benchmark.methods.base import Outputs
 from benchmark.plan.config import RunConfig
+from benchmark.plan.scores import needs
 from benchmark.running.images import RunImages
-from benchmark.store.folders import RunFolder, kept_as
+from benchmark.store.folders import NEGATIVES, RunFolder, kept_as
 from benchmark.store.records import Record
 
 
@@ -76,6 +77,11 @@ def _outputs(folder: RunFolder, config: RunConfig, record: Record) -> dict[str, 
         if "features" not in parts or not all(_sound(rows, count) for rows in parts.values()):
             raise BenchError(f"{folder.features}: {key}: is not finite features of {count} images")
         outputs[key] = {name: torch.from_numpy(rows) for name, rows in parts.items()}
+    if "negatives" in needs(list(record.scores)):
+        rows = arrays.get(NEGATIVES, np.empty(0))
+        if not len(rows) or not _sound(rows, len(rows)):
+            raise BenchError(f"{folder.features}: {NEGATIVES}: is not finite features")
+        outputs[NEGATIVES] = {"features": torch.from_numpy(rows)}
     return outputs
 
 

@@ -105,6 +105,12 @@ class Method:
         """Warnings about an epoch with these mean losses; empty when all is well."""
         return []
 
+    def rescaled_after_training(self) -> nn.Module | None:
+        """The network, views (N, 3, S, S) -> features, whose batch normalisation is given the statistics of plain
+        training images and negatives, 2 : 1 for each kind, before it is scored (`training.statistics`); None where it
+        keeps its running statistics."""
+        return None
+
     def final_state(self) -> dict[str, Tensor]:
         """What scoring needs of the trained method, by name."""
         return {}

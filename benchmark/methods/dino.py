@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.detection.occupancy import occupancy
+from benchmark.errors import BenchError
 from benchmark.methods import schedules
 from benchmark.methods.base import Batch, Method, Moment, Outputs, Views, ignore
 from benchmark.models.backbones import build_backbone, normalises_over_images
@@ -81,7 +82,14 @@ class Dino(Method):
         self.centre = torch.zeros(self.settings.classes, device=device)
         self._last_teacher_rows: Tensor | None = None
         # Where images are normalised together, who goes with whom is part of the method and no matter of memory.
-        self._pass_values = math.inf if normalises_over_images(self.student) else PASS_VALUES
+        together = normalises_over_images(self.student)
+        if together and not config.chooses_statistics:
+            raise BenchError(
+                f"model.backbone: {config.model.backbone} has batch normalisation, which networks of its family have "
+                "not; such a network cannot be trained with DINO here"
+            )
+        self._pass_values = math.inf if together else PASS_VALUES
+        self._mixes = together and config.model.batch_statistics == "mixture"
 
     def modules(self) -> nn.ModuleDict:
         modules = nn.ModuleDict({"student": self.student, "teacher": self.teacher})
@@ -96,8 +104,10 @@ class Dino(Method):
         where there are negatives."""
         positives, kinds = batch.positives, batch.negatives if self.config.negatives.weight else ()
         with torch.no_grad():
-            teacher_logits = _logits(self.teacher, positives["globals"]).float()
-            if self.settings.teacher_sees_negatives:
+            beside = [views["globals"] for views in kinds] if self._mixes else []
+            teacher_logits = _logits(self.teacher, torch.cat([positives["globals"], *beside]))
+            teacher_logits = teacher_logits[: len(positives["globals"])].float()
+            if self.settings.teacher_sees_negatives and not beside:
                 self.teacher.eval()  # nothing comes of it, and no statistics of a batch normalisation must
                 for views in batch.negatives:
                     _logits(self.teacher, views["globals"])
@@ -178,6 +188,9 @@ class Dino(Method):
     def scoring_backbone(self) -> nn.Module:
         backbone: nn.Module = self.teacher["backbone"]
         return backbone
+
+    def rescaled_after_training(self) -> nn.Module | None:
+        return self.scoring_backbone() if self._mixes else None
 
     def embed(self, images: Tensor) -> Outputs:
         self.teacher.eval()

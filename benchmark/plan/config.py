@@ -40,7 +40,24 @@ LEGACY_DEFAULTS: dict[str, Any] = {
     "train.decay_on": "matrices",
     "method.shift": 0,
     "negatives.weight_warmup_epochs": 0.0,
+    "model.batch_statistics": "positives",
 }
+
+# Of these the default today is another than what it was before there was a choice. A record, or a run's config.yaml,
+# holds all settings there were: where it lacks one of these, it is older than the choice.
+CHANGED_DEFAULTS = {"model.batch_statistics": "positives"}
+
+
+def as_kept(raw: Any) -> Any:
+    """The settings that a record or a run's config.yaml holds, and those that are younger than it as they were then."""
+    if not isinstance(raw, dict):
+        return raw  # whoever validates it says what is wrong
+    for path, before in CHANGED_DEFAULTS.items():
+        section, field = path.split(".")
+        inside = raw.get(section)
+        if isinstance(inside, dict) and field not in inside:
+            raw = raw | {section: inside | {field: before}}
+    return raw
 
 
 class RunConfig(Strict):
@@ -137,10 +154,12 @@ class RunConfig(Strict):
                 raise ValueError(f"eval.scores: {name!r} cuts images in quarters; data.image_size is odd")
 
     def scores(self) -> list[str]:
-        """The scores beside the method's own that this run is to have."""
+        """The scores beside the method's own that this run is to have: those asked for that it can have. DINO without
+        negatives has no score that is measured from them."""
         if self.method.name == "image-statistics":
             return []  # four numbers, which have no direction
-        return [name for name in self.eval.scores if scores.needs([name]) <= self.method.answers]
+        has = self.method.answers if self.kinds() else self.method.answers - {"negatives"}
+        return [name for name in self.eval.scores if scores.needs([name]) <= has]
 
     def _check_negatives(self) -> None:
         if self.negatives.weight_warmup_epochs > self.train.epochs:
@@ -180,6 +199,11 @@ class RunConfig(Strict):
         if not self.method.negatives or not self.negatives.weight:
             return ()
         return tuple(kind for kind in variant(self.variant).negatives for _ in range(self.method.negatives_each))
+
+    @property
+    def chooses_statistics(self) -> bool:
+        """Whether `model.batch_statistics` changes the numbers of this run."""
+        return self.method.multi_crop and self.method.trains and self.model.may_normalise_over_images
 
     @property
     def masked(self) -> bool:
@@ -269,6 +293,8 @@ class RunConfig(Strict):
             del full["data"]["mask"]
         if self.views.background == "keep":
             del full["views"]["background"], full["views"]["background_p"]
+        if not self.chooses_statistics:
+            del full["model"]["batch_statistics"]
         if self.method.negatives:
             self._identify_negatives(full)
         full = self.method.identity(full, self.in_dist)
@@ -332,6 +358,8 @@ class RunConfig(Strict):
         for key in ("variant", "in_dist", "seed"):
             del full[key]
         del full["eval"]["ood"], full["eval"]["scores"], full["eval"]["every"], full["views"]["background"]
+        if not self.chooses_statistics:
+            del full["model"]["batch_statistics"]
         return self.method.setting(full)
 
 

@@ -32,7 +32,8 @@ class MethodSettings(Strict):
     labels: ClassVar[bool] = False  # needs the class labels of the training images
     backgrounds: ClassVar[tuple[str, ...]] = ("keep",)  # what `views.background` may be
     # What a score may read beside features (`plan.scores`): "logits" where `Method.class_logits` has some, "rotations"
-    # and "permutations" where `Method.embed` is one pass of the network, so that four images cost four.
+    # and "permutations" where `Method.embed` is one pass of the network, so that four images cost four, "negatives"
+    # where it trains with some.
     answers: ClassVar[frozenset[Need]] = frozenset({"norm"})
 
     name: str
@@ -77,7 +78,7 @@ class DinoConfig(MethodSettings):
     negatives: ClassVar[bool] = True
     multi_crop: ClassVar[bool] = True
     backgrounds: ClassVar[tuple[str, ...]] = ("keep", "remove", "random")
-    answers: ClassVar[frozenset[Need]] = frozenset({"norm", "logits", "rotations", "permutations"})
+    answers: ClassVar[frozenset[Need]] = frozenset({"norm", "logits", "rotations", "permutations", "negatives"})
 
     name: Literal["dino"] = "dino"
     classes: Annotated[int, Field(ge=2)] = 4096  # K soft classes
@@ -224,6 +225,7 @@ class OutlierExposureConfig(ClassifierSettings):
 
     negatives: ClassVar[bool] = True
     needs_negatives: ClassVar[bool] = True
+    answers: ClassVar[frozenset[Need]] = ClassifierSettings.answers | {"negatives"}
 
     name: Literal["outlier-exposure"]
     outliers: PositiveInt = 2  # of each kind to an image; published 256 beside 128

@@ -24,12 +24,30 @@ class DataConfig(Strict):
     mask: Literal["minimum-barrier", "border-contrast", "frequency-tuned", "spectral-residual"] = "minimum-barrier"
 
 
+# Families of timm whose layers normalise each image by itself. Any other network may have batch normalisation.
+NORMALISED_ALONE = ("vit_", "deit_", "deit3_", "beit", "eva02_", "swin_", "swinv2_", "convnext", "mixer_", "cait_")
+
+
 class ModelConfig(Strict):
     """A timm backbone by name; `args` go to `timm.create_model` as they are."""
 
     backbone: str = "vit_small_patch16_224"
     args: dict[str, JsonValue] = {}
     drop_path: Probability = 0.1  # on the student alone
+    # Of DINO, where the network has batch normalisation: which images student, teacher and test are normalised over.
+    # mixture: one population for all three. The teacher's pass holds the global views of the negatives, as the
+    # student's does, and after training the statistics are taken anew over plain training images and negatives, 2 : 1.
+    # positives: the teacher sees positives alone and is scored with the running statistics of their augmented views;
+    # kept to reproduce older records, which had no choice (FOOTGUNS.md, "Batch normalisation").
+    batch_statistics: Literal["mixture", "positives"] = "mixture"
+
+    @property
+    def may_normalise_over_images(self) -> bool:
+        """Whether the network may have batch normalisation, as far as its name and arguments tell without building it:
+        false for the families in `NORMALISED_ALONE` and for a `small_convnet` with group normalisation."""
+        if self.backbone == "small_convnet":
+            return self.args.get("norm", "batch") == "batch"
+        return not self.backbone.startswith(NORMALISED_ALONE)
 
 
 class ViewsConfig(Strict):

@@ -30,6 +30,29 @@ class Eq6(Bank):
         return ood_scores(outputs["features"].float(), self.bank_, self.temperature, self_index)
 
 
+class Eq6FromNegatives(Score):
+    """Eq. 6 with features (of unit length) measured from the mean feature of the run's negatives in place of the
+    origin: cosines of the angles that two images make as seen from there; ours; -1/T to 1/T.
+
+    Training draws the negatives together where the response is uniform, and OOD images arrive between there and the
+    in-distribution images. Seen from the origin they may lie in the direction of many training images; seen from the
+    negatives' mean they lie nearby, in any direction.
+    """
+
+    def __init__(self, temperature: float) -> None:
+        self.temperature = temperature
+
+    def fit(self, train: Outputs) -> None:
+        self.origin_ = train["negatives"].double().mean(0).float()
+        self.bank_ = self._from_origin(train)
+
+    def score(self, outputs: Outputs, self_index: Tensor | None = None) -> Tensor:
+        return ood_scores(self._from_origin(outputs), self.bank_, self.temperature, self_index)
+
+    def _from_origin(self, outputs: Outputs) -> Tensor:
+        return outputs["features"].float() - self.origin_
+
+
 class Eq6OfConfident(Score):
     """Eq. 6 against that half of the training images which the network's response is surest of (the largest class
     probability is at least the median): ours; -1/T to 1/T.

@@ -56,6 +56,6 @@ def named(name: str, temperature: float) -> Score:
 def _make(part: plan.Part, temperature: float) -> Score:
     module, _, name = part.kind.made_by.partition(":")
     kind = getattr(importlib.import_module(f"benchmark.scoring.{module}"), name)
-    if name in ("Eq6", "Eq6OfConfident", "Eq6OverRotations", "Eq6OverPermutations"):
+    if name in ("Eq6", "Eq6FromNegatives", "Eq6OfConfident", "Eq6OverRotations", "Eq6OverPermutations"):
         return kind(part.number or temperature)  # type: ignore[no-any-return]
     return kind() if part.number is None else kind(int(part.number))  # type: ignore[no-any-return]

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from benchmark.errors import BenchError
 from benchmark.files import atomic_write, read_json, remove_torn, schema_version, write_json
 from benchmark.plan import yamlfile
-from benchmark.plan.config import RunConfig
+from benchmark.plan.config import RunConfig, as_kept
 from benchmark.plan.validation import validate
 from benchmark.store import leases
 from benchmark.store.leases import Lease
@@ -102,7 +102,7 @@ class RunFolder:
         write_json(self.record, record.model_dump(mode="json"))
 
     def read_config(self) -> RunConfig:
-        config: RunConfig = validate(RunConfig, yamlfile.read(self.config), str(self.config))
+        config: RunConfig = validate(RunConfig, as_kept(yamlfile.read(self.config)), str(self.config))
         return config
 
     def write_config(self, config: RunConfig) -> None:
@@ -165,6 +165,9 @@ class RunFolder:
         An expired lease is taken over; whoever had it learns so from `Lease.check`.
         """
         return leases.hold(self.lease)
+
+
+NEGATIVES = "negatives"  # in features.npz: features of some of the run's negatives, which are no set
 
 
 def kept_as(key: str, output: str) -> str:

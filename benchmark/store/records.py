@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from benchmark.plan.config import RunConfig
+from benchmark.plan.config import RunConfig, as_kept
 from benchmark.plan.validation import Strict, validate
 
 SCHEMA = 1  # of record.json; `UPGRADES` brings older ones here
@@ -87,5 +87,5 @@ class Record(BaseModel):
 
     @property
     def run_config(self) -> RunConfig:
-        config: RunConfig = validate(RunConfig, self.config, f"record of {self.name}", "config")
+        config: RunConfig = validate(RunConfig, as_kept(self.config), f"record of {self.name}", "config")
         return config

@@ -89,31 +89,48 @@ class Batches:
         """This rank's views of step `step` (counted within the epoch) of epoch `epoch`."""
         rng = generator(self.config.seed, "views", epoch, step)
 
-        def chosen(role: str, source: str) -> Tensor:
-            return self._indices(role, source, epoch, step)[self._own(1)]
-
-        index = chosen("positive", IN_DIST)
+        index = self._indices("positive", IN_DIST, epoch, step)[self._own(1)]
         images = self.images[IN_DIST].take(index)
         positives = self._views(self.recipe.positives, images, rng, scenes=self._scenes(images, epoch, step))
         negatives = []
         for number, kind in enumerate(self.kinds):
-            which = chosen(f"negative {number}", kind.source)
-            images = self.images[kind.source].take(which)
-            partners = None
-            if kind.partner:
-                partners = self.images[kind.partner].take(chosen(f"partner {number}", kind.partner))
-            if kind.masked:
-                if partners is None:
-                    images = self.foregrounds.backgrounds(which, images)
-                else:
-                    images = compose(images, self.foregrounds.masks(which, images), partners)
-            elif partners is not None:
-                numbers = draw_join(kind.transform, self.batch_size, rng)[self._own(1)]
-                images = JOINED[kind.transform][0](images, partners, numbers)
+            images = self._joined(number, epoch, step, rng)
             if kind.transform in WHOLE_IMAGE:
                 kind = Negative(kind.source)  # there is nothing more to be done to it
             negatives.append(self._views(self.recipe.negatives, images, rng, kind))
         return Batch(positives, tuple(negatives), to_device(self.labels[index], self.images[IN_DIST].device))
+
+    def plain(self, step: int) -> tuple[Tensor, list[Tensor]]:
+        """Whole images, not augmented, uint8: `batch_size` training images (B, 3, H, W), and of each kind as many
+        negatives, each with a transform of its own. Drawn as those of step `step` of one more epoch than there are."""
+        epoch = self.config.train.epochs
+        rng = generator(self.config.seed, "plain", step)
+        positives = self.images[IN_DIST].take(self._indices("positive", IN_DIST, epoch, step))
+        negatives = []
+        for number, kind in enumerate(self.kinds):
+            images = self._joined(number, epoch, step, rng)
+            whole = kind.transform in WHOLE_IMAGE
+            negatives.append(images if whole else self._transform(kind, 1, rng)(images))
+        return positives, negatives
+
+    def _joined(self, number: int, epoch: int, step: int, rng: torch.Generator) -> Tensor:
+        """This rank's images (B, 3, H, W) of the kind `number` of negatives, before its transform; where it is made of
+        two images, or of an image's foreground, that is done."""
+        kind = self.kinds[number]
+        which = self._indices(f"negative {number}", kind.source, epoch, step)[self._own(1)]
+        images = self.images[kind.source].take(which)
+        partners = None
+        if kind.partner:
+            chosen = self._indices(f"partner {number}", kind.partner, epoch, step)[self._own(1)]
+            partners = self.images[kind.partner].take(chosen)
+        if kind.masked:
+            if partners is None:
+                return self.foregrounds.backgrounds(which, images)
+            return compose(images, self.foregrounds.masks(which, images), partners)
+        if partners is not None:
+            numbers = draw_join(kind.transform, self.batch_size, rng)[self._own(1)]
+            return JOINED[kind.transform][0](images, partners, numbers)
+        return images
 
     def _scenes(self, images: Tensor, epoch: int, step: int) -> dict[str, Tensor]:
         """What views may show in place of this rank's images, by what the recipe calls it (`ViewSpec`)."""

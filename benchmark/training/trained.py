@@ -19,6 +19,7 @@ from benchmark.training.batches import Batches, DeviceImages
 from benchmark.training.compiling import compiled
 from benchmark.training.foregrounds import foregrounds
 from benchmark.training.loop import Outside, Trainer
+from benchmark.training.statistics import rescale, rescaled
 from benchmark.training.tuning import begin_from
 from benchmark.views.foregrounds import Foregrounds
 
@@ -34,6 +35,8 @@ def trained(method: Method, run: Context, look: Callable[[int], dict[str, Any]])
     if run.ranks.from_main(lambda: _is_trained(run.folder)):
         return _load_weights(method, run) if run.ranks.is_main else {}
     run.reporter.phase("train")
+    found = foregrounds(run)
+    batches = batches_of(method, run, found)
     outside = Outside(
         ranks=run.ranks,
         checkpoint_seconds=run.runtime.checkpoint_seconds,
@@ -41,17 +44,16 @@ def trained(method: Method, run: Context, look: Callable[[int], dict[str, Any]])
         before_write=run.check_lease,
         report=run.reporter.progress,
         say=run.reporter.say,
-        look=look,
+        look=rescaled(method, batches, look),
         look_every=run.config.eval.every,
         begin=lambda: begin_from(method, run),
     )
     config = run.config
-    found = foregrounds(run)
     with run.stop.put_off():  # a signal ends the run after its step, with a checkpoint
-        batches = _batches(method, run, found)
         trainer = Trainer(method, batches, config.train, config.seed, run.folder.path, run.run_id, outside)
         with compiled(method, run.runtime.compile):
             summary = trainer.train()
+        rescale(method, batches)
         if found.whole:
             run.reporter.say(f"no foreground found in {found.whole} of {found.seen} images; the whole is taken")
     training = {**vars(summary), "peak_memory_bytes": peak_memory(run.device)}
@@ -60,7 +62,8 @@ def trained(method: Method, run: Context, look: Callable[[int], dict[str, Any]])
     return training
 
 
-def _batches(method: Method, run: Context, found: Foregrounds) -> Batches:
+def batches_of(method: Method, run: Context, found: Foregrounds) -> Batches:
+    """The run's training batches."""
     images, config = run.images, run.config
 
     def resident(key: str) -> DeviceImages:

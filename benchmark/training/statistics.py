@@ -1,0 +1,77 @@
+"""The statistics with which a trained network's batch normalisation is scored.
+
+A network with batch normalisation sees an image beside others: its layers are centred and scaled by the mean and the
+deviation of what goes through together. Trained over positives and negatives together, and scored with the statistics
+of positives alone, it is another function than the one that was trained: what held positives and negatives apart by
+their place about the mixture's mean is gone. So after training the statistics are taken anew, over the images as they
+are scored (whole, not augmented) and in the training's own proportion: for each kind one negative to two positives, as
+among the global views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.swa_utils import update_bn
+
+from benchmark.detection.scores import full_float32
+from benchmark.methods.base import Method
+from benchmark.training.batches import Batches
+from benchmark.views.render import evaluation_view
+
+TRAINING_IMAGES = 8192  # at most: of each image a layer sees many pixels
+TOGETHER = 512  # images a pass, at least: the variance between the means of passes is lost, less of it in large ones
+
+Answer = TypeVar("Answer")
+
+
+@torch.no_grad()
+def rescale(method: Method, batches: Batches) -> None:
+    """Give the network that the method names (`rescaled_after_training`) the statistics of plain images; nothing where
+    it names none. A function of the weights and the seed alone, so it may be done again."""
+    network = method.rescaled_after_training()
+    if network is not None:
+        with full_float32():
+            update_bn(plain_views(batches), network)
+
+
+def rescaled(method: Method, batches: Batches, look: Callable[[int], Answer]) -> Callable[[int], Answer]:
+    """`look`, which scores a method that trains on, with the statistics that it would be scored with at the end;
+    afterwards they are as they were."""
+
+    def at(epoch: int) -> Answer:
+        network = method.rescaled_after_training()
+        before = {} if network is None else {name: rows.clone() for name, rows in _statistics(network)}
+        try:
+            rescale(method, batches)
+            return look(epoch)
+        finally:
+            for name, rows in () if network is None else _statistics(network):
+                rows.copy_(before[name])
+
+    return at
+
+
+def plain_views(batches: Batches) -> Iterator[Tensor]:
+    """Evaluation views (N, 3, S, S), N about `TOGETHER`: a pass after the other, all of one size, each two positives to
+    one negative of each kind (an odd batch has one negative more)."""
+    config, count = batches.config, batches.batch_size
+    negatives = -(-count // 2)
+    steps = max(1, min(batches.steps_per_epoch, TRAINING_IMAGES // count))
+    together = min(steps, -(-TOGETHER // (count + negatives * len(batches.kinds))))
+    for number in range(steps // together):
+        images = []
+        for step in range(number * together, (number + 1) * together):
+            positives, kinds = batches.plain(step)
+            images += [positives, *(kind[:negatives] for kind in kinds)]
+        yield torch.cat([evaluation_view(some, config.views.global_size) for some in images])
+
+
+def _statistics(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    for name, layer in network.named_modules():
+        if isinstance(layer, _BatchNorm):
+            yield from ((f"{name}.{key}", rows) for key, rows in layer.named_buffers(recurse=False))

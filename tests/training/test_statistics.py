@@ -1,0 +1,242 @@
+"""One population for student, teacher and test, where a network normalises over images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from tiny_runs import tiny
+from torch import nn
+
+from benchmark import methods
+from benchmark.errors import BenchError
+from benchmark.methods.base import Batch, Moment
+from benchmark.methods.dino import Dino
+from benchmark.models.backbones import normalises_over_images
+from benchmark.plan import sections, yamlfile
+from benchmark.plan.config import RunConfig, as_kept
+from benchmark.plan.validation import validate
+from benchmark.store.folders import RunFolder
+from benchmark.store.records import Record
+from benchmark.training import statistics
+from benchmark.training.batches import Batches, DeviceImages
+from benchmark.views.render import evaluation_view
+
+CPU = torch.device("cpu")
+NETWORK = {"backbone": "small_convnet", "args": {"width": 4}, "drop_path": 0.0}
+
+
+def build(variant: str = "imgn", batch: int = 8, **model: Any) -> tuple[Dino, Batches]:
+    """A tiny DINO with batch normalisation, and its batches: dark training images, bright auxiliary ones."""
+    config = tiny(variant=variant, model=NETWORK | model, train={"batch": batch})
+    torch.manual_seed(0)
+    method = methods.build(config, CPU)
+    assert isinstance(method, Dino)
+    rng = np.random.default_rng(0)
+    dark, bright = (rng.integers(low, low + 100, (40, 32, 32, 3), dtype=np.uint8) for low in (0, 150))
+    auxiliary = {name: DeviceImages(bright, CPU) for name in ("imagenet", "dti")}
+    return method, Batches(config, DeviceImages(dark, CPU), auxiliary, recipe=method.batch_recipe())
+
+
+def first_norm(network: nn.Module) -> nn.BatchNorm2d:
+    return next(layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d))
+
+
+def seen_by(network: nn.Module, act: Any) -> list[torch.Tensor]:
+    """The images that go through `network` while it normalises over them."""
+    passes: list[torch.Tensor] = []
+    hook = network.register_forward_pre_hook(lambda _, given: passes.append(given[0]) if network.training else None)
+    act()
+    hook.remove()
+    return passes
+
+
+@pytest.mark.parametrize(("variant", "negatives"), [("dino", 0), ("imgn", 1), ("rot-in-dist", 1), ("combined", 2)])
+def test_the_teacher_is_normalised_over_what_the_student_is(variant: str, negatives: int) -> None:
+    method, batches = build(variant)
+    batch = batches.batch(0, 0)
+    passes: dict[str, list[torch.Tensor]] = {}
+
+    def step() -> None:
+        with torch.no_grad():
+            method.losses(batch, Moment(0, 2, 0, 10))
+
+    passes["teacher"] = seen_by(method.teacher["backbone"], step)
+    passes["student"] = [x for x in seen_by(method.student["backbone"], step) if x.shape[-1] == 32]
+    (teacher,), (student,) = passes["teacher"], passes["student"]
+    assert len(teacher) == 8 * (2 + negatives) and torch.equal(teacher, student)
+
+
+def test_with_positives_alone_the_teacher_sees_no_negative_as_before_there_was_a_choice() -> None:
+    method, batches = build("combined", batch_statistics="positives")
+    (seen,) = seen_by(method.teacher["backbone"], lambda: method.losses(batches.batch(0, 0), Moment(0, 2, 0, 10)))
+    assert torch.equal(seen, batches.batch(0, 0).positives["globals"])
+    assert method.rescaled_after_training() is None
+
+
+def test_the_loss_of_positives_compares_positives_alone() -> None:
+    """The negatives' rows of the teacher's answer are of no use but to its normalisation."""
+    method, batches = build("imgn")
+    batch = batches.batch(0, 0)
+    losses = method.losses(batch, Moment(0, 2, 0, 10))
+    assert method._last_teacher_rows is not None and len(method._last_teacher_rows) == 16
+    darker = Batch(
+        batch.positives, tuple({k: v - 1 for k, v in views.items()} for views in batch.negatives), batch.labels
+    )
+    assert float(method.losses(darker, Moment(0, 2, 0, 10))["positive"]) != pytest.approx(float(losses["positive"]))
+
+
+def test_statistics_are_the_means_and_variances_over_plain_images_two_to_one() -> None:
+    """Against float64 sums over the first layer's own answers to the images, taken one by one."""
+    method, batches = build("imgn")
+    network = method.rescaled_after_training()
+    assert network is not None
+    views = torch.cat(list(statistics.plain_views(batches)))
+    expected_rows = []
+    for step in range(5):
+        positives, (negatives,) = batches.plain(step)
+        expected_rows += [evaluation_view(positives, 32), evaluation_view(negatives[:4], 32)]
+    assert torch.equal(views, torch.cat(expected_rows)) and len(views) == 40 + 20
+    statistics.rescale(method, batches)
+    convolution, norm = network.blocks[0], first_norm(network)  # type: ignore[index]
+    answers = torch.nn.functional.conv2d(views.double(), convolution.weight.double(), padding=1)
+    pixels = answers.transpose(0, 1).flatten(1)
+    torch.testing.assert_close(norm.running_mean, pixels.mean(1).float(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(norm.running_var, pixels.var(1).float(), rtol=1e-3, atol=1e-5)
+    assert norm.momentum == 0.1 and network.training  # as it trains on
+
+
+def test_plain_images_are_whole_and_transformed_as_the_variant_says() -> None:
+    _, batches = build("rot-imgn")
+    positives, (negatives,) = batches.plain(1)
+    stored = batches.images["in-dist"].take(torch.arange(40))
+    assert all(any(torch.equal(image, one) for one in stored) for image in positives)
+    auxiliary = batches.images["imagenet"].take(torch.arange(40))
+    turned = torch.cat([torch.rot90(auxiliary, turn, (2, 3)) for turn in (1, 2, 3)])
+    assert all(any(torch.equal(image, one) for one in turned) for image in negatives)
+    again = build("rot-imgn")[1].plain(1)
+    assert torch.equal(again[0], positives) and torch.equal(again[1][0], negatives)
+    assert not torch.equal(batches.plain(2)[0], positives)
+
+
+def test_passes_are_of_one_size_and_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, batches = build("combined", batch=6)  # 6 steps of 6 + 3 + 3
+    monkeypatch.setattr(statistics, "TOGETHER", 20)
+    assert [len(views) for views in statistics.plain_views(batches)] == [24, 24, 24]
+    monkeypatch.setattr(statistics, "TRAINING_IMAGES", 13)
+    assert [len(views) for views in statistics.plain_views(batches)] == [24]
+    _, one = build("dino", batch=40)
+    assert [len(views) for views in statistics.plain_views(one)] == [40]
+
+
+def test_a_look_sees_the_statistics_of_the_end_and_training_none_of_it() -> None:
+    method, batches = build("imgn")
+    network = method.rescaled_after_training()
+    assert network is not None
+    before = {name: rows.clone() for name, rows in network.state_dict().items()}
+    seen: dict[str, torch.Tensor] = {}
+
+    def look(epoch: int) -> int:
+        seen.update({name: rows.clone() for name, rows in network.state_dict().items()})
+        return epoch
+
+    assert statistics.rescaled(method, batches, look)(7) == 7
+    assert all(torch.equal(rows, before[name]) for name, rows in network.state_dict().items())
+    statistics.rescale(method, batches)
+    assert all(torch.equal(rows, seen[name]) for name, rows in network.state_dict().items())
+    assert not torch.equal(seen["blocks.1.running_mean"], before["blocks.1.running_mean"])
+
+    def broken(epoch: int) -> int:
+        raise KeyboardInterrupt
+
+    kept = {name: rows.clone() for name, rows in network.state_dict().items()}
+    first_norm(network).running_mean.add_(1)  # type: ignore[union-attr]
+    with pytest.raises(KeyboardInterrupt):
+        statistics.rescaled(method, batches, broken)(1)
+    torch.testing.assert_close(first_norm(network).running_mean, kept["blocks.1.running_mean"] + 1)
+
+
+@pytest.mark.parametrize(
+    ("model", "may"),
+    [
+        ({"backbone": "vit_small_patch16_224", "args": {}}, False),
+        ({"backbone": "convnext_atto", "args": {}}, False),
+        ({"backbone": "small_convnet", "args": {"norm": "group"}}, False),
+        ({"backbone": "small_convnet", "args": {"width": 8}}, True),
+        ({"backbone": "resnet10t", "args": {}}, True),
+        ({"backbone": "resnet18_small", "args": {}}, True),
+    ],
+)
+def test_the_choice_is_part_of_a_run_where_the_network_may_normalise_over_images(
+    model: dict[str, Any], may: bool
+) -> None:
+    both = [tiny(model=model | {"batch_statistics": way}) for way in ("mixture", "positives")]
+    assert both[0].chooses_statistics is may
+    assert (both[0].recipe_id() != both[1].recipe_id()) is may
+    assert (both[0].setting() != both[1].setting()) is may
+    assert "batch_statistics" not in both[1].identity()["model"]
+
+
+@pytest.mark.parametrize("name", ["simclr", "rotation", "untrained", "image-statistics"])
+def test_other_methods_have_no_such_choice(name: str) -> None:
+    ids = {
+        config(method={"name": name}, model=NETWORK | {"batch_statistics": way}).recipe_id()
+        for way in ("mixture", "positives")
+    }
+    assert len(ids) == 1
+
+
+def config(**changes: Any) -> RunConfig:
+    found: RunConfig = validate(
+        RunConfig, {"in_dist": "mini", "eval": {"ood": ["mini-ood"], "knn": [5]}} | changes, "t"
+    )
+    return found
+
+
+def test_a_network_whose_family_has_no_batch_normalisation_and_that_has_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its runs would have one name whatever they are normalised over."""
+    monkeypatch.setattr(sections, "NORMALISED_ALONE", ("resnet",))
+    with pytest.raises(BenchError, match=r"model.backbone: resnet10t has batch normalisation"):
+        build(backbone="resnet10t", args={"channels": [4, 4, 4, 4]})
+
+
+SMALLEST = {
+    "vit_": "vit_tiny_patch16_224", "deit_": "deit_tiny_patch16_224", "deit3_": "deit3_small_patch16_224",
+    "beit": "beit_base_patch16_224", "eva02_": "eva02_tiny_patch14_224", "swin_": "swin_tiny_patch4_window7_224",
+    "swinv2_": "swinv2_tiny_window8_256", "convnext": "convnext_atto", "mixer_": "mixer_s32_224",
+    "cait_": "cait_xxs24_224",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", sections.NORMALISED_ALONE)
+def test_the_families_that_are_said_to_have_no_batch_normalisation_have_none(family: str) -> None:
+    name = SMALLEST[family]
+    assert name.startswith(family)
+    with torch.device("meta"):
+        network = timm.create_model(name, num_classes=0)
+    assert not normalises_over_images(network)
+
+
+def test_a_record_from_before_the_choice_is_read_as_what_it_was() -> None:
+    raw = tiny(model=NETWORK | {"batch_statistics": "positives"}).model_dump(mode="json")
+    older = raw | {"model": {key: value for key, value in raw["model"].items() if key != "batch_statistics"}}
+    assert RunConfig.model_validate(as_kept(older)).model.batch_statistics == "positives"
+    assert RunConfig.model_validate(older).model.batch_statistics == "mixture"  # a user's file, of today
+    assert as_kept(raw) == raw and as_kept("text") == "text"
+
+
+def test_reading_a_run_folder_and_its_record_knows_their_age(tmp_path: Path) -> None:
+    config = tiny(model=NETWORK | {"batch_statistics": "positives"})
+    folder = RunFolder(tmp_path)
+    raw = config.model_dump(mode="json")
+    del raw["model"]["batch_statistics"]
+    folder.config.write_text(yamlfile.write(raw))
+    assert folder.read_config() == config
+    record = Record(run_id="", recipe_id="", name="", config=raw, data={}, ood={}, knn_accuracy={}, sensitivity=0.0)
+    assert record.run_config == config
