@@ -107,7 +107,7 @@ class Method:
 
     def rescaled_after_training(self) -> nn.Module | None:
         """The network, views (N, 3, S, S) -> features, whose batch normalisation is given the statistics of plain
-        training images and negatives, 2 : 1 for each kind, before it is scored (`training.statistics`); None where it
+        training images and as many negatives of each kind before it is scored (`training.statistics`); None where it
         keeps its running statistics."""
         return None
 

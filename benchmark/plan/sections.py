@@ -36,7 +36,7 @@ class ModelConfig(Strict):
     drop_path: Probability = 0.1  # on the student alone
     # Of DINO, where the network has batch normalisation: which images student, teacher and test are normalised over.
     # mixture: one population for all three. The teacher's pass holds the global views of the negatives, as the
-    # student's does, and after training the statistics are taken anew over plain training images and negatives, 2 : 1.
+    # student's does, and after training the statistics are taken anew over plain training images and as many negatives.
     # positives: the teacher sees positives alone and is scored with the running statistics of their augmented views;
     # kept to reproduce older records, which had no choice (FOOTGUNS.md, "Batch normalisation").
     batch_statistics: Literal["mixture", "positives"] = "mixture"

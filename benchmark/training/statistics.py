@@ -4,8 +4,8 @@ A network with batch normalisation sees an image beside others: its layers are c
 deviation of what goes through together. Trained over positives and negatives together, and scored with the statistics
 of positives alone, it is another function than the one that was trained: what held positives and negatives apart by
 their place about the mixture's mean is gone. So after training the statistics are taken anew, over the images as they
-are scored (whole, not augmented) and in the training's own proportion: for each kind one negative to two positives, as
-among the global views.
+are scored (whole, not augmented) and in the proportion in which training takes them: a negative of each kind to each
+training image.
 """
 
 from __future__ import annotations
@@ -57,18 +57,15 @@ def rescaled(method: Method, batches: Batches, look: Callable[[int], Answer]) ->
 
 
 def plain_views(batches: Batches) -> Iterator[Tensor]:
-    """Evaluation views (N, 3, S, S), N about `TOGETHER`: a pass after the other, all of one size, each two positives to
-    one negative of each kind (an odd batch has one negative more)."""
-    config, count = batches.config, batches.batch_size
-    negatives = -(-count // 2)
+    """Evaluation views (N, 3, S, S), N about `TOGETHER`: pass after pass, all of one size, each with as many negatives
+    of each kind as training images."""
+    size, count = batches.config.views.global_size, batches.batch_size
     steps = max(1, min(batches.steps_per_epoch, TRAINING_IMAGES // count))
-    together = min(steps, -(-TOGETHER // (count + negatives * len(batches.kinds))))
-    for number in range(steps // together):
-        images = []
-        for step in range(number * together, (number + 1) * together):
-            positives, kinds = batches.plain(step)
-            images += [positives, *(kind[:negatives] for kind in kinds)]
-        yield torch.cat([evaluation_view(some, config.views.global_size) for some in images])
+    together = min(steps, -(-TOGETHER // (count * (1 + len(batches.kinds)))))
+    for first in range(0, steps - together + 1, together):
+        plain = [batches.plain(step) for step in range(first, first + together)]
+        images = [some for positives, kinds in plain for some in (positives, *kinds)]
+        yield torch.cat([evaluation_view(some, size) for some in images])
 
 
 def _statistics(network: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -22,7 +22,7 @@ from benchmark.training.batches import Batches, DeviceImages
 from benchmark.training.checkpoint import load_checkpoint, save_checkpoint
 from benchmark.training.loop import Outside, Trainer
 from benchmark.training.metrics import Losses, Summary
-from benchmark.training.trained import _batches
+from benchmark.training.trained import batches_of
 
 CPU = torch.device("cpu")
 
@@ -102,6 +102,6 @@ def test_behind_each_source_stand_the_images_that_the_settings_name(variant: str
     config = tiny(variant=variant, data={"sources": {"imagenet": "first", "dti": "second"}})
     images = SimpleNamespace(array=array, labels=lambda key: torch.arange(16) + 100 * levels[key])
     run = SimpleNamespace(config=config, images=images, device=CPU, ranks=ALONE)
-    made = _batches(methods.build(config, CPU), run, None)  # type: ignore[arg-type]
+    made = batches_of(methods.build(config, CPU), run, None)  # type: ignore[arg-type]
     found = {source: int(some.take(torch.tensor([0]))[0, 0, 0, 0]) for source, some in made.images.items()}
     assert found == {"in-dist": 1, **behind} and made.labels.tolist() == list(range(100, 116))
