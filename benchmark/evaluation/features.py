@@ -53,8 +53,9 @@ def extract(
     if kept and config.test_key in there:
         occupied = kept.record.occupancy
     if "negatives" in wanted:
-        negatives = kept and kept.outputs(NEGATIVES, (), NEGATIVES_KEPT)
-        found[NEGATIVES] = negatives or {"features": features_of_negatives(method, run)}
+        known = kept.features.get(NEGATIVES) if kept else None
+        rows = features_of_negatives(method, run) if known is None else torch.from_numpy(known)
+        found[NEGATIVES] = {"features": rows}
     arrays = {kept_as(key, name): rows.numpy() for key, outputs in found.items() for name, rows in outputs.items()}
     with atomic_write(run.folder.features) as stream:
         np.savez(stream, **arrays)  # type: ignore[arg-type]
@@ -63,19 +64,19 @@ def extract(
 
 
 def features_of_negatives(method: Method, run: Context) -> Tensor:
-    """Stored features (L, D) of `NEGATIVES_KEPT` whole negatives, as many of each kind, drawn by the run's seed."""
+    """Features (L, D), of their own length, of whole negatives drawn by the run's seed, as many of each kind: L is
+    `NEGATIVES_KEPT`, or all that an epoch has where these are fewer."""
     run.reporter.say("features of negatives")
     batches = batches_of(method, run, foregrounds(run))
     parts: list[Tensor] = []
-    left, step = NEGATIVES_KEPT, 0
-    while left:
-        _, kinds = batches.plain(step % batches.steps_per_epoch)
-        images = torch.stack(kinds, 1).flatten(0, 1)[:left]  # kind after kind of each row, so that a part has all
+    left = NEGATIVES_KEPT
+    for step in range(batches.steps_per_epoch):
+        images = torch.stack(batches.plain(step)[1], 1).flatten(0, 1)[:left]  # a row's kinds stand side by side
         with full_float32():
-            outputs = [method.embed(some) for some in images.split(EMBED_BATCH)]
-        parts += [method.stored(some)["features"] for some in outputs]
-        left, step = left - len(images), step + 1
+            parts += [method.embed(some)["features"].float().cpu() for some in images.split(EMBED_BATCH)]
         run.reporter.alive()
+        if not (left := left - len(images)):
+            break
     return torch.cat(parts)
 
 

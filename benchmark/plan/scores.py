@@ -15,7 +15,7 @@ from benchmark.errors import BenchError, unknown
 # What a score reads beside the features of the test image. norm: their length before normalisation. logits: of the
 # method's classes, soft or real. rotations: all of it for the image turned by 90, 180 and 270 degrees as well;
 # permutations: for the image with its quarters in three fixed orders. negatives: the features of some of the run's
-# negatives, when it is fitted.
+# negatives, of their own length, when it is fitted.
 Need = Literal["norm", "logits", "rotations", "permutations", "negatives"]
 COPIES = 3  # of the image, beside itself, of each kind
 
@@ -35,7 +35,7 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     "eq6": Kind("banks:Eq6", number="temperature"),
-    "eq6-from-negatives": Kind("banks:Eq6FromNegatives", frozenset({"negatives"}), number="temperature"),
+    "eq6-from-negatives": Kind("banks:Eq6FromNegatives", frozenset({"norm", "negatives"}), number="temperature"),
     "eq6-confident": Kind("banks:Eq6OfConfident", frozenset({"logits"}), number="temperature"),
     "knn": Kind("banks:NearestNeighbour", number="count", required=True),
     "cosine": Kind("banks:LargestCosine"),

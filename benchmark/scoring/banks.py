@@ -31,12 +31,13 @@ class Eq6(Bank):
 
 
 class Eq6FromNegatives(Score):
-    """Eq. 6 with features (of unit length) measured from the mean feature of the run's negatives in place of the
-    origin: cosines of the angles that two images make as seen from there; ours; -1/T to 1/T.
+    """Eq. 6 with features, of their own length, measured from the mean feature of the run's negatives in place of the
+    origin: cosines of the angle between two images as seen from there; ours; -1/T to 1/T.
 
     Training draws the negatives together where the response is uniform, and OOD images arrive between there and the
     in-distribution images. Seen from the origin they may lie in the direction of many training images; seen from the
-    negatives' mean they lie nearby, in any direction.
+    negatives' mean they lie nearby, in any direction. The mean of 2,000 negatives is as good as that of 8,000 (the
+    scores' rank correlation is 0.9995), that of 20 is not quite (0.97).
     """
 
     def __init__(self, temperature: float) -> None:
@@ -50,7 +51,7 @@ class Eq6FromNegatives(Score):
         return ood_scores(self._from_origin(outputs), self.bank_, self.temperature, self_index)
 
     def _from_origin(self, outputs: Outputs) -> Tensor:
-        return outputs["features"].float() - self.origin_
+        return outputs["features"].float() * outputs["norm"].float()[:, None] - self.origin_
 
 
 class Eq6OfConfident(Score):

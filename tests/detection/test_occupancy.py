@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from benchmark.detection.occupancy import occupancy, occupied
+from benchmark.detection.occupancy import from_uniform, occupancy, occupied
 from benchmark.errors import BenchError
 
 
@@ -100,3 +100,16 @@ def test_bad_input_is_named(logits: torch.Tensor, centre: torch.Tensor) -> None:
         occupancy([], centre, 0.04)
     with pytest.raises(BenchError, match="temperature 0 "):
         occupancy(logits, centre, 0)
+
+
+def test_distance_from_uniform_is_the_divergence_by_a_loop() -> None:
+    logits = torch.tensor([[0.0, 0.0, 0.0, 0.0], [3.0, -1.0, 0.5, 0.0], [400.0, 0.0, -400.0, 1.0]])
+    expected = []
+    for row in logits.double().tolist():
+        total = sum(math.exp(x - max(row)) for x in row)
+        p = [math.exp(x - max(row)) / total for x in row]
+        expected.append(sum(q * math.log(q / 0.25) for q in p if q > 0))
+    assert from_uniform(logits).tolist() == pytest.approx(expected, abs=1e-12)
+    assert from_uniform(logits)[0] == pytest.approx(0, abs=1e-12) and from_uniform(logits)[2] == pytest.approx(
+        math.log(4)
+    )

@@ -17,11 +17,12 @@ from tiny_runs import TINY, tiny
 
 from benchmark.data.images import load, write_set
 from benchmark.errors import BenchError
-from benchmark.evaluation import measures
+from benchmark.evaluation import features, measures
 from benchmark.methods.dino import Dino
 from benchmark.plan import yamlfile
 from benchmark.plan.config import RunConfig
 from benchmark.plan.sweep import load as load_sweep
+from benchmark.plan.validation import validate
 from benchmark.run import run
 from benchmark.running.device import Runtime
 from benchmark.running.images import load_images
@@ -38,6 +39,7 @@ WANTED = [
     "negative-norm",
     "eq6-rotations+energy-gap",
     "eq6-permutations+energy-gap-permutations",
+    "eq6-from-negatives",
 ]
 
 
@@ -70,7 +72,7 @@ def test_a_score_asked_for_later_changes_nothing_else(
     assert after.sensitivity == before.sensitivity and before.scores == {}
     assert list(after.scores) == WANTED
     assert {name: score.passes for name, score in after.scores.items()} == dict(
-        zip(WANTED, (1, 1, 1, 1, 4, 4), strict=True)
+        zip(WANTED, (1, 1, 1, 1, 4, 4, 1), strict=True)
     )
     assert all(set(score.ood) == {"mini-ood"} for score in after.scores.values())
 
@@ -164,6 +166,71 @@ def test_scores_read_the_network_of_the_run(scored: tuple[Path, Record], mini_da
             np.testing.assert_allclose(features[f"mini-ood/test:{name}"][row], turned[copies], atol=1e-3)
             summary = features[f"mini-ood/test:{name}_class_logits"][row]
             np.testing.assert_allclose(-summary[:, 2], energies[copies], atol=1e-4)
+
+
+def test_negatives_are_the_runs_own_and_as_many_of_each_kind(scored: tuple[Path, Record], mini_data: Path) -> None:
+    """Combined: every other one is an auxiliary image, turned, the rest are training images; from the kept weights."""
+    results, record = scored
+    folder = RunFolder(results / record.name)
+    method = Dino(folder.read_config(), torch.device("cpu"))
+    method.load_final_state(safetensors.torch.load_file(folder.weights))
+    rows = np.load(folder.features)["negatives"].astype(np.float64)
+    assert rows.shape == (2 * 40, 24)  # an epoch's
+    for first, name, split in ((0, "mini-aux", "aux"), (1, "mini", "train")):
+        pictures = load(mini_data, name, split).images
+        turned = np.stack([np.rot90(one, k) for one in pictures for k in (1, 2, 3)])
+        with torch.no_grad():
+            known = method.embed(torch.from_numpy(turned.copy()).permute(0, 3, 1, 2))["features"].double().numpy()
+        off = np.abs(rows[first::2, None] - known[None]).max(2)
+        assert off.min(1).max() < 1e-4 and len(set(off.argmin(1))) == (40 if split == "train" else 38)
+    assert record.scores["eq6-from-negatives"].sensitivity != record.sensitivity
+
+
+def test_a_run_without_negatives_has_no_score_that_is_measured_from_them(tmp_path: Path, mini_data: Path) -> None:
+    asked = {"scores": ["eq6-from-negatives", "cosine"]}
+    for change in ({"variant": "dino"}, {"negatives": {"weight": 0.0}}):
+        assert tiny(eval=asked, **change).scores() == ["cosine"]
+    record = run(tiny(variant="dino", eval=asked), tmp_path, mini_data, RUNTIME)
+    assert (
+        record is not None and list(record.scores) == ["cosine"] and not record.lacks(tiny(variant="dino", eval=asked))
+    )
+    raw = TINY | {"variant": "none", "method": {"name": "rotation"}, "eval": TINY["eval"] | asked}
+    with pytest.raises(BenchError, match="'eq6-from-negatives' needs negatives, which 'rotation' does not have"):
+        validate(RunConfig, raw, "test")
+
+
+def test_how_many_training_images_are_answered_uniformly_is_in_the_record_and_rings(
+    scored: tuple[Path, Record], tmp_path: Path, mini_data: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    results, record = scored
+    folder = RunFolder(results / record.name)
+    method = Dino(folder.read_config(), torch.device("cpu"))
+    method.load_final_state(safetensors.torch.load_file(folder.weights))
+    method.teacher.eval()
+    images = torch.from_numpy(np.array(load(mini_data, "mini", "train").images)).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        logits = method.teacher["head"](method.teacher["backbone"](evaluation_view(images, 32))).double().numpy() / 0.1
+    p = np.exp(logits - logits.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    divergence = np.sort((p * np.log(p * 16)).sum(1))
+    assert record.occupancy is not None
+    assert record.occupancy["near_uniform"] == pytest.approx(100 * np.mean(divergence <= 0.3))
+    between = float(divergence[10:12].mean())  # 11 of 40: more than a quarter
+    assert divergence[11] - divergence[10] > 1e-5
+    monkeypatch.setattr(features, "NEAR_UNIFORM", between)
+    capsys.readouterr()
+    alarmed = run(tiny(), tmp_path / "alarmed", mini_data, RUNTIME)
+    assert (
+        alarmed is not None
+        and alarmed.occupancy is not None
+        and alarmed.occupancy["near_uniform"] == pytest.approx(27.5)
+    )
+    [alarm] = [alarm for alarm in alarmed.training["alarms"] if alarm.startswith("near uniform")]
+    assert "28 % of the training images" in alarm and f"ALARM {alarm}" in capsys.readouterr().out
+    monkeypatch.setattr(features, "NEAR_UNIFORM", float(divergence[9:11].mean()))  # 10 of 40
+    calm = run(tiny(), tmp_path / "calm", mini_data, RUNTIME)
+    assert calm is not None and not [alarm for alarm in calm.training["alarms"] if "near uniform" in alarm]
 
 
 @pytest.mark.parametrize("name", ["knn-40", "mahalanobis-50", "eq6+knn-40"])

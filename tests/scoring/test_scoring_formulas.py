@@ -73,6 +73,25 @@ def test_eq6_at_any_temperature(name: str, temperature: float, train: Outputs, t
     np.testing.assert_allclose(scores(name, train, train, itself=True), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize(("name", "temperature"), [("eq6-from-negatives", 0.04), ("eq6-from-negatives@0.5", 0.5)])
+def test_eq6_from_negatives_sees_all_features_from_their_mean(
+    name: str, temperature: float, train: Outputs, test: Outputs
+) -> None:
+    negatives = torch.randn(7, WIDTH, generator=torch.Generator().manual_seed(2)) + 1
+    origin = [sum(column) / 7 for column in zip(*negatives.double().tolist(), strict=True)]
+
+    def moved(rows: Outputs) -> Tensor:
+        lengths = zip(rows["features"].double().tolist(), rows["norm"].double().tolist(), strict=True)
+        return torch.tensor([[x * length - o for x, o in zip(row, origin, strict=True)] for row, length in lengths])
+
+    with_negatives = train | {"negatives": negatives}
+    bank = moved(train)
+    expected = [eq6(row, bank, temperature) for row in moved(test)]
+    np.testing.assert_allclose(scores(name, with_negatives, test), expected, atol=1e-4)
+    expected = [eq6(row, bank, temperature, n) for n, row in enumerate(bank)]
+    np.testing.assert_allclose(scores(name, with_negatives, train, itself=True), expected, atol=1e-4)
+
+
 @pytest.mark.parametrize("k", [1, 3, TRAIN])
 def test_nearest_neighbour_distances_are_those_of_scikit_learn(k: int, train: Outputs, test: Outputs) -> None:
     bank = unit(train["features"].double()).numpy()
