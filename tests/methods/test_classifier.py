@@ -245,3 +245,8 @@ def test_images_without_the_classes_that_it_needs_are_one_line(mini_data: Path, 
         settings = config(in_dist=name, eval={"ood": [], "knn": [5]})
         with pytest.raises(BenchError, match=rf"method\.name: classifier needs .*{name}/train .*{said}"):
             load_images(settings, tmp_path)
+    for split in ("train", "test"):
+        write_set(tmp_path, "gaps", split, images, np.array([0, 3, 66, 3, 0, 66, 3, 0]), recipe="random numbers")
+    settings = config(in_dist="gaps", eval={"ood": [], "knn": [5]}, method={"name": "classifier", "classes": 3})
+    with pytest.raises(BenchError, match=r"gaps/train have 3 classes, and the largest label is 66: labels go from 0$"):
+        load_images(settings, tmp_path)
