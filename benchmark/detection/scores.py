@@ -26,13 +26,13 @@ PLAIN_LOGIT = 60.0
 Block = tuple[slice, Tensor]
 
 
-@torch.no_grad()
 def kept_features(features: Tensor) -> Tensor:
     """Features (N, D) in the form that is kept on disk and scored: of unit length, in float16 (float32 would double the
     disk for changes of 1e-4 in a cosine)."""
     return torch.nn.functional.normalize(features.float(), dim=1).half()
 
 
+@torch.no_grad()
 def ood_scores(
     features: Tensor,
     bank: Tensor,

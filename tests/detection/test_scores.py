@@ -194,3 +194,8 @@ def test_memory_is_bounded_whatever_the_number_of_images() -> None:
     done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
     grown = [int(kib) for kib in done.stdout.split()]
     assert len(grown) == 2 and max(grown) < 20 * 1024, f"{grown} KiB"
+
+
+def test_scores_keep_no_graph_whatever_they_are_given() -> None:
+    features = torch.randn(5, 4, generator=torch.Generator().manual_seed(0)).requires_grad_(True)
+    assert not ood_scores(features, features.detach()).requires_grad
