@@ -1,4 +1,4 @@
-"""The negative-sampling variants of the paper (its section 4.1): where negatives come from, and what is done to them.
+"""The negative-sampling variants (methods/PAPER.md, "Negatives"): where negatives come from, and what is done to them.
 
 A variant is a tuple of kinds of negative; each kind is a source of images and a transform. Several kinds share the
 weight of L_neg equally. A new variant of your own is one more row here.

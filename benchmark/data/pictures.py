@@ -104,7 +104,8 @@ def turned_by_exif(image: Image.Image) -> Image.Image:
 
 
 def to_square(image: Image.Image, size: int, first: int | None = None) -> np.ndarray:
-    """RGB, central square, PIL bicubic with antialias: (size, size, 3) uint8 (METHOD of the field: a = -0.5).
+    """RGB, central square, PIL bicubic with antialias, a = -0.5: (size, size, 3) uint8
+    (methods/PAPER.md, "Oddity 8: two bicubic filters").
 
     first: bring the shorter side to this many pixels and crop the central square of that side before (CSI uses 256).
     """

@@ -236,7 +236,8 @@ def _passes(images: list[Tensor], most: float) -> Iterator[dict[int, Tensor]]:
 
 
 def centre_rows(teacher_logits: Tensor, settings: DinoConfig) -> Tensor:
-    """The teacher's rows (2B, K) that move the centre: all, or the slip of the authors' code (oddity 1).
+    """The teacher's rows (2B, K) that move the centre: all, or the slip of the authors' code
+    (methods/PAPER.md, "Oddity 1: the centre follows two samples").
 
     There, each of `centre_shards` devices took the first two rows of its part of the batch, which are two images in
     their first view, where the two views of every image were meant.

@@ -16,7 +16,7 @@ class DinoHead(nn.Module):
     """The authors' head: three-layer MLP to a bottleneck, L2-normalised, then a weight-normed layer to K logits.
 
     The last layer's weight is `scale` (K, 1) times unit rows, so a logit is `scale` times a cosine; `norm_last_layer`
-    is off, so `scale` learns (METHOD: Model).
+    is off, so `scale` learns (methods/PAPER.md, "Model").
     """
 
     def __init__(self, features: int, config: DinoConfig) -> None:

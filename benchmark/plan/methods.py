@@ -83,7 +83,7 @@ class MethodSettings(Strict):
 
 
 class DinoConfig(MethodSettings):
-    """DINO with negatives: head, temperatures, teacher and centre (METHOD: Model, Loss)."""
+    """DINO with negatives: head, temperatures, teacher and centre (methods/PAPER.md, "Model" and "Loss")."""
 
     negatives: ClassVar[bool] = True
     multi_crop: ClassVar[bool] = True

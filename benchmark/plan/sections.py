@@ -13,7 +13,7 @@ from benchmark.plan.validation import Strict
 class DataConfig(Strict):
     """Which images. Limits keep a random subset (drawn once, the same for every seed) for small trials."""
 
-    image_size: Annotated[int, Field(ge=8, le=512)] = 32  # stored size; METHOD: everything goes through 32x32 first
+    image_size: Annotated[int, Field(ge=8, le=512)] = 32  # stored size (methods/PAPER.md, "Views")
     sources: dict[str, str] = {"imagenet": "imagenet", "dti": "dti"}  # the set that stands behind each auxiliary source
     train_limit: PositiveInt | None = None
     aux_limit: PositiveInt | None = None
@@ -79,7 +79,7 @@ class NegativesConfig(Strict):
 
 
 class TrainConfig(Strict):
-    """Optimisation (METHOD: Optimisation). `batch` counts in-distribution images; each brings one negative."""
+    """Optimisation (methods/PAPER.md, "Optimisation"). `batch` counts in-distribution images; a negative each."""
 
     epochs: PositiveInt = 500
     batch: PositiveInt = 128

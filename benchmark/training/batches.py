@@ -163,7 +163,8 @@ class Batches:
         """Positions (B,) of this step's images on all ranks: each epoch a fresh shuffle, cut into batches.
 
         Auxiliary images are drawn without repetition within an epoch, as far as there are enough of them. With
-        `aux_order: fixed` every epoch repeats the first one's (METHOD: oddity 2).
+        `aux_order: fixed` every epoch repeats the first one's
+        (methods/PAPER.md, "Oddity 2: the same auxiliary images recur").
         """
         fixed = source != IN_DIST and self.config.data.aux_order == "fixed"
         key = (role, source, 0 if fixed else epoch)

@@ -83,7 +83,8 @@ def build(**changes: object) -> Dino:
 def test_losses_of_a_batch_follow_the_definition_view_by_view(
     together: int, passes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each view goes through the networks alone here, and the terms are put together as METHOD has them."""
+    """Each view goes through the networks alone here, and the terms are put together as the paper does
+    (methods/PAPER.md, "Loss")."""
     monkeypatch.setattr(dino, "PASS_VALUES", together)
     method, batch, moment = build(negatives={"weight": 0.7}), random_batch(2), Moment(1, 2, 6, 10)
     method.centre.copy_(torch.randn(16))

@@ -34,7 +34,7 @@ def test_the_papers_own_numbers_reproduce_the_papers_claims():
     occupied = {"dino": 2000.0}
     make = lambda c: record_of(c, occupancy={"paper": occupied.get(c.variant, 1500.0), "classes": 4096})  # noqa: E731
     results = check(group_of(paper_runs(), make))
-    wanted = {  # METHOD: as the text has them
+    wanted = {  # as the text has them: methods/PAPER.md, "Claims"
         "Rot. ImgN beats ImgN on average": 2.63, "Rot. DTI beats DTI": 1.55, "Rot.360 ImgN is below": -1.57,
         "over DINO by Rot. ImgN": 10.79, "over DINO by Rot. DTI": 14.99, "best single source": 0.19,
         "Combined beats": 0.24, "Pix. Perm. is on par": -0.60, "Perm-4 ImgN is on par": -1.93,

@@ -1,4 +1,4 @@
-"""Which views DINO asks for: those of METHOD, and what a run's settings make of them."""
+"""Which views DINO asks for: those of the paper (methods/PAPER.md, "Views"), and what a run's settings make of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from view_references import generator
 from benchmark.plan.sections import ViewsConfig
 from benchmark.views.recipes import Block, ViewParams, ViewRecipe, draw, multi_crop
 
-# METHOD's table: how often a view is blurred and how often solarised, the first global view, the second, a local one.
+# Table of methods/PAPER.md, "Views": how often a view is blurred and solarised; first global, second global, local.
 BLURRED_AND_SOLARISED = [(1.0, 0.0), (0.1, 0.2), (0.5, 0.0)]
 
 
