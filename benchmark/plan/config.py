@@ -141,7 +141,11 @@ class RunConfig(Strict):
             raise BenchError(f"{key}: its images are {side}x{side}, data.image_size is {self.data.image_size}")
 
     def check_count(self, images: int) -> None:
-        """Raise BenchError where so many training images are too few for the neighbours asked for."""
+        """Raise BenchError where so many training images are too few for a batch or for the neighbours asked for."""
+        if self.method.trains and self.train.batch > images:
+            raise BenchError(
+                f"train.batch: {self.train.batch} is more than the {images} training images of {self.in_dist}"
+            )
         if max(self.eval.knn) > images:
             raise BenchError(f"eval.knn: {max(self.eval.knn)} neighbours of {images} training images of {self.in_dist}")
         for name in self.scores():

@@ -32,8 +32,8 @@ def bench_with_slurm(
     (tmp_path / "mine.yaml").write_text(SWEEP)
     random = np.random.default_rng(0)
     for name, split in (("mine", "train"), ("mine", "test"), ("other", "test"), ("broad", "aux")):
-        images = random.integers(0, 256, (30, 32, 32, 3), dtype=np.uint8)
-        write_set(tmp_path / "data", name, split, images, np.arange(30) % 3, "random")
+        images = random.integers(0, 256, (130, 32, 32, 3), dtype=np.uint8)
+        write_set(tmp_path / "data", name, split, images, np.arange(130) % 3, "random")
 
     def call(*arguments: str) -> Said:
         return run_bench(monkeypatch, capsys, *arguments)

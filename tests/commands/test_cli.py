@@ -51,7 +51,9 @@ def test_other_bad_input_is_one_line(bench, tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "one.yaml").write_text("in_dist: mine\nmethod: {name: untrained}\neval: {ood: []}\n")
     one_line(bench("run", "one.yaml", "--device", "tpu"), "--device tpu", "cuda")
     one_line(bench("run", "one.yaml", "--set", "seed=x"), "seed", "'x'")
-    one_line(bench("run", "one.yaml", "--set", "eval.knn=[31]", "--device", "cpu"), "one.yaml: eval.knn", "30 training")
+    one_line(
+        bench("run", "one.yaml", "--set", "eval.knn=[131]", "--device", "cpu"), "one.yaml: eval.knn", "130 training"
+    )
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     one_line(bench("sweep", "binary.yaml"), "binary.yaml")
     (tmp_path / "file").write_text("")
@@ -136,7 +138,7 @@ def test_data_commands(bench, tmp_path: Path) -> None:
     said = bench("data", "list")
     assert said.code == 0 and "bench data prepare cifar10" in said.out
     mine = next(line.split() for line in said.out.splitlines() if line.startswith("mine") and " train " in line)
-    assert "ready" in mine and "30" in mine
+    assert "ready" in mine and "130" in mine
     assert bench("data", "verify").code == 0
     labels = tmp_path / "data/mine/train/labels.npy"
     labels.write_bytes(labels.read_bytes()[:-1] + b"\x01")

@@ -79,5 +79,9 @@ def test_the_record_counts_what_a_run_uses(tmp_path: Path) -> None:
         "mini-aux/aux": {"mini/train": 4, "mini/test": 2},
         "mini-ood/test": {"mini-aux/aux": 5, "mini/test": 1},
     }
-    few = tiny(eval={"ood": ["mini-ood"], "knn": [1]}, data={"train_limit": 1, "aux_limit": 1, "test_limit": 1})
+    few = tiny(
+        train={"batch": 1},
+        eval={"ood": ["mini-ood"], "knn": [1]},
+        data={"train_limit": 1, "aux_limit": 1, "test_limit": 1},
+    )
     assert sum(sum(seen.shared.values()) for seen in load_images(few, tmp_path).in_record().values()) <= 1

@@ -185,7 +185,7 @@ def test_a_class_without_images_in_one_split_shifts_no_label(tmp_path: Path) -> 
     assert later.manifest["classes"] == ["ant", "bee", "cat"] and later.labels.tolist() == [2]
     (strange,) = import_dir(tmp_path / "apart", tmp_path / "data", replace=True, report=quiet)
     assert strange.manifest["classes"] == ["cat", "dog"]
-    ours = tiny(in_dist="pets", variant="dino", eval={"ood": [], "knn": [1]})
+    ours = tiny(in_dist="pets", variant="dino", train={"batch": 1}, eval={"ood": [], "knn": [1]})
     with pytest.raises(BenchError, match="pets: label 0 is 'ant' in its training images and 'cat' in its test images"):
         load_images(ours, tmp_path / "data")
     import_dir(tmp_path / "alone", tmp_path / "data", replace=True, report=quiet)

@@ -51,12 +51,13 @@ def test_the_transforms_that_are_known_are_those_that_views_can_do() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        ({"train": {"batch": 41}}, r"s\.yaml: train\.batch: 41 is more than the 40 training images of mini"),
         ({"eval": {"ood": ["mini-ood"], "knn": [41]}}, r"s\.yaml: eval\.knn: 41 neighbours of 40 training images"),
         (
             {"eval": {"ood": [], "scores": ["knn-40"], "knn": [5]}},
             r"eval\.scores: knn-40 asks for more than the 39 other",
         ),
-        ({"data": {"train_limit": 4}}, r"eval\.knn: 5 neighbours of 4 training images"),
+        ({"train": {"batch": 2}, "data": {"train_limit": 4}}, r"eval\.knn: 5 neighbours of 4 training images"),
         ({"data": {"image_size": 64}}, r"mini/train: its images are 32x32, data\.image_size is 64"),
     ],
 )
