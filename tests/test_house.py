@@ -11,7 +11,7 @@ REPOSITORY = next(folder for folder in Path(__file__).resolve().parents if (fold
 
 # From the ground up: a room imports rooms before it. Those of one line are small and may import each other.
 FLOW = [
-    ["errors", "files", "seeds", "cores", "provenance", "exits"],
+    ["errors", "files", "seeds", "cores", "provenance", "exits", "plugins"],
     ["negatives"],
     ["data"],
     ["plan"],

@@ -13,6 +13,8 @@ from benchmark.plan.methods import METHODS
 
 def build(config: RunConfig, device: torch.device) -> Method:
     """The method that `config` names, freshly initialised on `device`."""
-    module, _, name = METHODS[type(config.method)].partition(":")
-    method: Method = getattr(importlib.import_module(f"benchmark.methods.{module}"), name)(config, device)
+    kind = type(config.method)
+    made_by = f"benchmark.methods.{METHODS[kind]}" if kind in METHODS else config.method.made_by
+    module, _, name = made_by.partition(":")
+    method: Method = getattr(importlib.import_module(module), name)(config, device)
     return method

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from benchmark.data import classes
 from benchmark.data.classes import OTHERS
 from benchmark.errors import BenchError
-from benchmark.negatives import IN_DIST, WHOLE_IMAGE, Negative, check_transform, patch_grid, perm_count, variant
+from benchmark.negatives import IN_DIST, WHOLE_IMAGE, Negative, check_transform, variant
 from benchmark.plan import scores
 from benchmark.plan.identity import canonical, digest, sha256
 from benchmark.plan.methods import REFERENCES, DinoConfig, MethodConfig, check_scale
@@ -198,12 +198,9 @@ class RunConfig(Strict):
             if self.method.needs_negatives and not self.kinds():
                 raise BenchError(f"{self.variant!r} has no outliers to expose, or negatives.weight is 0")
             for negative in variant(self.variant).negatives:
-                check_transform(negative)
-                count = perm_count(negative.transform)
                 per_image = self.negatives.draw == "per-image"
-                if count:
-                    for size in (self.data.image_size,) if per_image else self.input_sizes():
-                        patch_grid(count, size)
+                for side in (self.data.image_size,) if per_image else self.input_sizes():
+                    check_transform(negative, side)
                 for source in {*negative.sources} - {IN_DIST, *self.data.sources}:
                     raise BenchError(f"variant {self.variant!r} needs data.sources.{source}, which is not set")
         except BenchError as error:

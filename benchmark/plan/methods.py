@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import functools
 import operator
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, SerializeAsAny, TypeAdapter, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
+from benchmark import plugins
 from benchmark.data.catalog import split_class
+from benchmark.errors import BenchError
 from benchmark.plan.scores import EQ6, Need
-from benchmark.plan.validation import Strict
+from benchmark.plan.validation import Strict, explained
 
 PositiveInt = Annotated[int, Field(ge=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -35,6 +37,7 @@ class MethodSettings(Strict):
     # and "permutations" where `Method.embed` is one pass of the network, so that four images cost four, "negatives"
     # where it trains with some.
     answers: ClassVar[frozenset[Need]] = frozenset({"norm"})
+    made_by: ClassVar[str] = ""  # of another package's: "module:Class" of its `methods.base.Method`
 
     name: str
 
@@ -340,10 +343,33 @@ METHODS: dict[type[MethodSettings], str] = {
 }
 REFERENCES = ("untrained", "image-statistics")
 
+_NAMES = {name for method in METHODS for name in get_args(method.model_fields["name"].annotation)}
+
+
+def _of_package(raw: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    """The settings of another package's method where `name` is one of those; else what `read` makes of it."""
+    name = raw.get("name", "dino") if isinstance(raw, dict) else getattr(raw, "name", None)
+    if not isinstance(name, str):
+        return read(raw)
+    made = plugins.load("methods", name, built_in=name in _NAMES)
+    if made is None:
+        return read(raw)
+    if not (isinstance(made, type) and issubclass(made, MethodSettings) and made.made_by):
+        package = plugins.package_of("methods", name)
+        raise BenchError(f"package {package}: {name!r} of ood_bench.methods is no MethodSettings with a `made_by`")
+    try:
+        return made.model_validate(raw)
+    except ValidationError as error:
+        raise ValueError(explained(made, error)) from error
+
+
 if TYPE_CHECKING:
     MethodConfig = MethodSettings
 else:
-    MethodConfig = Annotated[functools.reduce(operator.or_, METHODS), Field(discriminator="name")]
+    # SerializeAsAny: another package's settings are none of the classes that pydantic knows here.
+    MethodConfig = SerializeAsAny[
+        Annotated[functools.reduce(operator.or_, METHODS), Field(discriminator="name"), WrapValidator(_of_package)]
+    ]
 
 _READS_METHOD: TypeAdapter[MethodSettings] = TypeAdapter(MethodConfig)
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
+from benchmark import plugins
 from benchmark.errors import BenchError, unknown
 
 # What a score reads beside the features of the test image. norm: their length before normalisation. logits: of the
@@ -17,18 +18,20 @@ from benchmark.errors import BenchError, unknown
 # permutations: for the image with its quarters in three fixed orders. negatives: the features of some of the run's
 # negatives, of their own length, when it is fitted.
 Need = Literal["norm", "logits", "rotations", "permutations", "negatives"]
+NEEDS: frozenset[Need] = frozenset(get_args(Need))
 EQ6 = "eq6"  # the paper's score, that of DINO
 COPIES = 3  # of the image, beside itself, of each kind
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of score: "module:Class" in benchmark/scoring, what it needs, and the number that its name may carry.
+    """A kind of score: "module:Class" in benchmark/scoring or another package's class, what it needs, and the number
+    that its name may carry.
 
     number: "temperature" after an @, "count" after a -; required: the name alone is none.
     """
 
-    made_by: str
+    made_by: str | type
     needs: frozenset[Need] = frozenset()
     number: Literal["temperature", "count"] | None = None
     required: bool = False
@@ -81,16 +84,35 @@ def passes(name: str) -> int:
 
 
 def _part(name: str, whole: str) -> Part:
-    if name in KINDS and not KINDS[name].required:
-        return Part(KINDS[name])
+    kind = _kind(name)
+    if kind and not kind.required:
+        return Part(kind)
     stem, at, number = name.partition("@")
-    if at and KINDS.get(stem, Kind("")).number == "temperature":
+    if at and (kind := _kind(stem)) and kind.number == "temperature":
         if not re.fullmatch(r"\d+(\.\d+)?", number) or float(number) == 0:
             raise BenchError(f"{whole!r}: a temperature after @ is a number above 0, as in {stem}@0.1")
-        return Part(KINDS[stem], float(number))
+        return Part(kind, float(number))
     stem, _, number = name.rpartition("-")
-    if KINDS.get(stem, Kind("")).number == "count" and re.fullmatch(r"0*[1-9]\d*", number):
-        return Part(KINDS[stem], int(number))
+    if (kind := _kind(stem)) and kind.number == "count" and re.fullmatch(r"0*[1-9]\d*", number):
+        return Part(kind, int(number))
     takes = {"count": "-5", "temperature": "@0.1"}
-    known = {known + takes.get(str(kind.number), "") if kind.required else known: kind for known, kind in KINDS.items()}
+    known = [known + takes.get(str(kind.number), "") if kind.required else known for known, kind in KINDS.items()]
+    known += plugins.names("scores")
     raise BenchError(unknown("score", name, known) + "; or a sum of them, as in eq6-rotations+energy-gap")
+
+
+def _kind(name: str) -> Kind | None:
+    """The kind of score called so, ours or another package's; None where there is none."""
+    ours = KINDS.get(name)
+    made = plugins.load("scores", name, built_in=ours is not None)
+    if made is None:
+        return ours
+    needed = frozenset(getattr(made, "needs", ()))
+    number, required = getattr(made, "number", None), bool(getattr(made, "required", False))
+    if not (isinstance(made, type) and hasattr(made, "fit") and hasattr(made, "score")) or not needed <= NEEDS:
+        package = plugins.package_of("scores", name)
+        raise BenchError(
+            f"package {package}: {name!r} of ood_bench.scores is no class with `fit` and `score` whose `needs` are of "
+            + ", ".join(sorted(NEEDS))
+        )
+    return Kind(made, needed, number, required)

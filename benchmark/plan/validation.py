@@ -7,6 +7,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from benchmark import plugins
 from benchmark.errors import BenchError, unknown
 
 
@@ -21,9 +22,13 @@ def validate(model: type[Strict], raw: Any, origin: str, prefix: str = "") -> An
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise BenchError(f"{origin}: {_explain(model, first, prefix)}{more}") from error
+        raise BenchError(f"{origin}: {explained(model, error, prefix)}") from error
+
+
+def explained(model: type[BaseModel], error: ValidationError, prefix: str = "") -> str:
+    """The first mistake in one line, below the key `prefix`, and how many more there are."""
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return _explain(model, error.errors(include_url=False)[0], prefix) + more
 
 
 def _explain(model: type[BaseModel], error: Any, prefix: str) -> str:
@@ -39,7 +44,7 @@ def _explain(model: type[BaseModel], error: Any, prefix: str) -> str:
         return f"{key}: " + unknown(
             "method",
             given.get("name") if isinstance(given, dict) else given,
-            error["ctx"]["expected_tags"].replace("'", "").split(", "),
+            [*error["ctx"]["expected_tags"].replace("'", "").split(", "), *plugins.names("methods")],
         )
     message = error["msg"][0].lower() + error["msg"][1:]
     if error["type"] == "missing":

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from benchmark import plugins
 from benchmark.cores import usable_cores
 from benchmark.provenance import code_fingerprint, source_commit
 from benchmark.store.folders import RunFolder
@@ -28,6 +29,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "commit": source_commit(),
         "code": CODE,
         "packages": packages,
+        **({"plugins": loaded} if (loaded := plugins.loaded()) else {}),
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
         "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),

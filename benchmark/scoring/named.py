@@ -54,6 +54,9 @@ def named(name: str, temperature: float) -> Score:
 
 
 def _make(part: plan.Part, temperature: float) -> Score:
+    if isinstance(part.kind.made_by, type):  # another package's
+        given = part.number or (temperature if part.kind.number == "temperature" else None)
+        return part.kind.made_by() if given is None else part.kind.made_by(given)  # type: ignore[no-any-return]
     module, _, name = part.kind.made_by.partition(":")
     kind = getattr(importlib.import_module(f"benchmark.scoring.{module}"), name)
     if name in ("Eq6", "Eq6FromNegatives", "Eq6OfConfident", "Eq6OverRotations", "Eq6OverPermutations"):

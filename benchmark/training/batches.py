@@ -205,7 +205,7 @@ class Batches:
                 if kind is not None and per_view:
                     # The authors' order: rotations between crop and jitter, permutations after normalisation.
                     transform = self._transform(kind, spec.count, rng)
-                    hooks = {"after_crop" if transform.rotates else "after_normalise": transform}
+                    hooks = {"after_crop" if transform.before_colours else "after_normalise": transform}
                 recipe = spec.recipes[0]
                 repeated = images if spec.count == 1 else images.repeat(spec.count, 1, 1, 1)
                 if spec.background != "keep":

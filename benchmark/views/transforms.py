@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark.errors import BenchError, unknown
-from benchmark.negatives import patch_grid, perm_count
+from benchmark.negatives import Transform, patch_grid, transform
 from benchmark.running.device import to_device
 from benchmark.views.crops import replace_where
 
@@ -140,14 +141,13 @@ def draw_join(transform: str, count: int, generator: torch.Generator) -> Tensor:
 class NegativeTransform:
     """A transform of `benchmark.negatives.Negative` with the numbers drawn for B images; call it on [B, C, S, S].
 
-    Called again it does the same again; indexed, it is the transform of some of the B images. rotates: whether it
-    belongs before the colours are changed (`after_crop` of `render`), as rotations do in the authors' code, or after
-    them (`after_normalise`), as shuffles do.
+    Called again it does the same again; indexed, it is the transform of some of the B images. before_colours: whether
+    it belongs before the colours are changed (`after_crop` of `render`) or after them (`after_normalise`).
     """
 
     apply: Callable[[Tensor, Tensor], Tensor]  # of the images and their numbers
     numbers: Tensor  # B leading
-    rotates: bool
+    before_colours: bool
 
     def __call__(self, images: Tensor) -> Tensor:
         return self.apply(images, self.numbers)
@@ -156,48 +156,89 @@ class NegativeTransform:
         return replace(self, numbers=self.numbers[index])
 
 
-def draw_negative(
-    transform: str, count: int, generator: torch.Generator, rot360: str = "right-angles"
-) -> NegativeTransform:
-    """Draw "none", "rot", "rot360", "perm-N", "pixels" or "patch-rot" for `count` images from a CPU generator.
+# By name: what draws the numbers (count leading) of a transform for `count` images from a CPU generator, and gives them
+# with what is done to images by them. The third argument is N of NAME-N (1 for others), the fourth `negatives.rot360`.
+Drawn = tuple[Callable[[Tensor, Tensor], Tensor], Tensor]
+Draw = Callable[[int, torch.Generator, int, str], Drawn]
+DRAWS: dict[str, Draw] = {}
+
+
+def draws(name: str) -> Callable[[Draw], Draw]:
+    """Enters a function into `DRAWS`."""
+
+    def enter(function: Draw) -> Draw:
+        DRAWS[name] = function
+        return function
+
+    return enter
+
+
+@draws("none")
+def _draw_none(count: int, generator: torch.Generator, n: int, rot360: str) -> Drawn:
+    return lambda images, _: images, torch.arange(count)
+
+
+@draws("rot")
+def _draw_rotation(count: int, generator: torch.Generator, n: int, rot360: str) -> Drawn:
+    return rotate_quarters, torch.randint(1, 4, (count,), generator=generator)
+
+
+@draws("rot360")
+def _draw_rotation_of_any(count: int, generator: torch.Generator, n: int, rot360: str) -> Drawn:
+    if rot360 == "right-angles":
+        return rotate_quarters, torch.randint(0, 4, (count,), generator=generator)
+    if rot360 == "any-angle":
+        return rotate_degrees, 360 * torch.rand(count, generator=generator)
+    raise BenchError(unknown("reading of rot360", rot360, ["right-angles", "any-angle"]))
+
+
+@draws("patch-rot")
+def _draw_patch_rotation(count: int, generator: torch.Generator, n: int, rot360: str) -> Drawn:
+    quarters = torch.randint(1, 4, (count, 1), generator=generator)
+    places = torch.rand(count, 2, generator=generator, dtype=torch.float64)
+    return turn_patch, torch.cat([quarters, places], dim=1)
+
+
+@draws("pixels")
+def _draw_pixel_orders(count: int, generator: torch.Generator, n: int, rot360: str) -> Drawn:
+    # The size of the images is not known yet, so what is drawn here is the seed of their orders.
+    seed = int(torch.randint(2**62, (1,), generator=generator))
+    return lambda images, which: _shuffle_pixels(images, seed, count, which), torch.arange(count)
+
+
+@draws("perm")
+def _draw_patch_orders(count: int, generator: torch.Generator, n: int, rot360: str) -> Drawn:
+    order = torch.rand(count, n, generator=generator).argsort(dim=1)
+    return lambda images, some: permute_patches(images, some, patch_grid(n, images.shape[-1])), order
+
+
+def draw_negative(name: str, count: int, generator: torch.Generator, rot360: str = "right-angles") -> NegativeTransform:
+    """Draw a transform of negatives, by its name, for `count` images from a CPU generator.
 
     rot360: "right-angles" (0, 90, 180 or 270 degrees: the paper) or "any-angle" (0..360: the authors' code).
-    Raises BenchError for other names, and when called on images that perm-N does not divide.
+    Raises BenchError for unknown names and for what joins two images, and when called on images that N does not fit.
     """
-    if transform == "none":
-        return NegativeTransform(lambda images, _: images, torch.arange(count), rotates=False)
-    if transform == "rot":
-        return _quarter_turns(torch.randint(1, 4, (count,), generator=generator))
-    if transform == "rot360" and rot360 == "right-angles":
-        return _quarter_turns(torch.randint(0, 4, (count,), generator=generator))
-    if transform == "rot360" and rot360 == "any-angle":
-        degrees = 360 * torch.rand(count, generator=generator)
-        return NegativeTransform(rotate_degrees, degrees, rotates=True)
-    if transform == "rot360":
-        raise BenchError(unknown("reading of rot360", rot360, ["right-angles", "any-angle"]))
-    if transform == "patch-rot":
-        quarters = torch.randint(1, 4, (count, 1), generator=generator)
-        places = torch.rand(count, 2, generator=generator, dtype=torch.float64)
-        return NegativeTransform(turn_patch, torch.cat([quarters, places], dim=1), rotates=True)
-    if transform == "pixels":
-        # The size of the images is not known yet, so what is drawn here is the seed of their orders.
-        seed = int(torch.randint(2**62, (1,), generator=generator))
-        return NegativeTransform(
-            lambda images, which: _shuffle_pixels(images, seed, count, which), torch.arange(count), rotates=False
-        )
-    patches = perm_count(transform)
-    if patches is None:
+    kind, n = transform(name)
+    apply: Callable[[Tensor, Tensor], Tensor]
+    if kind.apply:
+        apply = functools.partial(_apply_of_package, kind, name, n)
+        numbers = torch.rand(count, kind.uniforms, generator=generator, dtype=torch.float64)
+    elif name in DRAWS or n is not None:
+        apply, numbers = DRAWS[name if n is None else name.removesuffix(f"-{n}")](count, generator, n or 1, rot360)
+    else:
+        raise BenchError(unknown("transform of one image", name, DRAWS))
+    return NegativeTransform(apply, numbers, kind.before_colours)
+
+
+def _apply_of_package(kind: Transform, name: str, n: int | None, images: Tensor, numbers: Tensor) -> Tensor:
+    assert kind.apply
+    made: Tensor = kind.apply(images, numbers) if n is None else kind.apply(images, numbers, n)
+    if made.shape != images.shape or made.dtype != images.dtype:
         raise BenchError(
-            unknown("transform of negatives", transform, ["none", "rot", "rot360", "perm-N", "pixels", "patch-rot"])
+            f"package {kind.package}: the transform {name!r} makes {made.dtype} {tuple(made.shape)} of "
+            f"{images.dtype} {tuple(images.shape)}; both must stay"
         )
-    order = torch.rand(count, patches, generator=generator).argsort(dim=1)
-    return NegativeTransform(
-        lambda images, some: permute_patches(images, some, patch_grid(patches, images.shape[-1])), order, rotates=False
-    )
-
-
-def _quarter_turns(quarters: Tensor) -> NegativeTransform:
-    return NegativeTransform(rotate_quarters, quarters, rotates=True)
+    return made
 
 
 def _shuffle_pixels(images: Tensor, seed: int, count: int, which: Tensor) -> Tensor:

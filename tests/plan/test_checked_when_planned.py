@@ -11,11 +11,11 @@ from tiny_runs import TINY, tiny
 from benchmark import negatives
 from benchmark.data.images import class_names, fingerprint, load, stored_fingerprint
 from benchmark.errors import BenchError
-from benchmark.negatives import IN_DIST, JOINING, TRANSFORMS, Negative, Variant
+from benchmark.negatives import IN_DIST, TRANSFORMS, Negative, Variant
 from benchmark.plan import yamlfile
 from benchmark.plan.sweep import load as load_sweep
 from benchmark.store.states import plan
-from benchmark.views.transforms import JOINED, draw_negative
+from benchmark.views.transforms import DRAWS, JOINED, draw_negative
 
 
 @pytest.mark.parametrize(
@@ -40,12 +40,14 @@ def test_a_negative_that_cannot_be_made_is_refused(
 
 def test_the_transforms_that_are_known_are_those_that_views_can_do() -> None:
     by_masks = {"foreground", "background"}
-    for name in TRANSFORMS - by_masks - set(JOINED):
-        assert draw_negative(name, 3, torch.Generator()) is not None
-    assert set(JOINED) == JOINING - by_masks
+    assert set(DRAWS) == {name for name, kind in TRANSFORMS.items() if not kind.whole} | {"none"}
+    assert set(JOINED) | by_masks == {name for name, kind in TRANSFORMS.items() if kind.whole} - {"none"}
+    assert {*JOINED, "foreground"} == {name for name, kind in TRANSFORMS.items() if kind.joins}
+    for name in DRAWS:
+        assert draw_negative(name + "-4" * TRANSFORMS[name].numbered, 3, torch.Generator()) is not None
     for variant in (negatives.VARIANTS | negatives.OURS).values():
         for negative in variant.negatives:
-            negatives.check_transform(negative)
+            negatives.check_transform(negative, 32)
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ def test_a_drawn_negative_stays_what_it_is(name: str) -> None:
     assert torch.equal(first, operation(images)) and torch.equal(torch.get_rng_state(), state)
     assert torch.equal(first, transforms.draw_negative(name, 6, generator(5))(images))
     assert name == "none" or not torch.equal(first, transforms.draw_negative(name, 6, generator(6))(images))
-    assert operation.rotates == ("rot" in name)  # and so belongs before the colours
+    assert operation.before_colours == ("rot" in name)  # and so belongs before the colours
 
 
 @pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])

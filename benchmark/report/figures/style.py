@@ -7,6 +7,10 @@ was done to them.
 from __future__ import annotations
 
 from typing import Any, Literal
+from zlib import crc32
+
+from benchmark.errors import BenchError
+from benchmark.negatives import variant
 
 _BLACK, _BLUE, _SKY, _VERMILION, _GREEN, _PURPLE = "#000000", "#0072b2", "#56b4e9", "#d55e00", "#009e73", "#cc79a7"
 _ORANGE, GREY = "#e69f00", "#666666"  # methods without negatives of their own; references
@@ -39,7 +43,10 @@ STYLES: dict[str, tuple[str, str]] = {
     "untrained": (GREY, "o"),
     "image-statistics": (GREY, "s"),
 }
-_OTHER = (_ORANGE, "P")  # perm-N of one's own and other methods
+_OTHER = (_ORANGE, "P")  # other methods
+# Variants that the table lacks: of these shapes, which it leaves free, one by the transform's name.
+_SOURCES = {"imagenet": _BLUE, "dti": _VERMILION, "in-dist": _GREEN}
+_FREE = "P<>ph8d"
 RULE, FRAME, BACK = "#444444", "#b0b0b0", "#ffffff"  # lines with a name, the grid, what lies behind
 # What the page calls these colours, which it has in two sets, light and dark (page.css).
 VARIABLES = {_BLACK: "ink", _BLUE: "blue", _SKY: "sky", _VERMILION: "vermilion", _GREEN: "green", _PURPLE: "purple",
@@ -50,7 +57,15 @@ Look = Literal["interval", "single", "reference", "published"]  # of a marker: n
 
 def style_of(label: str) -> tuple[str, str]:
     """Colour and marker (matplotlib's letter) of a column, the same in every figure."""
-    return STYLES.get(label, _OTHER)
+    if label in STYLES:
+        return STYLES[label]
+    try:
+        kinds = variant(label).negatives
+    except BenchError:  # the label of a method
+        return _OTHER
+    colours = {_SOURCES[kind.source] for kind in kinds}
+    names = "+".join(kind.transform for kind in kinds)
+    return colours.pop() if len(colours) == 1 else _PURPLE, _FREE[crc32(names.encode()) % len(_FREE)]
 
 
 def marker(shape: str, colour: str, look: Look, scale: float = 1.0) -> dict[str, Any]:
