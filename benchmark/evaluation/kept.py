@@ -42,17 +42,14 @@ class Kept:
 def kept_of(run: Context) -> Kept | None:
     """What the run's folder holds of an earlier scoring; None before the first. A broken file counts as missing.
 
-    Scores of other images than now, or that were fitted on other training images, are left out.
+    What was made of other test images than now is left out; the training images, of which the negatives are made, are
+    the same, since the run's id holds their fingerprints.
     """
     record = run.folder.read_record()
     if record is None:
         return None
     now = run.images.fingerprints
-    same = {key for key, seen in record.data.items() if now.get(key) == seen.fingerprint}
-    if run.config.train_key not in same:
-        return Kept(record, {}, {})
-    if all("/".join(key) in same for key in run.config.training_sets()):
-        same.add(NEGATIVES)  # which are made of these images
+    same = {NEGATIVES, *(key for key, seen in record.data.items() if now.get(key) == seen.fingerprint)}
 
     def unchanged(file_arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {name: rows for name, rows in file_arrays.items() if any(_is_of(name, key) for key in same)}
