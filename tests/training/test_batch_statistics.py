@@ -135,6 +135,12 @@ def test_plain_images_are_whole_and_transformed_as_the_variant_says() -> None:
     assert torch.equal(again[0], positives) and torch.equal(again[1][0], negatives)
     assert not torch.equal(batches.plain(2)[0], positives)
 
+    def turns(step: int) -> list[int]:
+        return [next(k for k, one in enumerate(turned) if torch.equal(image, one)) // 40 for image in
+                batches.plain(step)[1][0]]  # fmt: skip
+
+    assert turns(1) == turns(1) and len({tuple(turns(step)) for step in range(4)}) == 4  # each step draws its own
+
 
 def test_passes_are_of_one_size_and_large(monkeypatch: pytest.MonkeyPatch) -> None:
     _, batches = build("combined", batch=8)  # 5 steps of 8 + 8 + 8
