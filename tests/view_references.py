@@ -55,11 +55,11 @@ def denormalised(images: Tensor) -> Tensor:
     return images * std[:, None, None] + mean[:, None, None]
 
 
-def exact_resize(image: Tensor, size: int) -> Tensor:
-    """Pillow's bicubic without its rounding (mode F), clipped after each of its passes: 0..1."""
+def exact_resize(image: Tensor, size: int, by: Image.Resampling = Image.Resampling.BICUBIC) -> Tensor:
+    """Pillow's filter without its rounding (mode F), clipped after each of its passes: 0..1."""
     for shape in ((size, image.shape[1]), (size, size)):
         channels = [Image.fromarray(channel.float().numpy()) for channel in image]
-        channels = [channel.resize(shape, Image.Resampling.BICUBIC) for channel in channels]
+        channels = [channel.resize(shape, by) for channel in channels]
         image = torch.from_numpy(np.stack([np.array(channel) for channel in channels])).clamp(0, 255)
     return image / 255
 

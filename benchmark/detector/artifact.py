@@ -21,6 +21,7 @@ from benchmark.plan.methods import DinoConfig, Positive, PositiveInt
 from benchmark.plan.scores import EQ6
 from benchmark.plan.sections import ModelConfig
 from benchmark.plan.validation import Strict, validate
+from benchmark.plan.weights import Colours
 from benchmark.store.records import SetInRecord
 
 if TYPE_CHECKING:
@@ -99,6 +100,9 @@ class Settings(Strict):
     timm_args: dict[str, JsonValue]  # what timm.create_model needs to load the backbone's file
     image_size: int = Field(ge=8, le=512)  # every image is first brought to this size, as an import does
     view_size: PositiveInt  # and then to this one, the backbone's
+    mean: Colours | None = None  # how the backbone's images are made where it has weights from elsewhere; null: as all
+    std: Colours | None = None
+    interpolation: str | None = None
     temperature: Positive  # of Eq. 6
     score: Annotated[str, BeforeValidator(lambda given: given or EQ6)] = EQ6  # one of `plan.scores`; older ones: null
     scales: list[list[float]] = []  # of a sum: mean and deviation of each part over the training images

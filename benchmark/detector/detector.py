@@ -36,6 +36,7 @@ from benchmark.scoring.answers import COPIES, further_outputs, output_names
 from benchmark.scoring.base import LOGITS, Outputs, Score
 from benchmark.scoring.named import Sum, named
 from benchmark.store.folders import NEGATIVES
+from benchmark.views.recipes import input_of
 from benchmark.views.render import evaluation_view
 
 Images = Sequence[str | Path | Image.Image] | NDArray[np.uint8] | Tensor
@@ -160,7 +161,11 @@ class Detector:
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def _embed(self, pixels: Tensor) -> Outputs:
-        return {"features": self._backbone(evaluation_view(pixels, self.settings.view_size)).float()}
+        return {
+            "features": self._backbone(
+                evaluation_view(pixels, self.settings.view_size, *input_of(self.settings))
+            ).float()
+        }
 
     def _class_logits(self, outputs: Outputs) -> Tensor | None:
         if self._head is None or self.settings.head is None:

@@ -164,7 +164,7 @@ def _read_run(folder: RunFolder, score: str | None) -> _Source:
     backbone = method.scoring_backbone()
     if backbone is None:
         raise BenchError(
-            f"{folder.name}: method {config.method.name!r} has no backbone to export; dino and untrained do"
+            f"{folder.name}: method {config.method.name!r} has no backbone to export; dino, frozen and untrained do"
         )
     wanted = needs([score])
     head = method.scoring_head() if "logits" in wanted else None
@@ -258,6 +258,9 @@ def _settings(
         timm_args=_timm_arguments(backbone, config.views.global_size, made / BACKBONE),
         image_size=config.data.image_size,
         view_size=config.views.global_size,
+        mean=config.model.mean,
+        std=config.model.std,
+        interpolation=config.model.interpolation,
         temperature=config.eval.temperature,
         score=source.score,
         scales=_scales(source),

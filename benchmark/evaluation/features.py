@@ -13,6 +13,7 @@ from torch import Tensor
 from benchmark.detection.occupancy import from_uniform
 from benchmark.detection.scores import full_float32
 from benchmark.errors import BenchError
+from benchmark.evaluation.reuse import from_other_runs
 from benchmark.files import atomic_write
 from benchmark.methods.base import Method, Outputs, ignore
 from benchmark.plan.scores import Need, needs
@@ -49,6 +50,7 @@ def extract(
             answer = kept.outputs(key, output_names(wanted), len(run.images.positions(key)))
             if answer is not None:
                 there[key] = answer
+    there |= from_other_runs(run, [key for key in config.scored_keys() if key not in there], output_names(wanted))
     found, occupied = answers(method, run, wanted, run.reporter.alive, run.reporter.say, there)
     if kept and config.test_key in there:
         occupied = kept.record.occupancy

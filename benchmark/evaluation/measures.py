@@ -17,6 +17,7 @@ from benchmark.files import atomic_write
 from benchmark.methods.base import Method, Outputs
 from benchmark.plan.config import RunConfig
 from benchmark.plan.scores import needs
+from benchmark.plan.training_data import caveats
 from benchmark.running.context import Context
 from benchmark.running.environment import commits, environment
 from benchmark.running.images import RunImages
@@ -160,6 +161,8 @@ def write_record(
     run: Context, training: dict[str, Any], occupied: dict[str, float] | None, measured: Measures
 ) -> Record:
     """The run's record, on disk; what only an unfinished run needs goes."""
+    for line in caveats(run.config):
+        run.reporter.say(f"note: {line}")
     alarms = training.get("alarms", []) + measured.alarms + _uniform(occupied, run)
     training = training | ({"alarms": alarms} if training else {})
     trajectory = training.pop("trajectory", [])
@@ -177,7 +180,12 @@ def write_record(
         trajectory=trajectory,
         training=training,
         timings=run.clock.laps,
-        environment={**environment(run.device), "processes": run.ranks.world, **commits(run.folder)},
+        environment={
+            **environment(run.device),
+            "processes": run.ranks.world,
+            **commits(run.folder),
+            **({"features_from": run.features_from} if run.features_from else {}),
+        },
     )
     run.check_lease()
     run.folder.write_record(record)

@@ -9,32 +9,37 @@ import torch
 from torch import nn
 
 from benchmark.errors import BenchError, first_line, unknown
+from benchmark.models import weights
 from benchmark.plan.sections import ModelConfig
 
-# The benchmark's own: a run starts from scratch, and `drop_path` has its own key.
+# The benchmark's own: weights are `model.weights`, and `drop_path` has its own key.
 RESERVED_ARGS = {
     "pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "num_classes", "drop_path_rate",
 }  # fmt: skip
 
 
 def build_backbone(config: ModelConfig, global_size: int, local_size: int, drop_path: float) -> tuple[nn.Module, int]:
-    """A freshly initialised backbone and its feature width D; images (B, 3, S, S) -> features (B, D).
+    """A backbone, freshly initialised or with `config.weights`, and its feature width D; images (B, 3, S, S) ->
+    features (B, D).
 
     A vision transformer gets positions for `global_size` and interpolates them for other sizes; its feature is the
     class token. A network of convolutions is in `channels_last` form: the same numbers in another order in memory, in
     which CPUs and GPUs convolve faster; images may come in either. Raises BenchError when the name is unknown, an
-    argument does not fit, or a view size does not.
+    argument does not fit, a view size does not, or the weights do not.
     """
     timm = _timm()
     reserved = RESERVED_ARGS & config.args.keys()
     if reserved:
-        raise BenchError(f"model.args: {', '.join(sorted(reserved))} cannot be set here; the benchmark sets it itself")
+        raise BenchError(f"model.args: {', '.join(sorted(reserved))} cannot be set here; the benchmark sets it itself "
+                         "(weights are model.weights)")  # fmt: skip
     if not timm.is_model(config.backbone):
         raise BenchError("model.backbone: " + _shorten(unknown("backbone", config.backbone, timm.list_models())))
     try:
         model, _ = create(config, global_size, drop_path_rate=drop_path)
     except Exception as error:
         raise BenchError(f"model.args: {config.args} do not fit {config.backbone}: {first_line(error)}") from error
+    if config.weights is not None:
+        weights.load(model, lambda: _with_head(config, global_size), config)
     model.eval()
     for size in {global_size, local_size}:
         try:
@@ -50,6 +55,14 @@ def build_backbone(config: ModelConfig, global_size: int, local_size: int, drop_
     if convolves(model):
         model = model.to(memory_format=torch.channels_last)
     return model.train(), int(features.shape[1])
+
+
+def _with_head(config: ModelConfig, size: int) -> nn.Module:
+    """The same network with as many classes as timm gives it by default; it draws no random number that others miss."""
+    known = _timm().models.get_pretrained_cfg(config.backbone, allow_unregistered=True)
+    args = {**config.args, "num_classes": getattr(known, "num_classes", None) or 1000}
+    with torch.random.fork_rng(devices=[]):
+        return create(config.model_copy(update={"args": args}), size)[0]
 
 
 def create(config: ModelConfig, size: int, **more: Any) -> tuple[nn.Module, dict[str, Any]]:

@@ -16,7 +16,7 @@ from benchmark.data import classes
 from benchmark.data.classes import OTHERS
 from benchmark.errors import BenchError
 from benchmark.negatives import IN_DIST, WHOLE_IMAGE, Negative, check_transform, variant
-from benchmark.plan import scores
+from benchmark.plan import scores, weights
 from benchmark.plan.identity import canonical, digest, sha256
 from benchmark.plan.methods import REFERENCES, DinoConfig, MethodConfig, check_scale
 from benchmark.plan.sections import DataConfig, EvalConfig, ModelConfig, NegativesConfig, TrainConfig, ViewsConfig
@@ -41,6 +41,7 @@ LEGACY_DEFAULTS: dict[str, Any] = {
     "method.shift": 0,
     "negatives.weight_warmup_epochs": 0.0,
     "model.batch_statistics": "positives",
+    **{f"model.{key}": value for key, value in weights.NO_WEIGHTS.items()},
 }
 
 # Of these the default today is another than what it was before there was a choice. A record, or a run's config.yaml,
@@ -88,12 +89,15 @@ class RunConfig(Strict):
                 filled[section] = {**values, **given}
         if isinstance(filled.get("method"), dict):
             filled["method"] = {"name": "dino", **filled["method"]}
+            if filled["method"]["name"] == "frozen":
+                filled["views"] = weights.sized(filled.get("views", {}), filled.get("model"))
         return filled
 
     @model_validator(mode="after")
     def _check(self) -> RunConfig:
         self._check_classes()
         self._check_scores()
+        weights.check_method(self.method.name, self.model, self.views.global_size)
         if self.method.negatives:
             self._check_negatives()
         elif self.variant != "none":
@@ -235,7 +239,7 @@ class RunConfig(Strict):
         """Sides in pixels of the images that the backbone sees, the largest first; empty where there is no backbone."""
         if self.method.name == "image-statistics":
             return ()
-        if self.method.name == "untrained":
+        if not self.method.trains:
             return (self.views.global_size,)
         return (self.views.global_size, self.views.local_size) if self.method.multi_crop else (self.data.image_size,)
 
@@ -306,6 +310,7 @@ class RunConfig(Strict):
         for key in ("protocol",):  # it only fills in other fields
             del full[key]
         del full["eval"]["ood"], full["eval"]["scores"], full["eval"]["every"]
+        del full["model"]["weights"]  # where they lie: they are known by their hash
         if self.train.optimiser == "adamw":
             del full["train"]["momentum"]
         if self.train.optimiser != "sgd":
@@ -361,6 +366,7 @@ class RunConfig(Strict):
     def reference(self, name: str) -> RunConfig:
         """The reference row `name` to this run: it trains nothing, and sees images of the size that the run sees."""
         raw = self.model_dump() | {"method": {"name": name}, "variant": "none", "seed": 0}
+        raw["model"] |= weights.NO_WEIGHTS
         raw["views"]["background"] = "keep"
         if self.method.trains and not self.method.multi_crop:
             raw["views"]["global_size"] = self.data.image_size
@@ -379,6 +385,7 @@ class RunConfig(Strict):
         for key in ("variant", "in_dist", "seed"):
             del full[key]
         del full["eval"]["ood"], full["eval"]["scores"], full["eval"]["every"], full["views"]["background"]
+        del full["model"]["weights"]
         if not self.chooses_statistics:
             del full["model"]["batch_statistics"]
         return self.method.setting(full)
@@ -387,6 +394,7 @@ class RunConfig(Strict):
 def _without_legacy(full: dict[str, Any]) -> dict[str, Any]:
     for path, default in LEGACY_DEFAULTS.items():
         section, field = path.split(".")
-        if full.get(section, {}).get(field) == default:
-            del full[section][field]
+        inside = full.get(section, {})
+        if field in inside and inside[field] == default:
+            del inside[field]
     return full

@@ -294,19 +294,35 @@ class OutlierExposureConfig(ClassifierSettings):
         return full | {"method": full["method"] | {"tune": self.tune is not None}}
 
 
-class UntrainedConfig(MethodSettings):
-    """Reference row: the backbone as initialised, scored like any other, at the size of the global views."""
+class FixedNetwork(MethodSettings):
+    """A backbone that nothing is trained of, scored at the size of the global views: what it answers to an image
+    depends on the settings and the image alone."""
 
     trains: ClassVar[bool] = False
     answers: ClassVar[frozenset[Need]] = frozenset({"norm", "rotations", "permutations"})
-
-    name: Literal["untrained"]
 
     def identity(self, full: dict[str, Any], in_dist: str) -> dict[str, Any]:
         size = full["views"]["global_size"]
         full = super().identity(full, in_dist)
         del full["train"], full["model"]["drop_path"]
         return full | {"views": {"global_size": size}}
+
+
+class UntrainedConfig(FixedNetwork):
+    """Reference row: the backbone as initialised, scored like any other."""
+
+    name: Literal["untrained"]
+
+
+class FrozenConfig(FixedNetwork):
+    """The backbone with `model.weights` as they are, trained elsewhere."""
+
+    name: Literal["frozen"]
+
+    def identity(self, full: dict[str, Any], in_dist: str) -> dict[str, Any]:
+        full = super().identity(full, in_dist)
+        del full["seed"]  # nothing is drawn: all seeds are one run
+        return full
 
 
 class StatisticsConfig(MethodSettings):
@@ -338,6 +354,7 @@ METHODS: dict[type[MethodSettings], str] = {
     CsiConfig: "contrastive:Contrastive",
     ClassifierConfig: "classifier:Classifier",
     OutlierExposureConfig: "classifier:Classifier",
+    FrozenConfig: "frozen:Frozen",
     UntrainedConfig: "references:Untrained",
     StatisticsConfig: "references:ImageStatistics",
 }

@@ -8,6 +8,7 @@ from pydantic import Field, JsonValue
 
 from benchmark.plan.methods import NonNegative, Positive, PositiveInt, Probability, Range
 from benchmark.plan.validation import Strict
+from benchmark.plan.weights import WeightsConfig
 
 
 class DataConfig(Strict):
@@ -28,8 +29,8 @@ class DataConfig(Strict):
 NORMALISED_ALONE = ("vit_", "deit_", "deit3_", "beit", "eva02_", "swin_", "swinv2_", "convnext", "mixer_", "cait_")
 
 
-class ModelConfig(Strict):
-    """A timm backbone by name; `args` go to `timm.create_model` as they are."""
+class ModelConfig(WeightsConfig):
+    """A timm backbone by name, and the weights it begins with; `args` go to `timm.create_model` as they are."""
 
     backbone: str = "vit_small_patch16_224"
     args: dict[str, JsonValue] = {}

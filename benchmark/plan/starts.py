@@ -45,6 +45,8 @@ def misfit(config: RunConfig, start: RunConfig) -> str:
             return f"its data.{key} is {getattr(start.data, key)}, not {getattr(config.data, key)}"
     if (start.model.backbone, start.model.args) != (config.model.backbone, config.model.args):
         return f"its network is {_network(start)}, not {_network(config)}"
+    if start.model.weights_sha256 != config.model.weights_sha256:
+        return "it began with other model.weights"
     for key, alike in (("classes", int), ("rotation_weight", bool)):  # of rotations the head counts, not its weight
         there, here = getattr(start.method, key), getattr(config.method, key)
         if alike(there) != alike(here):

@@ -153,10 +153,10 @@ def load(
             run = _build(sweep, path, start.base, point, given, resources)
             _add(runs, run)
     runs = _with_starts(runs, path)
-    trained: dict[tuple[bool, str], SweepRun] = {}  # one of those that differ only in what a reference does not have
+    trained: dict[tuple[bool, bool, str], SweepRun] = {}  # one of those that differ only in what references lack
     for run in runs.values():
         settings = run.config.model_dump_json(exclude={"variant", "seed", "method"})
-        trained.setdefault((run.config.method.multi_crop, settings), run)
+        trained.setdefault((run.config.method.trains, run.config.method.multi_crop, settings), run)
     for run in [_reference(run, name) for run in trained.values() for name in sweep.references]:
         _add(runs, run)
     globs = [only] if isinstance(only, str) else only or []

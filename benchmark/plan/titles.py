@@ -9,6 +9,7 @@ from benchmark.plan.methods import REFERENCES
 _METHODS = {
     "classifier": "MSP",
     "classifier-rotation": "MSP + rotation",
+    "frozen": "Frozen",
     "simclr": "SimCLR",
     "csi": "CSI",
     "oe": "OE",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from benchmark.data.catalog import info, split_size
+from benchmark.data.catalog import info, split_class, split_size
+from benchmark.data.pretraining import IMAGENET_1K, overlap
 from benchmark.negatives import IN_DIST
 from benchmark.plan.config import RunConfig
 from benchmark.plan.methods import REFERENCES
@@ -17,19 +18,20 @@ MEANINGS = {
     "aux": "with auxiliary unlabelled images",
     "made with labels": "the auxiliary images were chosen with class labels",
     "labels": "with the in-distribution images' class labels",
-    "pretrained": "from weights trained elsewhere",
+    "pretrained (supervised)": "from weights trained elsewhere, with labels",
+    "pretrained (self-supervised)": "from weights trained elsewhere, without labels",
     "no training": "a reference row",
 }
 
 
 def training_data(config: RunConfig) -> str:
-    """What a run's training reads: "scratch", "aux", "aux, made with labels", "labels", "pretrained" and their
-    combinations."""
+    """What a run's training reads: "scratch", "aux", "aux, made with labels", "labels", "pretrained (supervised)" or
+    "pretrained (self-supervised)", as its settings say, and their combinations."""
     if config.method.name in REFERENCES:
         return UNTRAINED
     parts = []
-    if config.model.args.get("pretrained") or config.model.args.get("checkpoint_path"):
-        parts.append("pretrained")
+    if config.model.weights is not None:
+        parts.append(f"pretrained ({config.model.pretraining})")
     if config.method.labels:
         parts.append(LABELS)
     sources = {source for kind in config.kinds() for source in kind.sources} - {IN_DIST}
@@ -46,3 +48,36 @@ def meaning(many: list[str]) -> str:
     """A note that explains the words of these."""
     words = {word for one in many for word in one.split(", ")}
     return "Training data: " + "; ".join(f"{word}: {text}" for word, text in MEANINGS.items() if word in words) + "."
+
+
+def caveats(config: RunConfig) -> list[str]:
+    """What a reader must know of a run that begins with weights from elsewhere, a line each; [] for any other."""
+    if config.model.weights is None:
+        return []
+    made, learnt, oods = [], config.model.pretraining_data, config.ood_sets()
+    if learnt == IMAGENET_1K:
+        found = {name: overlap(name) for name in (config.in_dist, *oods)}
+        known = [f"{seen} of {of} of {info(name).title}" for name, (seen, of) in _known(found).items()]
+        unknown = [info(name).title for name, both in found.items() if both is None]
+        made.append(
+            "Classes that the weights have seen in ImageNet-1k: "
+            + ", ".join([*known, *([f"not known of {', '.join(unknown)}"] if unknown else [])])
+            + ". An OOD class that they have seen is not new to them."
+        )
+    else:
+        of = f"the classes of {learnt} are not known here" if learnt else "model.pretraining_data is not given"
+        made.append(f"Which in-distribution and OOD classes the weights have seen is not known: {of}.")
+    size, stored = config.input_sizes()[0], config.data.image_size
+    if size > stored:
+        sharp = [info(name).title for name in oods if split_size(split_class(config.stored_name(name))[0])[1] > stored]
+        made.append(
+            f"Images of {stored} pixels are enlarged to {size}: softer than what the weights were trained on"
+            + (f", and than {', '.join(sharp)}, stored larger, which sharpness alone tells." if sharp else ".")
+        )
+    if any(name.startswith("mahalanobis") for name in config.scores()):
+        made.append("Mahalanobis depends on how a backbone's features vary: compare it within one backbone.")
+    return made
+
+
+def _known(found: dict[str, tuple[int, int] | None]) -> dict[str, tuple[int, int]]:
+    return {name: both for name, both in found.items() if both is not None}

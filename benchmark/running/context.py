@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -40,6 +40,7 @@ class Context:
     stop: StopFlag
     clock: Clock
     lease: Lease | None  # rank 0's
+    features_from: list[str] = field(default_factory=list)  # the runs whose kept features it took over
 
     @property
     def ranks(self) -> Ranks:

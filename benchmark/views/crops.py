@@ -24,11 +24,11 @@ def crop_and_resize(images: Tensor, params: ViewParams, size: int, flip: bool = 
     return _resize(images, rows, columns)
 
 
-def resize_matrix(start: Tensor, length: Tensor, source: int, out: int) -> Tensor:
+def resize_matrix(start: Tensor, length: Tensor, source: int, out: int, interpolation: str = "bicubic") -> Tensor:
     """Matrices [B, out, source] that resample `length` pixels from `start` on (each [B]) to `out` pixels.
 
-    Pillow's bicubic filter: a = -0.5, its support widened when shrinking (antialias), nothing read beyond the box. A
-    pixel of a box that reaches beyond the image, with nothing to read, is black.
+    Pillow's filter, "bicubic" (a = -0.5) or "bilinear", its support widened when shrinking (antialias), nothing read
+    beyond the box. A pixel of a box that reaches beyond the image, with nothing to read, is black.
     """
     scale = (length / out)[:, None, None]
     start, length = start[:, None, None], length[:, None, None]
@@ -41,8 +41,11 @@ def resize_matrix(start: Tensor, length: Tensor, source: int, out: int) -> Tenso
     # no choice between its two pieces, as torch.where takes ten times as long as a product on CPUs.
     u = (centre - position).abs_().neg_().add_(2).relu_()
     weights = u - 1
-    v = weights.relu()
-    weights.mul_(u).mul_(u).addcmul_(v.square(), v.mul_(-4).add_(2))
+    if interpolation == "bilinear":
+        weights.relu_()
+    else:
+        v = weights.relu()
+        weights.mul_(u).mul_(u).addcmul_(v.square(), v.mul_(-4).add_(2))
     total = weights.sum(dim=2, keepdim=True)
     return weights.div_(total.masked_fill_(total == 0, 1))
 

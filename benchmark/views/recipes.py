@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -30,6 +30,26 @@ class Normalisation:
 IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 AS_IT_IS = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # 0..1
 PLUS_MINUS_ONE = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # to -1..1
+
+
+class Seen(Protocol):
+    """Whatever holds how a network's images are made: a run's `model` section, a detector's settings."""
+
+    @property
+    def mean(self) -> list[float] | None: ...
+    @property
+    def std(self) -> list[float] | None: ...
+    @property
+    def interpolation(self) -> str | None: ...
+
+
+def input_of(seen: Seen) -> tuple[Normalisation, str]:
+    """How images are normalised, and the filter that resizes whole ones: as the network's weights are used to, and
+    ImageNet's mean and deviation with the bicubic filter where it has none from elsewhere."""
+    if seen.mean is None or seen.std is None:
+        return IMAGENET, "bicubic"
+    (red, green, blue), (by_red, by_green, by_blue) = seen.mean, seen.std
+    return Normalisation((red, green, blue), (by_red, by_green, by_blue)), seen.interpolation or "bicubic"
 
 
 @dataclass(frozen=True)

@@ -59,15 +59,15 @@ def render(
 
 
 @torch.no_grad()
-def evaluation_view(images: Tensor, size: int, by: Normalisation = IMAGENET) -> Tensor:
+def evaluation_view(images: Tensor, size: int, by: Normalisation = IMAGENET, interpolation: str = "bicubic") -> Tensor:
     """The whole image resized and normalised: uint8 [B, 3, H, W] -> float32 [B, 3, size, size]."""
     height, width = images.shape[2:]
     if (height, width) == (size, size):
         return normalise(images / 255, by)
     start = torch.zeros(1, device=images.device)
     with torch.autocast(images.device.type, enabled=False):
-        rows = resize_matrix(start, start + height, height, size)
-        columns = resize_matrix(start, start + width, width, size)
+        rows = resize_matrix(start, start + height, height, size, interpolation)
+        columns = resize_matrix(start, start + width, width, size, interpolation)
         return normalise(_resize(images, rows, columns), by)
 
 
