@@ -20,9 +20,7 @@ _loaded: dict[str, str] = {}
 def _found(group: Group) -> dict[str, list[metadata.EntryPoint]]:
     found: dict[str, list[metadata.EntryPoint]] = {}
     for entry in metadata.entry_points(group=f"ood_bench.{group}"):
-        same = found.setdefault(entry.name, [])
-        if _package(entry) not in map(_package, same):  # a folder that stands twice on the path
-            same.append(entry)
+        found.setdefault(entry.name, []).append(entry)
     return found
 
 

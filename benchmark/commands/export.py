@@ -24,7 +24,11 @@ def export(
     ] = None,
     score: Annotated[
         str | None,
-        typer.Option("--score", metavar="NAME", help="Score by which it detects, one of eval.scores. [default: Eq. 6]"),
+        typer.Option(
+            "--score",
+            metavar="NAME",
+            help="Score by which it detects: eq6 or one of eval.scores. [default: what our records support]",
+        ),
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace a detector that is there.")] = False,
     results: Results = Path("results"),
@@ -45,22 +49,33 @@ def export(
     from benchmark.detector.bank import parse_rate
     from benchmark.detector.export import export as write_detector
     from benchmark.detector.export import find_run
-    from benchmark.plan.scores import passes
+    from benchmark.plan.scores import EQ6
+    from benchmark.report.supported import Choice, supported
 
     rate = parse_rate(false_alarms, "--false-alarms")
-    made = write_detector(find_run(run, results), to, resolve_data(data_root), rate, bank, replace, score)
+    folder = find_run(run, results)
+    record = folder.read_record()
+    choice = Choice(score or EQ6, "as --score says" if score else "a thinned bank is for Eq. 6 alone")
+    if score is None and bank is None and record is not None:
+        choice = supported(record)
+    asked = choice.score if record is not None and choice.score in record.scores else score
+    made = write_detector(folder, to, resolve_data(data_root), rate, bank, replace, asked)
     full = ["whole bank"] if made.bank.thinned else []
     lines = [
         [name, *([f"{ood.auroc_full_bank:.2f}"] if full else []), f"{ood.auroc:.2f}", f"{ood.found:.1f}", str(ood.n)]
         for name, ood in made.figures.ood.items()
     ]
-    print_table(["OOD set", *full, "AUROC", "found", "n"], lines, f"{made.run} as a detector, in %")
+    if lines:
+        print_table(["OOD set", *full, "AUROC", "found", "n"], lines, f"{made.run} as a detector, in %")
     low, high = (100 * bound for bound in made.threshold.rate_interval)
-    score_line = f"score: {score}, {passes(score)} passes of the network an image\n" if score else ""
+    number = record.scores[made.score].passes if record else 1
+    other = "" if score or made.score == EQ6 else "; --score eq6 takes Eq. 6"
+    found = "; found: share of OOD above it" if lines else ""
     say(
-        f"{score_line}bank: {made.bank.count} of {made.bank.of} training images\n"
+        f"score: {made.score}, {number} pass{'es' * (number > 1)} of the network per image: {choice.why}{other}\n"
+        f"bank: {made.bank.count} of {made.bank.of} training images\n"
         f"check: {made.checked}\n"
         f"threshold: {made.threshold.value:.6g}, set on {made.threshold.n} ID test images; false alarms expected\n"
-        f"  {100 * made.threshold.rate:.2f}% (95% interval {low:.2f}% to {high:.2f}%); found: share of OOD above it\n"
+        f"  {100 * made.threshold.rate:.2f}% (95% interval {low:.2f}% to {high:.2f}%){found}\n"
         f"Use it: bench score {shlex.quote(str(to))} IMAGES..."
     )

@@ -18,7 +18,7 @@ ASK_QUEUE_SECONDS = 15.0  # a controller has more to do than to answer everyone 
 
 
 def logs(
-    name: Annotated[str, typer.Argument(metavar="RUN", help="A run's name, or a glob that matches one.")],
+    name: Annotated[str, typer.Argument(metavar="RUN", help="A run's name, its beginning, or a glob.")],
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the run ends, or Ctrl-C.")] = False,
     lines: Annotated[int | None, typer.Option("-n", "--lines", metavar="N", min=1, help="Only the last N.")] = None,
     results: Results = Path("results"),

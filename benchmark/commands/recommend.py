@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +24,9 @@ def recommend(
         str | None,
         typer.Option("--score", metavar="NAME", help="One of eval.scores that will detect, in place of Eq. 6."),
     ] = None,
+    details: Annotated[
+        bool, typer.Option("--details", help="Also all rules that were tried on the records, and how each is judged.")
+    ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all of it as JSON.")] = None,
     markdown_file: Annotated[
         Path | None, typer.Option("--markdown", metavar="FILE", help="Write all of it as Markdown.")
@@ -40,12 +45,13 @@ def recommend(
     from benchmark.data.images import data_root as resolve_data
     from benchmark.files import atomic_write, write_json
     from benchmark.plan import sweep as sweeps
+    from benchmark.plan.run_names import without_id
     from benchmark.report import advice
     from benchmark.report import recommend as choosing
 
     warn(sweeps.other_images(file, resolve_data(data_root)))
     found = choosing.recommend(file, results, reference, set_, resolve_data(data_root), score)
-    for section in advice.sections(found):
+    for section in advice.sections(found) if details else advice.brief(found):
         print_table(section.columns, section.rows, section.title)
         for note in section.notes:
             say_wrapped(f"- {note}")
@@ -58,3 +64,11 @@ def recommend(
     written = [str(path) for path in (json_file, markdown_file) if path]
     if written:
         say("written: " + " ".join(written))
+    for ranking in found.rankings:
+        words = ["bench", "export", ranking.run, "--to", f"{without_id(ranking.run)}-detector"]
+        words += ["--score", score] if score else []
+        least = math.ceil(100 / (ranking.counts[1] + 1))  # % of false alarms that so few ID test images allow
+        words += ["--false-alarms", f"{least}%"] if least > 5 else []
+        words += ["--results", str(results)] if results != Path("results") else []
+        words += ["--data", str(data_root)] if data_root else []
+        say(f"What to do now: {advice.to_do(ranking)}: {shlex.join(words)}")

@@ -30,7 +30,7 @@ def report(
         typer.Option(
             "--sweep",
             metavar="FILE",
-            help="Whose runs. Repeatable: side by side. [default: the paper's own sweep files]",
+            help="Whose runs. Repeatable: side by side. [default: the paper's own, or what is here]",
         ),
     ] = None,
     only: Annotated[
@@ -63,23 +63,31 @@ def report(
     """
     from benchmark.data.images import data_root as resolve_data
     from benchmark.plan import sweep as sweeps
+    from benchmark.report.build import find_sweep
     from benchmark.report.build import report as build
+    from benchmark.report.here import sweeps_here
 
     for sweep_file in sweep_files or ():
         warn(sweeps.other_images(sweep_file, resolve_data(data_root)))
     everything = all_ or not (table or figure or claims or page)
-    written = build(
-        results,
-        out,
-        tables=[name.value for name in table or []],
-        figures=[name.value for name in figure or []],
-        claims=claims,
-        page=page,
-        everything=everything,
-        sweep=sweep_files,
-        only=only or [],
-        sets=set_,
-        data=data_root,
-        score=score,
-    )
+    asked: list[list[Path]] = [sweep_files or []]
+    if not sweep_files and (here := sweeps_here(results, map(find_sweep, ("table1", "table2")), set_, data_root)):
+        say(f"no records of the paper's own sweeps in {results}; reported are those of {', '.join(map(str, here))}")
+        asked = [[path] for path in here]
+    written: list[Path] = []
+    for files in asked:
+        written += build(
+            results,
+            out,
+            tables=[name.value for name in table or []],
+            figures=[name.value for name in figure or []],
+            claims=claims,
+            page=page,
+            everything=everything,
+            sweep=files,
+            only=only or [],
+            sets=set_,
+            data=data_root,
+            score=score,
+        )
     say("written: " + " ".join(str(path) for path in written))

@@ -58,7 +58,7 @@ def sweep(
     executor: Annotated[ExecutorName, typer.Option("--executor", help="Where to run.")] = ExecutorName.auto,
     only: Annotated[
         list[str] | None,
-        typer.Option("--only", metavar="GLOB", help="Only runs whose name matches, as in '*-rot-*'. Repeatable."),
+        typer.Option("--only", metavar="GLOB", help="Only these runs: a name, its beginning, or a glob. Repeatable."),
     ] = None,
     set_: SetOption = None,
     again: Annotated[
@@ -66,7 +66,7 @@ def sweep(
         typer.Option(
             "--again",
             metavar="GLOB",
-            help="Train these anew, finished or not; what they had made is kept in RUN/before until then. Repeatable.",
+            help="Train these again, finished or not; RUN/before keeps the old results until then. Repeatable.",
         ),
     ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed runs again.")] = False,
@@ -142,7 +142,10 @@ def sweep(
         failed = [row.name for row in rows if row.state == "failed"]
     elif arrays:
         say(f"Watch them: {asked.about_them('bench', 'status')}")
-    say(f"See the results: {asked.about_them('bench', 'report', '--all', '--sweep')}")
+    if any(run.config.ood_sets() for run in plan.runs):
+        say(f"See the results: {asked.about_them('bench', 'report', '--all', '--sweep')}")
+    else:  # no OOD set, so that there is no table to see
+        say(f"Which negatives? {asked.about_them('bench', 'recommend')}")
     if failed:
         _say_what_to_do(failed, asked)
     if unfinished:

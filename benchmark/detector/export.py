@@ -29,12 +29,13 @@ from benchmark.detector.bank import bank_size, thin
 from benchmark.detector.card import model_card
 from benchmark.detector.detector import Detector
 from benchmark.detector.folder import check_target, in_place_of, save_tensors
-from benchmark.errors import BenchError, first_line, unknown
+from benchmark.errors import BenchError, first_line, some_of, unknown
 from benchmark.files import atomic_write, expanded, read_npz, write_json
 from benchmark.methods.base import Method
 from benchmark.models.backbones import create
 from benchmark.plan.config import RunConfig
 from benchmark.plan.methods import DinoConfig
+from benchmark.plan.run_names import meant
 from benchmark.plan.scores import EQ6, needs, parts
 from benchmark.plan.sections import ModelConfig
 from benchmark.scoring.answers import output_names
@@ -51,11 +52,15 @@ TOLERANCE = 2e-3
 
 
 def find_run(run: str, results: Path) -> RunFolder:
-    """The run of this name under `results`, or at this path."""
+    """The run of this name, or of the only name that begins so, under `results`, or at this path."""
     for path in (expanded(run), results / run):
         if (path / "config.yaml").is_file():
             return RunFolder(path)
     names = [folder.name for folder in all_runs(results)]
+    if len(found := meant(run, names)) == 1:
+        return RunFolder(results / found[0])
+    if found:
+        raise BenchError(f"{run}: {len(found)} runs are called so: {some_of(found)}; name one")
     if not names:
         raise BenchError(f"{run}: no such run, and {results} holds none; start some: bench sweep SWEEP.yaml")
     raise BenchError(unknown(f"run in {results}:", run, names))

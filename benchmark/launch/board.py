@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatch
 from pathlib import Path
 
 from benchmark.data.images import data_root as resolve_data
@@ -15,6 +14,7 @@ from benchmark.launch.jobs import Job
 from benchmark.launch.status import QueuedJob, Row, rows_of_folders, rows_of_plan
 from benchmark.plan import sweep as sweeps
 from benchmark.plan.resources import Resources
+from benchmark.plan.run_names import meant
 from benchmark.plan.sweep import Sweep
 from benchmark.store import states
 from benchmark.store.folders import RunFolder, all_runs
@@ -100,13 +100,12 @@ def board(
 
 
 def _matched(globs: Sequence[str], names: Sequence[str], path: Path) -> set[str]:
-    """The runs whose names, with their ids or without, match any of the globs; each must match something."""
-    matched = set()
+    """The runs that any of the globs, names or beginnings of names means; each must mean something."""
+    matched = set[str]()
     for glob in globs:
-        found = {n for n in names if any(fnmatch(one, glob.replace(":", ".")) for one in (n, n.rpartition("-")[0]))}
-        if not found:
+        if not (found := meant(glob, names)):
             raise BenchError(f"--again {glob}: matches no run of {path}: {some_of(names)}")
-        matched |= found
+        matched.update(found)
     return matched
 
 
@@ -127,8 +126,8 @@ def rows_of_sweep(plan: Sweep, results: Path, root: Path, tell: Tell) -> list[Ro
 
 
 def rows_of_results(results: Path, only: str | None, tell: Tell) -> list[Row]:
-    """All runs in a folder, or those whose name matches the glob `only`. Raises BenchError where there are none."""
-    folders = [folder for folder in all_runs(results) if only is None or fnmatch(folder.name, only)]
+    """All runs in a folder, or those that `only` means (`meant`). Raises BenchError where there are none."""
+    folders = all_runs(results) if only is None else _meant(only, results)
     if not folders:
         raise BenchError(
             f"{results}: holds no runs{f' that match {only}' if only else ''}; start some: bench sweep SWEEP.yaml"
@@ -149,7 +148,7 @@ def queue_of(folders: Iterable[RunFolder], tell: Tell) -> dict[str, QueuedJob] |
 
 
 def runs_named(target: str, results: Path, data_root: Path | None) -> list[RunFolder]:
-    """The run folders that a name, a folder, a glob or a sweep file stands for. Raises BenchError for none."""
+    """The run folders that a name or its beginning, a folder, a glob or a sweep file means. BenchError for none."""
     if target.endswith((".yaml", ".yml")) or target in sweeps.built_in():
         root = resolve_data(data_root)
         planned = states.plan(sweeps.load(Path(target), data=root), results, root, need_data=False)
@@ -157,12 +156,17 @@ def runs_named(target: str, results: Path, data_root: Path | None) -> list[RunFo
     elif (expanded(target) / "config.yaml").exists():
         found = [RunFolder(expanded(target))]
     else:
-        found = [folder for folder in all_runs(results) if fnmatch(folder.name, target)]
+        found = _meant(target, results)
     if not found:
         names = [folder.name for folder in all_runs(results)]
         some = f"; there are {some_of(names)}" if names else ""
         raise BenchError(f"{target}: matches no run in {results}{some}")
     return found
+
+
+def _meant(text: str, results: Path) -> list[RunFolder]:
+    folders = {folder.name: folder for folder in all_runs(results)}
+    return [folders[name] for name in meant(text, folders)]
 
 
 def _submitted(planned: Iterable[PlannedRun]) -> list[RunFolder]:

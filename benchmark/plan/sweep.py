@@ -22,6 +22,7 @@ from benchmark.plan.grids import Axes, Points, points
 from benchmark.plan.identity import canonical, sha256
 from benchmark.plan.layers import get, lay, merge, over, parse_set
 from benchmark.plan.resources import Resources, SiteFile, load_site, resolve
+from benchmark.plan.run_names import meant, without_id
 from benchmark.plan.validation import Strict, validate
 
 DIGITS = 12  # of a sha256, in `SweepFile.images`
@@ -183,15 +184,15 @@ def other_images(path: Path, data: Path) -> str:
 
 
 def _chosen(runs: Sequence[SweepRun], globs: Sequence[str], path: Path) -> list[SweepRun]:
-    """The runs whose names match any of the globs, in their order. Raises BenchError for a glob that none matches."""
-    matched = set()
+    """The runs whose names any of the globs, names or beginnings of names means, in their order. Ids, which need the
+    images, are not known yet. Raises BenchError for a glob that none matches."""
+    matched, names = set[str](), [run.short_name for run in runs]
     for glob in globs:
-        found = {run.recipe for run in runs if fnmatch.fnmatch(run.short_name, glob.replace(":", "."))}
+        found = meant(glob, names) or meant(without_id(glob), names)
         if not found:
-            names = some_of(run.short_name for run in runs)
-            raise BenchError(f"--only {glob}: matches no run of {path}, whose names go without the id: {names}")
-        matched |= found
-    return [run for run in runs if run.recipe in matched]
+            raise BenchError(f"--only {glob}: matches no run of {path}: {some_of(names)}")
+        matched.update(found)
+    return [run for run in runs if run.short_name in matched]
 
 
 def _with_starts(runs: dict[str, SweepRun], path: Path) -> dict[str, SweepRun]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from benchmark.data.catalog import info
@@ -24,7 +24,8 @@ PUBLISHED = (
 class Ranking:
     """One ranking: all variants of one ID set with the same settings. costs: label -> column -> points of AUROC lost
     against the best variant there. references: label -> sensitivity of the rows that train nothing. replaced: the
-    "set/split" that the runs read, of which other images are stored here now. shared: sets with the same images."""
+    "set/split" that the runs read, of which other images are stored here now. shared: sets with the same images.
+    run: the name of the best variant's run with the lowest seed."""
 
     heading: str
     in_dist: str
@@ -39,6 +40,7 @@ class Ranking:
     trial: Trial | None
     replaced: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
+    run: str = ""
 
     @property
     def best(self) -> Place:
@@ -92,6 +94,40 @@ def sections(advice: Advice, wide: bool = False) -> list[Section]:
     ]
     made.append(Section("How far to trust the rule", ["records", "OOD set", "kind", "τ", "p", "n"], rows, notes))
     return made + [_rules_section(one) for one in advice.rules]
+
+
+def brief(advice: Advice) -> list[Section]:
+    """The rankings with what must be known of them, and in a few sentences how far the rule can be trusted."""
+    made = [replace(_ranking_section(ranking, False), notes=_main_notes(ranking)) for ranking in advice.rankings]
+    stands: dict[str, list[str]] = {}
+    for trial in advice.trials:
+        stands.setdefault(_stand(trial)[0], []).append(trial.name)
+    if stands:
+        said = "; ".join(f"{what} ({', '.join(names)})" for what, names in stands.items())
+        made[-1].notes.append(
+            f"How far to trust the rule, on the benchmark's own records: {said}. All of it: --details."
+        )
+    return made
+
+
+def _error(ranking: Ranking) -> float:
+    """Half the 95 % interval that the numbers of ID images leave the best sensitivity, in points."""
+    return 1.96 * hanley_mcneil(ranking.best.sensitivity, *ranking.counts)
+
+
+def _tells_nothing(ranking: Ranking) -> bool:
+    """Whether every trained variant's sensitivity is 50 within its error."""
+    return max(abs(place.sensitivity - 50) for place in ranking.places) < _error(ranking)
+
+
+def to_do(ranking: Ranking) -> str:
+    """What the ranking says to do, in a sentence that a command follows."""
+    near = [place for place in ranking.places[1:] if place.within_noise]
+    if _tells_nothing(ranking):
+        return "train longer before choosing by sensitivity, or export the first all the same"
+    if near:
+        return f"export the first; {len(near)} others are within noise of it and as good a choice"
+    return "export the first"
 
 
 def _heads(one: Trial) -> list[Agreement]:
@@ -152,6 +188,17 @@ def _ranking_section(ranking: Ranking, wide: bool) -> Section:
 
 
 def _ranking_notes(ranking: Ranking) -> list[str]:
+    notes = [*_main_notes(ranking), *_explained(ranking.places)]
+    if ranking.columns:
+        notes.append(
+            f"{', '.join(ranking.columns)}: points of AUROC lost by this choice against the best variant there, known "
+            "only afterwards; the ranking does not use them."
+        )
+    return [*notes, *ranking.shared, f"Settings: {ranking.settings}."]
+
+
+def _main_notes(ranking: Ranking) -> list[str]:
+    """What the ranking says, and what keeps it from saying more."""
     places, best = ranking.places, ranking.best
     others = places[1:]
     beyond = [title_of(place.label) for place in others if not place.within_noise]
@@ -167,10 +214,11 @@ def _ranking_notes(ranking: Ranking) -> list[str]:
         notes = [f"{name} leads, and every other variant is behind it by more than noise."]
     else:
         notes = [f"{name} leads; within noise of it: {', '.join(near)}. Behind it beyond noise: {', '.join(beyond)}."]
-    error = 1.96 * hanley_mcneil(best.sensitivity, *ranking.counts)
-    if max(abs(place.sensitivity - 50) for place in places) < error:
+    if _tells_nothing(ranking):
+        error = _error(ranking)
         notes.append(
-            f"Every sensitivity is within ±{error:.1f} of 50, the error that {ranking.counts[0]:,} training and "
+            f"The sensitivity of every trained variant is within ±{error:.1f} of 50, the error that "
+            f"{ranking.counts[0]:,} training and "
             f"{ranking.counts[1]:,} test images leave: the score does not tell unseen ID images from seen ones. Train "
             "longer, or on more images, before choosing by it."
         )
@@ -182,13 +230,7 @@ def _ranking_notes(ranking: Ranking) -> list[str]:
     if ranking.missing:
         more = f" and {len(ranking.missing) - 8} more" if len(ranking.missing) > 8 else ""
         notes.append(f"{len(ranking.missing)} runs not done: {', '.join(ranking.missing[:8])}{more}.")
-    notes += _explained(places)
-    if ranking.columns:
-        notes.append(
-            f"{', '.join(ranking.columns)}: points of AUROC lost by this choice against the best variant there, known "
-            "only afterwards; the ranking does not use them."
-        )
-    return [*notes, *ranking.shared, f"Settings: {ranking.settings}."]
+    return notes
 
 
 def _explained(places: Sequence[Place]) -> list[str]:
@@ -213,22 +255,32 @@ def _tau(one: Agreement) -> list[str]:
     return ["—", "—"] if one.tau is None or one.p is None else [f"{one.tau:+.2f}", f"{one.p:.2g}"]
 
 
-def _verdict(one: Trial) -> str:
-    """In plain words whether the rule held on these records, by the first agreement of each kind."""
+def _judged(one: Trial) -> list[Agreement]:
+    """The first agreement of each kind that has a τ and a p."""
     by_kind = {a.kind: a for a in reversed(one.agreements) if a.tau is not None and a.p is not None}
-    heads = sorted(by_kind.values(), key=lambda a: ["near", "far", "", "all"].index(a.kind))
+    return sorted(by_kind.values(), key=lambda a: ["near", "far", "", "all"].index(a.kind))
+
+
+def _stand(one: Trial) -> tuple[str, list[str]]:
+    """Whether the rule held on these records, and on which sets where it is not all of them."""
+    heads = _judged(one)
     wrong = [a for a in heads if (a.tau or 0) < 0]
     sure = [a for a in heads if a.p is not None and a.p < LEVEL]
     if not sure:
-        says = "no evidence for or against the rule" + (
-            ", the signs are against it" if heads and heads == wrong else ""
-        )
-    elif heads == wrong:
-        says = "the rule points the WRONG way"
-    elif any(a in wrong for a in sure):
-        says = "the rule points the WRONG way on " + ", ".join(a.title for a in sure if a in wrong)
-    else:
-        says = "the rule holds on " + ", ".join(a.title for a in sure)
+        against = ", the signs are against it" if heads and heads == wrong else ""
+        return f"no evidence for or against the rule{against}", []
+    if heads == wrong:
+        return "the rule points the WRONG way", []
+    if any(a in wrong for a in sure):
+        return "the rule points the WRONG way", [a.title for a in sure if a in wrong]
+    return "the rule holds", [a.title for a in sure]
+
+
+def _verdict(one: Trial) -> str:
+    """In plain words whether the rule held on these records, by the first agreement of each kind."""
+    stand, on = _stand(one)
+    heads = _judged(one)
+    says = f"{stand} on {', '.join(on)}" if on else stand
     values = ", ".join(f"{a.title} τ = {a.tau:+.2f} (p = {a.p:.2g})" for a in heads)
     text = (
         f"{one.name}: {says}: {values}, n = {one.n} variants. It chooses {title_of(one.chosen)}, which loses "

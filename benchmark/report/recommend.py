@@ -92,6 +92,7 @@ def _ranking(group: Group, in_dist: str, results: Path, score: str | None, data:
         heading, in_dist, describe(group.trained[0]), tuple(rank(found)), tuple(missing), found[0].counts,
         references, columns, cost, aurocs, trial("this sweep", group, in_dist, results),
         _replaced(group, in_dist, data), tuple(shared_notes(run.record for run in group.runs_of(in_dist))),
+        next(record.name for _, record in sorted(group.records(in_dist, rank(found)[0].label).items())),
     )  # fmt: skip
 
 
@@ -108,14 +109,14 @@ def _replaced(group: Group, in_dist: str, data: Path | None) -> tuple[str, ...]:
 def reference_folder(given: Path | None) -> Path | None:
     """The folder of the benchmark's own records. Raises BenchError when the one given holds none."""
     if given is not None:
-        if not _folders_of_runs(given):
+        if not folders_of_runs(given):
             raise BenchError(f"--reference {given}: holds no runs, nor folders of runs")
         return given
     places = (Path("results") / "reference", Path(__file__).parents[2] / "results" / "reference")
-    return next((place for place in places if _folders_of_runs(place)), None)
+    return next((place for place in places if folders_of_runs(place)), None)
 
 
-def _folders_of_runs(place: Path) -> list[Path]:
+def folders_of_runs(place: Path) -> list[Path]:
     if not place.is_dir():
         return []
     return [folder for folder in [place, *sorted(p for p in place.iterdir() if p.is_dir())] if all_runs(folder)]
@@ -134,7 +135,7 @@ def _trials(place: Path, results: Path, score: str | None) -> Iterable[tuple[Tri
 
     Of DINO's runs alone: other methods have no negatives to choose.
     """
-    for folder in _folders_of_runs(place):
+    for folder in folders_of_runs(place):
         if folder.resolve() == results.resolve():
             continue
         try:

@@ -33,6 +33,7 @@ def test_export_as_a_user_sees_it(bench: Callable[..., Said], made: Made) -> Non
     )  # fmt: skip
     assert said.code == 0 and max(map(len, said.out.splitlines())) <= 80
     assert "whole bank" in said.out and f"{made.record.own_score.ood['mini-ood'].auroc:.2f}" in said.out
+    assert "score: eq6, 1 pass of the network per image: a thinned bank is for Eq. 6 alone" in said.out
     assert "8.00% (95% interval" in said.out and "bench score d IMAGES..." in said.out
     again = bench("export", made.record.name, "--results", made.results, "--data", made.data, "--to", "d")
     assert again.code == 2 and again.err.count("\n") == 1 and "--replace" in again.err

@@ -223,6 +223,16 @@ def test_from_a_folder_without_labels_or_ood_to_report_and_recommend(
         record = main_path.run(planned.config, tmp_path / "results", tmp_path / "data", Runtime("cpu"))
         assert record.own_score.ood == {} and set(record.knn_accuracy.values()) == {None}
     code, out, _ = bench("recommend", "pets.yaml", *SHORT, "--json", "choice.json", "--markdown", "choice.md")
-    assert code == 0 and "11 runs not done" in out and "DeLong" in out and Path("choice.md").exists()
+    assert code == 0 and "11 runs not done" in out and Path("choice.md").exists()
+    assert "DeLong" not in out and "DeLong" in bench("recommend", "pets.yaml", *SHORT, "--details")[1]
+    [now] = [line for line in out.splitlines() if line.startswith("What to do now: ")]
+    assert out.endswith(now + "\n")
+    words = shlex.split(now.partition(": bench ")[2])
+    assert words[0] == "export" and words[2:] in (
+        ["--to", "pets-dino-s0-detector", "--false-alarms", "8%"],  # 12 test images allow no less
+        ["--to", "pets-rot-in-dist-s0-detector", "--false-alarms", "8%"],
+    )
+    code, out, err = bench(*words)
+    assert code == 0 and "score: eq6" in out and "OOD set" not in out and "bench score pets-" in out, err
     code, out, err = bench("report", "--all", "--sweep", "pets.yaml", *SHORT)
     assert code == 0 and Path("reports/pets/figure3.png").exists(), err

@@ -1,0 +1,40 @@
+"""Which sweeps the records of a folder are of, where nobody has named one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from benchmark.errors import BenchError
+from benchmark.plan import sweep as sweeps
+from benchmark.store.measurements import load_records
+
+
+def sweeps_here(results: Path, paper: Iterable[Path], sets: list[str] | None, data: Path | None) -> list[Path]:
+    """The sweeps that account for the records in `results`, the one with most of its runs done first.
+
+    Looked for among the built-in ones, ./sweeps and the folder itself; sets, data: as of `sweeps.load`. None where the
+    paper's own sweeps, `paper`, have records here, or where nothing accounts for any.
+    """
+    done = {record.recipe_id for record in load_records(results)}
+    if not done or any(_recipes(path, sets, data) & done for path in paper):
+        return []
+    files = {path.stem: path for path in [*sorted(Path("sweeps").glob("*.yaml")), *sorted(Path().glob("*.yaml"))]}
+    known = {name: found for name in {**sweeps.built_in(), **files}
+             if (found := _recipes(files.get(name, Path(name)), sets, data)) & done}  # fmt: skip
+    chosen: list[Path] = []
+    while done and known:
+        best = max(known, key=lambda name: (len(known[name] & done), -len(known[name])))
+        if not known[best] & done:
+            break
+        done -= known.pop(best)
+        chosen.append(files.get(best, Path(best)))
+    return chosen
+
+
+def _recipes(path: Path, sets: list[str] | None, data: Path | None) -> set[str]:
+    """The recipes of a sweep's trained runs; none where it cannot be read, since nobody has asked for it."""
+    try:
+        return {run.recipe for run in sweeps.load(path, sets, data=data).runs if run.config.method.trains}
+    except BenchError:
+        return set()
