@@ -89,7 +89,7 @@ base:
   in_dist: {_quoted(own.name)}
   data: {{{sources}image_size: {own.size}}}{auxiliary}
 {settings.text}
-  # Scores beside Eq. 6, each of one pass per image: see benchmark/scoring/README.md for what they are worth.
+  # Scores beside Eq. 6, each of one pass per image: reports/README.md says what they are worth.
   eval: {{scores: [eq6-from-negatives, eq6-confident, msp], ood: [{", ".join(oods)}]}}{note}
 
 grid:
