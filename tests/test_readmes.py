@@ -150,13 +150,19 @@ def test_the_map_of_the_house_names_every_room() -> None:
 
 def test_yaml_examples_are_sweeps_and_site_files(tmp_path: Path) -> None:
     found = [text for page in PAGES for _, text in fences(page.read_text(), "yaml")]
-    assert len(found) == 4
+    assert len(found) == 5
+    (tmp_path / "weights.pth").write_bytes(b"planned, not read")
     for text in found:
         file = tmp_path / "example.yaml"
         file.write_text(text.replace("extends: small.yaml", "extends: small"))  # as beside the built-in ones
         if "grids" in yamlfile.read(file):
             # ten classes, each with rotation, two of DINO's variants, two sizes of untrained network, and statistics
             assert len(sweep.load(file).runs) == 10 * (1 + 2 + 2 + 1)
+        elif "weights" in yamlfile.read(file).get("base", {}).get("model", {}):
+            text = text.replace("/data/weights.pth", str(tmp_path / "weights.pth"))
+            file.write_text(text.replace("base:\n", "base:\n  in_dist: cifar10\n"))
+            rows = {run.config.label: run.config.model.pretraining for run in sweep.load(file).runs}
+            assert rows == {"frozen": "supervised", "untrained": None, "image-statistics": None}
         elif "method" in yamlfile.read(file).get("base", {}):
             file.write_text(text.replace("base:\n", "base:\n  in_dist: cifar10\n"))
             assert sweep.load(file).runs[0].config.train.optimiser == "sgd"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -104,21 +108,31 @@ def _in_package(given: str) -> Path:
     return Path(next(iter(found.submodule_search_locations))) / file
 
 
-def _pretrained_cfg(backbone: str) -> Any:
-    """What timm knows of the weights it has for a backbone; None for a name that is not timm's."""
-    import timm  # seconds, which only runs that leave something to it wait
+# Asked in a process of its own: it takes seconds and imports torch, which reading a plan must not.
+_ASK_TIMM = """
+import json, sys, timm
+known = timm.models.get_pretrained_cfg(sys.argv[1])
+print(json.dumps(known and {key: getattr(known, key) for key in
+    ("hf_hub_id", "hf_hub_filename", "input_size", "mean", "std", "interpolation")}))
+"""
 
-    return timm.models.get_pretrained_cfg(backbone, allow_unregistered=True)
+
+@functools.cache
+def _known_to_timm(backbone: str) -> dict[str, Any]:
+    """What timm knows of the weights it has for a backbone; {} for a name that is not timm's."""
+    asked = subprocess.run([sys.executable, "-c", _ASK_TIMM, backbone], capture_output=True, text=True)
+    if asked.returncode:
+        return {}
+    return json.loads(asked.stdout.splitlines()[-1]) or {}
 
 
 def _timm_file(backbone: str) -> Path:
-    known = _pretrained_cfg(backbone)
-    place = getattr(known, "hf_hub_id", None)
-    if not place:
+    known = _known_to_timm(backbone)
+    if not (place := known.get("hf_hub_id")):
         raise BenchError(f"weights: {TIMM}: timm has no weights for {backbone!r}; name a file")
     from huggingface_hub import hf_hub_download
 
-    file = known.hf_hub_filename or "model.safetensors"
+    file = known["hf_hub_filename"] or "model.safetensors"
     try:
         return Path(hf_hub_download(place, file))
     except Exception as error:  # no network, no such file, a full disk: whatever, there are no weights
@@ -133,17 +147,16 @@ def used_to(backbone: str) -> dict[str, Any]:
 
     Raises BenchError where timm knows none.
     """
-    known = _pretrained_cfg(backbone)
-    if known is None or known.interpolation not in FILTERS:
+    known = _known_to_timm(backbone)
+    if known.get("interpolation") not in FILTERS:
         raise BenchError(
             f"timm does not say which images weights for {backbone!r} are used to; give mean, std, interpolation "
             f"({' or '.join(FILTERS)}) and, with method frozen, views.global_size"
         )
     return {
-        "size": known.input_size[-1],
-        "mean": [float(value) for value in known.mean],
-        "std": [float(value) for value in known.std],
-        "interpolation": known.interpolation,
+        "size": known["input_size"][-1],
+        **{key: [float(value) for value in known[key]] for key in ("mean", "std")},
+        "interpolation": known["interpolation"],
     }
 
 
