@@ -265,7 +265,9 @@ def _claims(groups: Groups, folder: Path, console: Console) -> list[Path]:
             checked.append(one_class_claims.checked(group))
         else:
             papers, ours = paper_claims.checked(group), own_claims.checked(group)
-            if not ours or any(claim.n for claim in papers.claims):  # a sweep of our own questions asks none of theirs
+            if (
+                not ours or not papers.claims or any(claim.n for claim in papers.claims)
+            ):  # own questions ask none of theirs
                 checked.append(papers)
             checked += [ours] if ours else []
     return _write_claims(checked, folder, console)

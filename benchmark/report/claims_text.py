@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from benchmark.report.intervals import estimate
 from benchmark.report.table_text import md
+from benchmark.report.verdicts import ABOVE, Interval, Measured, Verdict, tally, verdict, verdict_of_all
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-
-Verdict = Literal["holds", "fails", "not measured"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,7 @@ class Claim:
 
     text: str
     published: str
-    verdict: Verdict = "not measured"
+    verdict: Verdict = "not judged"
     ours: float | None = None
     ours_text: str = "—"
     n: int = 0
@@ -32,7 +30,8 @@ class Claim:
 
 @dataclass(frozen=True)
 class Checked:
-    """The claims of one group of runs. notes: how they are judged, and where the runs come from."""
+    """The claims of one group of runs. notes: how they are judged, and where the runs come from; why none is judged
+    where there are none."""
 
     title: str
     heading: str
@@ -45,23 +44,32 @@ def join(notes: Iterable[str]) -> str:
     return "; ".join(note for note in notes if note)
 
 
-def judged(
-    text: str, paper: str, differences: list[float], rule: Callable[[float], bool], note: str, decimals: int = 2
+def judged(text: str, paper: str, value: Measured, note: str, region: Interval = ABOVE, decimals: int = 2) -> Claim:
+    """The claim that this value lies in `region`."""
+    interval = value.interval()
+    return _claim(text, paper, value, interval, verdict(interval, region), note, decimals)
+
+
+def judged_least(text: str, paper: str, several: Sequence[Measured], note: str, decimals: int = 2) -> Claim:
+    """The claim that every one of these values is above 0, which is told by the least, the first of them."""
+    return _claim(text, paper, several[0], several[0].interval(), verdict_of_all(several), note, decimals)
+
+
+def _claim(
+    text: str, paper: str, value: Measured, interval: Interval | None, found: Verdict, note: str, decimals: int
 ) -> Claim:
-    """The claim that `rule` holds for the mean of these differences, one a seed."""
-    found = estimate(differences)
-    half = f" ± {found.half:.{decimals}f}" if found.half is not None else ""
-    return Claim(text, paper, "holds" if rule(found.mean) else "fails", found.mean, f"{found.mean:+.{decimals}f}{half}",
-                 found.n, note)  # fmt: skip
+    spread, n = "", len(value.by_seed)
+    if interval is None:
+        note = join([note, "one run, no interval"])
+    elif n > 1:
+        spread = f" ± {(interval[1] - interval[0]) / 2:.{decimals}f}"
+    else:
+        spread = f" [{interval[0]:+.{decimals}f}, {interval[1]:+.{decimals}f}]"
+    return Claim(text, paper, found, value.mean, f"{value.mean:+.{decimals}f}{spread}", n, note)
 
 
 def _tally(results: list[Claim]) -> str:
-    counts = {
-        verdict: sum(claim.verdict == verdict for claim in results) for verdict in ("holds", "fails", "not measured")
-    }
-    return (
-        f"{len(results)} claims: {counts['holds']} hold, {counts['fails']} fail, {counts['not measured']} not measured."
-    )
+    return f"{len(results)} claims: {', '.join(tally([claim.verdict for claim in results]))}."
 
 
 def markdown(checked: Checked) -> str:
@@ -76,6 +84,8 @@ def markdown(checked: Checked) -> str:
     grid = tabulate(body, header, tablefmt="pipe", disable_numparse=True, colalign=align)
     heading = f"\n### {md(checked.heading)}\n" if checked.heading else ""
     notes = "\n".join(f"- {md(note)}" for note in checked.notes)
+    if not checked.claims:
+        return f"## {md(checked.title)}\n{heading}\n{notes}\n"
     return f"## {md(checked.title)}\n{heading}\n{_tally(checked.claims)}\n\n{grid}\n\n{notes}\n"
 
 
@@ -90,7 +100,7 @@ def as_csv(many: Iterable[Checked]) -> str:
     return stream.getvalue()
 
 
-_COLOURS = {"holds": "green", "fails": "red", "not measured": "dim"}
+_COLOURS: dict[Verdict, str] = {"holds": "green", "unclear": "yellow", "fails": "red", "not judged": "dim"}
 
 
 def terminal(checked: Checked) -> list[RenderableType]:
@@ -114,5 +124,6 @@ def terminal(checked: Checked) -> list[RenderableType]:
     parts: list[RenderableType] = [Text(checked.title, style="bold")]
     if checked.heading:
         parts.append(Text(checked.heading, style="bold yellow"))
-    parts += [Text(""), grid, Text(""), Text(_tally(checked.claims))]
+    if checked.claims:
+        parts += [Text(""), grid, Text(""), Text(_tally(checked.claims))]
     return [*parts, *(Text(note) for note in checked.notes), Text("")]

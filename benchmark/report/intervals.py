@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,13 +22,13 @@ class Estimate:
     n: int
 
 
-def estimate(values: Sequence[float]) -> Estimate:
-    """Mean of at least one value, with mean +- t(0.975, n - 1) s / sqrt(n), s with n - 1 in its denominator."""
+def estimate(values: Sequence[float], level: float = 0.05) -> Estimate:
+    """Mean of at least one value, with mean +- t(1 - level / 2, n - 1) s / sqrt(n), s with n - 1 in its denominator."""
     n = len(values)
     mean = math.fsum(values) / n
     if n == 1:
         return Estimate(mean, None, 1)
-    return Estimate(mean, float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / math.sqrt(n)), n)
+    return Estimate(mean, float(stats.t.ppf(1 - level / 2, n - 1) * np.std(values, ddof=1) / math.sqrt(n)), n)
 
 
 @dataclass(frozen=True)
@@ -61,17 +61,48 @@ def correlate(x: Sequence[float], y: Sequence[float]) -> Correlation:
     return Correlation(n, r, math.tanh(math.atanh(r) - reach), math.tanh(math.atanh(r) + reach), rho)
 
 
+# --- two columns held against each other --------------------------------------------------------------------------
+
+
+def student(difference: float, error: float, freedom: float) -> tuple[float, float]:
+    """Half the 95% interval of a difference with this standard error, and its two-sided p."""
+    half = float(stats.t.ppf(0.975, freedom) * error)
+    if error == 0:
+        return half, 1.0 if difference == 0 else 0.0
+    return half, float(2 * stats.t.sf(abs(difference) / error, freedom))
+
+
+def by_seeds(one: Mapping[int, float], other: Mapping[int, float]) -> tuple[float, float, str] | None:
+    """Half the 95% interval of the difference of two means over seeds, its two-sided p, and by what: paired by seed
+    where both have the same two or more ("seeds"), else Welch's t ("Welch"). None where one side has a single seed."""
+    if min(len(one), len(other)) < 2:
+        return None
+    if one.keys() == other.keys():
+        steps = [other[seed] - one[seed] for seed in one]
+        error = float(np.std(steps, ddof=1)) / math.sqrt(len(steps))
+        return *student(float(np.mean(steps)), error, len(steps) - 1), "seeds"
+    sides = [list(side.values()) for side in (one, other)]
+    parts = [float(np.var(side, ddof=1)) / len(side) for side in sides]
+    below = sum(part**2 / (len(side) - 1) for part, side in zip(parts, sides, strict=True))
+    freedom = sum(parts) ** 2 / below if below else math.inf
+    difference = estimate(sides[1]).mean - estimate(sides[0]).mean
+    return *student(difference, math.sqrt(sum(parts)), freedom), "Welch"
+
+
 # --- what the number of images leaves open in one AUROC -----------------------------------------------------------
 
 
 def placements(negatives: NDArray[np.floating], positives: NDArray[np.floating]) -> tuple[Values, Values]:
     """For each positive the share of negatives below it, for each negative the share of positives above it; a tie is
     half. The mean of either is the AUROC (0 to 1). DeLong et al. 1988, V10 and V01 of their eq. 5."""
-    m, n = len(negatives), len(positives)
-    both = stats.rankdata(np.concatenate([negatives, positives]).astype(np.float64))
-    below = (both[m:] - stats.rankdata(positives)) / m
-    above = 1 - (both[:m] - stats.rankdata(negatives)) / n
-    return below, above
+    above = 1 - _shares_below(positives, negatives)
+    return _shares_below(negatives, positives), above
+
+
+def _shares_below(of: NDArray[np.floating], each: NDArray[np.floating]) -> Values:
+    """For each of `each` the share of `of` below it, a tie being half."""
+    ordered = np.sort(of)
+    return (np.searchsorted(ordered, each, "left") + np.searchsorted(ordered, each, "right")) / (2 * len(of))
 
 
 def delong(

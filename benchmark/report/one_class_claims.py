@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
+from functools import partial
 
 from benchmark.data.catalog import info
 from benchmark.negatives import OURS as OUR_NEGATIVES
@@ -11,46 +12,43 @@ from benchmark.negatives import variant
 from benchmark.plan.methods import REFERENCES
 from benchmark.plan.titles import background_of, title_of
 from benchmark.plan.training_data import training_data
-from benchmark.report.claims_text import Checked, Claim, join, judged
+from benchmark.report.claims_text import Checked, Claim, join, judged, judged_least
 from benchmark.report.groups import at, differences
+from benchmark.report.images import OfImages, mean_of, of_records
 from benchmark.report.intervals import estimate
 from benchmark.report.one_class import Column, OneClass, settings_of
 from benchmark.report.one_class_notes import about
 from benchmark.report.own_claims import OURS, claim_text, cost, scores_claimed, so_by
 from benchmark.report.own_claims import RULES as OF_SCORES
 from benchmark.report.published import one_class as published
+from benchmark.report.verdicts import HOW, Measured, within
 
 _BACKGROUNDS = ("views.background", "views.background_p")  # the settings of a view's other background
 WITHIN = 2.0  # points of mean AUROC
 TITLE = "The one-class protocol: what is claimed of it, checked against these runs"
 RULES = (
-    "Beats on every class: the smallest margin over the classes is above 0; a margin is the mean over seeds less the "
-    "highest of the references, and its interval that of the n seeds on that class.",
+    *HOW,
+    "Beats on every class: the margin is above 0 on each class, not the smallest alone; it is the mean over seeds less "
+    "the highest of the references.",
     f"Within {WITHIN:g} points: the mean over the ten classes is not further than that from the published one, "
     "above or below.",
     "Adds to, raises, beats in the mean, detects better: the difference of the means over the classes is above 0. It "
-    "is paired, class by class and seed by seed; the interval is the 95% Student-t interval over n seeds. The note has "
-    "that over the classes, of the differences averaged over seeds: how much it depends on the class.",
+    "is paired, class by class and seed by seed. The note has the 95% Student-t interval over the classes, of the "
+    "differences averaged over seeds: how much it depends on the class.",
+    "Test images are resampled class by class, as if each class had images of its own.",
     *OF_SCORES,
-    "Not measured: runs are missing, or their settings differ where they must not.",
+    "Settings that differ where they must not leave a claim without a verdict.",
 )
 
 
 def check(group: OneClass) -> list[Claim]:
-    """Every claim about the columns that the group has; those of rotation prediction even where it has none."""
-    rotation, translation, plain = (_labelled(group, label) for label in ("rotation", "rotation-translation", "dino"))
+    """Every claim about the columns that the group has; those of rotation prediction even where it has none. What
+    others have published is about CIFAR10's classes, and is asked of no other set."""
+    rotation, plain = (_labelled(group, label) for label in ("rotation", "dino"))
     beats = "Rotation prediction beats the untrained network and image statistics on every class (smallest margin)"
-    near = f"Rotation prediction's mean is within {WITHIN:g} points of the published {published.MEANS['rotation']:.1f}"
     claims = [_beats_references(group, column, beats) for column in rotation] or [_none(beats, OURS, "rotation")]
-    claims += [_near_published(group, column, near) for column in rotation] or [
-        _none(near, f"{published.MEANS['rotation']:.1f}", "rotation")
-    ]
-    gain = published.MEANS["rotation-translation"] - published.MEANS["rotation"]
-    adds = "Translation adds to rotation, mean over the classes"
-    claims += [_translation(group, column, rotation, adds, gain) for column in translation] or [
-        _none(adds, f"{gain:+.2f}", "rotation-translation")
-    ]
-    claims += _contrastive(group)
+    if published.is_known(group.parent):
+        claims += _published(group, rotation)
     for column in group.columns:
         if column.config.kinds():
             claims.append(_negative(group, column, plain))
@@ -68,10 +66,31 @@ def check(group: OneClass) -> list[Claim]:
     return claims
 
 
+def _published(group: OneClass, rotation: list[Column]) -> list[Claim]:
+    near = f"Rotation prediction's mean is within {WITHIN:g} points of the published {published.MEANS['rotation']:.1f}"
+    claims = [_near_published(group, column, near) for column in rotation] or [
+        _none(near, f"{published.MEANS['rotation']:.1f}", "rotation")
+    ]
+    gain = published.MEANS["rotation-translation"] - published.MEANS["rotation"]
+    adds = "Translation adds to rotation, mean over the classes"
+    claims += [
+        _translation(group, column, rotation, adds, gain) for column in _labelled(group, "rotation-translation")
+    ] or [_none(adds, f"{gain:+.2f}", "rotation-translation")]
+    return claims + _contrastive(group)
+
+
+def rules(group: OneClass) -> list[str]:
+    """How the claims are judged, and of which none is."""
+    if published.is_known(group.parent):
+        return list(RULES)
+    return [*RULES, f"What others have published is about CIFAR10's classes: none of it is judged on "
+                    f"{info(group.parent).title}."]  # fmt: skip
+
+
 def checked(group: OneClass) -> Checked:
     """Every claim with what it was judged by, to be written down."""
     heading = info(group.parent).title + (f"; {group.heading}" if group.heading else "")
-    return Checked(TITLE, heading, check(group), [*RULES, *about(group)])
+    return Checked(TITLE, heading, check(group), [*rules(group), *about(group)])
 
 
 def _labelled(group: OneClass, label: str) -> list[Column]:
@@ -95,27 +114,28 @@ def _beats_references(group: OneClass, column: Column, text: str) -> Claim:
         return Claim(text, OURS, note=f"no {' and no '.join(lacking)} in this sweep")
     if len(group.classes) < group.total:
         return Claim(text, OURS, note=f"{len(group.classes)} of {group.total} classes in this sweep")
-    margins: dict[str, list[float]] = {}
-    hardest: dict[str, str] = {}
+    margins: dict[str, Measured] = {}
+    hardest: dict[str, Column] = {}
     for name in group.classes:
         ours = group.values(column, name)
-        theirs = {one.title: group.values(one, name) for one in references}
-        gone = [title for title, values in ({column.title: ours} | theirs).items() if not values]
+        theirs = {one.key: group.values(one, name) for one in references}
+        gone = [one.title for one in (column, *references) if not (theirs | {column.key: ours})[one.key]]
         if gone:
             return Claim(text, OURS, note=f"no value of {', '.join(gone)} on {name}")
-        levels = {title: estimate(list(values.values())).mean for title, values in theirs.items()}
-        hardest[name] = max(levels, key=lambda title: levels[title])
-        margins[name] = [value - levels[hardest[name]] for value in ours.values()]
-    worst = min(margins, key=lambda name: math.fsum(margins[name]) / len(margins[name]))
-    above = sum(math.fsum(steps) > 0 for steps in margins.values())
-    note = f"smallest on {worst}, against {hardest[worst]}; above on {above} of {len(margins)} classes"
-    return judged(text, OURS, margins[worst], lambda value: value > 0, note)
+        levels = {key: estimate(list(values.values())).mean for key, values in theirs.items()}
+        hardest[name] = max(references, key=lambda one: levels[one.key])
+        level = levels[hardest[name].key]
+        images = partial(_less, group, [name], (column, None, list(ours)[:1]), (hardest[name], None, None))
+        margins[name] = Measured([value - level for value in ours.values()], images)
+    ordered = sorted(margins, key=lambda name: margins[name].mean)
+    above = sum(one.mean > 0 for one in margins.values())
+    worst = ordered[0]
+    note = f"smallest on {worst}, against {hardest[worst].title}; above on {above} of {len(margins)} classes"
+    return judged_least(text, OURS, [margins[name] for name in ordered], note)
 
 
 def _near_published(group: OneClass, column: Column, text: str) -> Claim:
     text, paper = _named(text, column), published.MEANS["rotation"]
-    if not published.is_known(group.parent):
-        return Claim(text, f"{paper:.1f}", note=f"on {info(group.parent).title}, not CIFAR10")
     mean = group.mean(column)
     if len(mean.classes) < len(published.CLASSES):
         done = sum(bool(group.values(column, name)) for name in group.classes)
@@ -129,14 +149,17 @@ def _near_published(group: OneClass, column: Column, text: str) -> Claim:
         fewer = f"trained on {here} images a class, published on {published.TRAINING_IMAGES:,}"
     official = all(seen.official for _, record in group.records(column) for seen in record.data.values())
     note = join([fewer, "" if official else "our images are imported, not the official sets"])
-    steps = [value - paper for value in mean.by_seed.values()]
-    return judged(text, f"{paper:.1f}", steps, lambda value: abs(value) <= WITHIN, note)
+
+    def images() -> OfImages | None:
+        one = _of_images(group, mean.classes, column, None, list(mean.by_seed))
+        return one - paper if one else None
+
+    steps = Measured([value - paper for value in mean.by_seed.values()], images)
+    return judged(text, f"{paper:.1f}", steps, note, within(WITHIN))
 
 
 def _translation(group: OneClass, column: Column, rotation: list[Column], text: str, gain: float) -> Claim:
     text, paper = _named(text, column), f"{gain:+.2f}"
-    if not published.is_known(group.parent):
-        paper += " (CIFAR10)"
     matching = [other for other in rotation if not _differing(column, other)]
     if not matching and len(rotation) == 1:  # two networks to compare as they are, which is said
         matching = rotation
@@ -169,15 +192,14 @@ def _alike(group: OneClass, column: Column, label: str, text: str, despite: Coll
     if not matching:
         return Claim(text, OURS, note=f"no {title_of(label)} of its settings in this sweep")
     further = [_paired(group, text, OURS, column, matching[0], "", score, score) for score in column.config.scores()]
-    agree = so_by([claim.verdict == "holds" for claim in further if claim.verdict != "not measured"])
+    agree = so_by([claim.verdict for claim in further if claim.n])
     return _paired(group, text, OURS, column, matching[0], agree)
 
 
 def _contrastive(group: OneClass) -> list[Claim]:
     """CSI against SimCLR, and SSD, which is SimCLR's features by Mahalanobis distance, against their largest cosine."""
     simclr, csi = (_labelled(group, label) for label in ("simclr", "csi"))
-    gain = published.MEANS_ALONE["CSI"] - published.MEANS_ALONE["SimCLR"]
-    paper = f"{gain:+.2f}" + ("" if published.is_known(group.parent) else " (CIFAR10)")
+    paper = f"{published.MEANS_ALONE['CSI'] - published.MEANS_ALONE['SimCLR']:+.2f}"
     claims = [
         _paired(group, _named("CSI beats SimCLR, mean over the classes", one), paper, one, other, _told(one, other))
         for one in csi
@@ -228,6 +250,30 @@ def _paired(
     above = sum(step > 0 for step in by_class)
     spread = estimate(by_class)
     half = f", ± {spread.half:.2f} over the classes" if spread.half is not None else ""
-    partial = f"over {len(classes)} of {group.total} classes" if len(classes) < group.total else ""
-    note = join([f"above on {above} of {len(classes)} classes{half}", partial, note])
-    return judged(text, paper, by_seed, lambda value: value > 0, note)
+    fewer = f"over {len(classes)} of {group.total} classes" if len(classes) < group.total else ""
+    note = join([f"above on {above} of {len(classes)} classes{half}", fewer, note])
+    images = partial(_less, group, classes, (one, score, seeds), (other, against, seeds))
+    return judged(text, paper, Measured(by_seed, images), note)
+
+
+_Side = tuple[Column, str | None, Sequence[int] | None]  # a column, a score of it, and of which seeds
+
+
+def _less(group: OneClass, names: Iterable[str], one: _Side, other: _Side) -> OfImages | None:
+    """The mean over these classes of `one` less that of `other`, by their test images."""
+    sides = [_of_images(group, names, *side) for side in (one, other)]
+    return sides[0] - sides[1] if sides[0] and sides[1] else None
+
+
+def _of_images(
+    group: OneClass, names: Iterable[str], column: Column, score: str | None, seeds: Sequence[int] | None
+) -> OfImages | None:
+    """A column's mean over these classes and seeds (None: all that it has), by its test images."""
+    found = []
+    for name in names:
+        runs = [run for run in group.planned(column, name) if seeds is None or run.config.seed in seeds]
+        one = of_records([run.record for run in runs if run.record], [f"{group.parent}:not-{name}"], score)
+        if one is None:
+            return None
+        found.append(one)
+    return mean_of(found) if found else None

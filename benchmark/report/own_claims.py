@@ -3,7 +3,7 @@ published it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from benchmark.data.catalog import info, is_near
 from benchmark.negatives import OURS as OUR_NEGATIVES
@@ -13,8 +13,11 @@ from benchmark.plan.scores import passes
 from benchmark.plan.titles import background_of, title_of
 from benchmark.report.claims_text import Checked, Claim, judged
 from benchmark.report.groups import Group
+from benchmark.report.images import OfImages, of_records
 from benchmark.report.numbers import mean_auroc, measured
 from benchmark.report.table_notes import about, about_controls
+from benchmark.report.verdicts import ABOVE, BELOW, HOW, Interval, Measured, Verdict, tally
+from benchmark.store.records import Record
 
 OURS = "none: ours"  # in place of a published value
 TESTED = "eq6-rotations+energy-gap"  # the score that uses the negatives at test time, fixed before it was measured
@@ -26,7 +29,7 @@ RULES = (
     "those runs it describes and tests nothing, and where n = 1 there is no other.",
     f"{CONFIDENT} was fixed after one set of one run had been scored so (CIFAR10, Rot. ImgN, seed 0, TinyImageNet), "
     "and before any other was.",
-    "So by some further scores: the same is true where both sides are scored by one of these.",
+    "By further scores: what becomes of the claim where both sides are scored by one of these.",
     f'"{OURS}": nobody has published it, this project asks it.',
 )
 TITLE = "What this project claims of scores and asks of backgrounds, checked against these runs"
@@ -55,9 +58,16 @@ def cost(score: str) -> str:
     return f"{count} pass{'es' if count > 1 else ''} an image at test time"
 
 
-def so_by(further: Sequence[bool]) -> str:
-    """In words, of how many of the further scores the same is true as of the method's own."""
-    return f"so by {sum(further)} of {len(further)} further scores" if further else ""
+def so_by(further: Sequence[Verdict]) -> str:
+    """In words, what becomes of the claim by each of the further scores in place of the method's own."""
+    told = ", ".join(part for part in tally(further) if not part.startswith("0 "))
+    return f"by {len(further)} further scores: {told}" if further else ""
+
+
+def less(one: Record, other: Record, oods: Sequence[str], scores: tuple[str | None, str | None]) -> OfImages | None:
+    """What the first detects on average less what the second does, by the two scores, by their test images."""
+    sides = [of_records([record], oods, score) for record, score in zip((one, other), scores, strict=True)]
+    return sides[0] - sides[1] if sides[0] and sides[1] else None
 
 
 def checked(group: Group) -> Checked | None:
@@ -75,8 +85,9 @@ def checked(group: Group) -> Checked | None:
             text = f"{title_of(label)} negatives beat Rot. In-Dist. on average"
             claims.append(_against(group, in_dist, text, (label, "rot-in-dist"), oods))
     rules = (
+        *HOW,
         "Detects better, beats: the difference of the averages over the OOD sets (the near ones, where it says so) is "
-        "above 0, seed by seed; the interval is the 95% Student-t interval over n seeds.",
+        "above 0.",
         *RULES,
         *dict.fromkeys(note for in_dist in group.in_dists for note in about_controls(group, in_dist)),
     )
@@ -88,17 +99,18 @@ def _claim(group: Group, in_dist: str, config: RunConfig, score: str) -> Claim:
     if len(group.in_dists) > 1:
         text += f" on {info(in_dist).title}"
     oods = group.ood_sets(in_dist)
-    gains, above = [], []
+    gains, above, scored = [], [], []
     for record in group.records(in_dist, config.label).values():
         own, other = measured(record), measured(record, score)
         if oods and all(ood in own and ood in other for ood in oods):
             gains.append(mean_auroc(record, oods, score) - mean_auroc(record, oods))
+            scored.append(record)
             above.append(sum(other[ood].auroc > own[ood].auroc for ood in oods))
     if not gains:
         return Claim(text, OURS, note="no run has been scored so on all sets")
     least = min(above)
     note = f"above on {least}{f' to {max(above)}' if max(above) > least else ''} of {len(oods)} sets; {cost(score)}"
-    return judged(text, OURS, gains, lambda value: value > 0, note)
+    return judged(text, OURS, Measured(gains, lambda: less(scored[0], scored[0], oods, (score, None))), note)
 
 
 def _of_backgrounds(group: Group, in_dist: str, label: str) -> list[Claim]:
@@ -112,7 +124,7 @@ def _of_backgrounds(group: Group, in_dist: str, label: str) -> list[Claim]:
     claims = [_against(group, in_dist, text, both, near)]
     for control in group.controls(in_dist):
         text = f"{background} in {title}'s views lowers the control, {info(control).title}"
-        claims.append(_against(group, in_dist, text, both, [control], lambda value: value < 0))
+        claims.append(_against(group, in_dist, text, both, [control], BELOW))
     return claims
 
 
@@ -122,7 +134,7 @@ def _against(
     text: str,
     labels: tuple[str, str],
     oods: Sequence[str],
-    rule: Callable[[float], bool] = lambda value: value > 0,
+    region: Interval = ABOVE,
 ) -> Claim:
     """The average over `oods` of the first label less that of the second, each by its own score, seed by seed."""
     if len(group.in_dists) > 1:
@@ -135,11 +147,13 @@ def _against(
 
     def claim(score: str | None, note: str) -> Claim:
         sides = [[mean_auroc(side[seed], oods, score) for seed in seeds] for side in (ours, theirs)]
-        return judged(text, OURS, [one - other for one, other in zip(*sides, strict=True)], rule, note)
+        steps = [one - other for one, other in zip(*sides, strict=True)]
+        value = Measured(steps, lambda: less(ours[seeds[0]], theirs[seeds[0]], oods, (score, score)))
+        return judged(text, OURS, value, note, region)
 
     records = [side[seed] for side in (ours, theirs) for seed in seeds]
     further = [
-        claim(score, "").verdict == "holds"
+        claim(score, "").verdict
         for score in records[0].scores
         if score != records[0].own and all(ood in measured(one, score) for one in records for ood in oods)
     ]

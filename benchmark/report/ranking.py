@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from benchmark.plan.methods import REFERENCES
 from benchmark.report.groups import Group
-from benchmark.report.intervals import delong, estimate, hanley_mcneil, holm
+from benchmark.report.intervals import by_seeds, delong, estimate, hanley_mcneil, holm, student
 from benchmark.store.folders import RunFolder, score_key
 from benchmark.store.records import Record
 
@@ -100,28 +99,12 @@ def _against(best: Candidate, other: Candidate) -> tuple[float, float, str]:
     """Half the 95% interval of the difference of the means, its two-sided p, and the way they were found."""
     difference = other.mean - best.mean
     shared = sorted(best.sensitivity.keys() & other.sensitivity.keys())
-    found = [one for one in (_by_seeds(best, other, shared), _by_images(best, other, shared)) if one is not None]
+    ways = by_seeds(best.sensitivity, other.sensitivity), _by_images(best, other, shared)
+    found = [one for one in ways if one is not None]
     if found:
         return max(found, key=lambda one: one[1])
     error = math.hypot(*(hanley_mcneil(one.mean, *one.counts) for one in (best, other)))
-    return *_student(difference, error, math.inf), "Hanley-McNeil"
-
-
-def _by_seeds(best: Candidate, other: Candidate, shared: list[int]) -> tuple[float, float, str] | None:
-    """What the spread over seeds leaves of the difference; None where one side has a single seed."""
-    if len(shared) >= 2 and len(shared) == len(best.sensitivity) == len(other.sensitivity):
-        steps = [other.sensitivity[seed] - best.sensitivity[seed] for seed in shared]
-        return *_student(
-            float(np.mean(steps)), float(np.std(steps, ddof=1)) / math.sqrt(len(steps)), len(steps) - 1
-        ), "seeds"
-    sides = [list(one.sensitivity.values()) for one in (best, other)]
-    if min(map(len, sides)) >= 2:
-        parts = [float(np.var(side, ddof=1)) / len(side) for side in sides]
-        error = math.sqrt(sum(parts))
-        below = sum(part**2 / (len(side) - 1) for part, side in zip(parts, sides, strict=True))
-        freedom = sum(parts) ** 2 / below if below else math.inf
-        return *_student(other.mean - best.mean, error, freedom), "Welch"
-    return None
+    return *student(difference, error, math.inf), "Hanley-McNeil"
 
 
 def _by_images(best: Candidate, other: Candidate, shared: list[int]) -> tuple[float, float, str] | None:
@@ -130,14 +113,7 @@ def _by_images(best: Candidate, other: Candidate, shared: list[int]) -> tuple[fl
     errors = [delong(one, another) for one, another in pairs if _same_images(one, another)]
     if not errors:
         return None
-    return *_student(other.mean - best.mean, math.fsum(errors) / len(errors), math.inf), "DeLong"
-
-
-def _student(difference: float, error: float, freedom: float) -> tuple[float, float]:
-    half = float(stats.t.ppf(0.975, freedom) * error)
-    if error == 0:
-        return half, 1.0 if difference == 0 else 0.0
-    return half, float(2 * stats.t.sf(abs(difference) / error, freedom))
+    return *student(other.mean - best.mean, math.fsum(errors) / len(errors), math.inf), "DeLong"
 
 
 def _same_images(one: Scores, other: Scores) -> bool:

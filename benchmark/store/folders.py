@@ -101,7 +101,7 @@ class RunFolder:
             while version < SCHEMA:
                 raw = UPGRADES[version](raw)
                 version += 1
-            return Record.model_validate(raw)
+            return Record.model_validate(raw).read_from(self.path)
         except ValueError as error:
             raise BenchError(f"{self.record}: not a record: {str(error).splitlines()[1:3]}") from error
         except (KeyError, TypeError) as error:  # an older one without what its upgrade reads

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from benchmark.plan.config import RunConfig, as_kept
 from benchmark.plan.methods import method_settings
@@ -88,6 +89,20 @@ class Record(BaseModel):
     training: dict[str, Any] = {}  # epochs, steps, final losses, images_per_s, alarms
     timings: dict[str, float] = {}  # seconds by phase
     environment: dict[str, Any] = {}  # commit, packages, hardware
+    _folder: Path | None = PrivateAttr(None)
+
+    @property
+    def folder(self) -> Path | None:
+        """The run's folder that it was read from, where its scores lie; None where it was not read from one."""
+        return self._folder
+
+    def read_from(self, folder: Path) -> Record:
+        """This record, which from now on knows its folder."""
+        self._folder = folder
+        return self
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Record) and self.model_dump() == other.model_dump()
 
     @property
     def own_score(self) -> ScoreInRecord:

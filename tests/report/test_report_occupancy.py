@@ -29,7 +29,8 @@ def record(run: RunConfig) -> Record:
 
 
 def group_of(protocol: str) -> Group:
-    configs = [config(variant=name, protocol=protocol, eval={"ood": OODS}) for name in VARIANTS]
+    wanted = {"protocol": protocol, "eval": {"ood": OODS}}
+    configs = [config(variant=name, seed=seed, **wanted) for name in VARIANTS for seed in (0, 1)]
     (group,) = group_runs(configs, [record(one) for one in configs])
     return group
 

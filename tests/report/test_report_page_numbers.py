@@ -84,8 +84,8 @@ def test_a_histogram_has_the_test_images_and_the_ood_set_each_in_its_own_place(t
 
 
 VERDICTS = [Claim(f"claim {number}", "", verdict) for number, verdict in enumerate(
-    ["holds"] * 3 + ["fails"] * 2 + ["not measured"])]  # fmt: skip
-COUNTED = ("3 of 6 hold", "2 fail, 1 not measured")
+    ["holds"] * 3 + ["fails"] * 2 + ["not judged"] + ["unclear"] * 4)]  # fmt: skip
+COUNTED = ("3 of 10 hold", "4 unclear, 2 fail, 1 could not be judged")
 
 
 def test_what_is_said_first_of_whole_sets() -> None:

@@ -24,8 +24,9 @@ from benchmark.report.page.charts import class_charts, figure_charts, loss_chart
 from benchmark.report.page.provenance import provenance
 from benchmark.report.page.scores import IMAGE_BYTES, Thumbnails, chooser
 from benchmark.report.page.tables import shown
+from benchmark.report.verdicts import Verdict, tally
 
-SYMBOLS = {"holds": "✓", "fails": "✗", "not measured": "–"}
+SYMBOLS: dict[Verdict, str] = {"holds": "✓", "unclear": "?", "fails": "✗", "not judged": "–"}
 
 
 def write_page(path: Path, title: str, groups: Sequence[Group | OneClass], results: Path, data: Path) -> Path:
@@ -59,12 +60,14 @@ def part_of(group: Group | OneClass, number: int, results: Path, thumbnails: Thu
     whole = Group(group.heading, group.runs)
     training = loss_charts(whole, results)
     if isinstance(group, OneClass):
-        plain, checked, rules = group.as_groups(), one_class_claims.check(group), one_class_claims.RULES
+        plain, checked = group.as_groups(), one_class_claims.check(group)
+        rules = one_class_claims.rules(group)
         averaged, beside = one_class(group), []
         add("table-one-class", "Table", "tables", shown(averaged))
         figures = ("figure-one-class", "Figure", "charts", class_charts(group))
     else:
-        plain, checked, rules = [group], claims.check(group), claims.RULES
+        plain, checked = [group], claims.check(group)
+        rules = claims.rules(group, checked)
         first, averaged, beside = tables.table1(group), tables.table2(group), detectors_table.detectors(group)
         add("table-1", "Table 1", "tables", shown(first))
         add("table-2", "Table 2", "tables", shown(averaged, {note for table in first for note in table.notes}))
@@ -107,8 +110,10 @@ def summary(group: Group | OneClass, made: Sequence[Table], checked: Sequence[Cl
             text = " · ".join(f"{ours.mean:.{row.decimals}f}" for _, ours in references)
             where = f" ({info(row.in_dist).title})" if of else ""
             items.append((f"Reference {mean}s{where}", text, " · ".join(table.columns[c] for c, _ in references)))
-    counts = {verdict: sum(claim.verdict == verdict for claim in checked) for verdict in SYMBOLS}
     whose = "Claims" if isinstance(group, OneClass) else "The paper's claims"
-    items.append((whose, f"{counts['holds']} of {len(checked)} hold",
-                  f"{counts['fails']} fail, {counts['not measured']} not measured"))  # fmt: skip
+    held, *rest = tally([claim.verdict for claim in checked])
+    if checked:
+        items.append((whose, held.replace(" ", f" of {len(checked)} "), ", ".join(rest)))
+    else:
+        items.append((whose, "not judged", "these are not its sets"))
     return items
