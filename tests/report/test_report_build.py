@@ -117,7 +117,7 @@ def test_a_half_finished_sweep_reports_what_there_is(place):
     assert len(names) == 9
     joined = " ".join(text.split())
     assert "80 of 96 cells missing" in joined and "10 of 12 runs have no record yet" in joined
-    assert "not measured" in text
+    assert "not judged" in text
 
 
 def test_protocols_get_tables_of_their_own(place):

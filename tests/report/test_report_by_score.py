@@ -81,10 +81,12 @@ def test_the_papers_claims_turn_with_the_score(place: Path) -> None:
         make(place, claims=True, sweep=Path("sweeps/table2.yaml"), score=score)
         claims = pd.read_csv(place / folder / "claims.csv").set_index("claim")
         assert any("detects better than" in text for text in claims.index) == (score is None)  # ours compare scores
-        return str(claims.loc["Rot. ImgN beats ImgN on average", "verdict"])
+        found = claims.loc["Rot. ImgN beats ImgN on average"]
+        assert found["verdict"] == "not judged"  # one run, which has kept no scores of images
+        return "below" if float(found["ours"]) < 0 else "above"
 
-    assert verdict(None, "reports/table2") == "fails"
-    assert verdict("msp", "reports/table2/by-msp") == "holds"
+    assert verdict(None, "reports/table2") == "below"
+    assert verdict("msp", "reports/table2/by-msp") == "above"
 
 
 def test_everything_leaves_out_what_is_by_one_score_or_by_all(place: Path) -> None:
