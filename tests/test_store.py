@@ -8,7 +8,6 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
-from typing import Any
 
 import numpy as np
 import pytest
