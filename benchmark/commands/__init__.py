@@ -1,1 +1,1 @@
-"""The `bench` command, a file a command: each parses, calls and prints; what decides lies in the other rooms."""
+"""The `bench` command, one file per command: each parses, calls and prints; what decides lies in the other rooms."""

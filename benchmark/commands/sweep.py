@@ -72,7 +72,7 @@ def sweep(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed runs again.")] = False,
     jobs: Annotated[
         int | None,
-        typer.Option("--jobs", metavar="N", min=1, help="Runs at a time here. [default: one a GPU, or one a CPU core]"),
+        typer.Option("--jobs", metavar="N", min=1, help="Runs at a time here. [default: one per GPU or CPU core]"),
     ] = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="On a cluster: stay, and tell how the runs get on, until all have ended.")

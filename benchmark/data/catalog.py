@@ -86,9 +86,9 @@ _SETS = (
         source="https://www.image-net.org (30 of its ILSVRC12 classes)", licence="research only, terms of access",
         recipe=_FIX,
         how_to_get=_by_hand("imagenet30", "get ILSVRC12 from image-net.org under its terms, one folder a wnid"),
-        notes="30 classes by wnid (IMAGENET30); the ILSVRC12 validation tree has 50 images a class, 1,500 in all. CSI "
-        "leaves out airliner, ambulance, parking meter and schooner against CIFAR10; they are kept here, as 30 were "
-        "published",
+        notes="30 classes by wnid (IMAGENET30); the ILSVRC12 validation tree has 50 images per class, 1,500 in all. "
+        "CSI leaves out airliner, ambulance, parking meter and schooner against CIFAR10; they are kept here, as 30 "
+        "were published",
         taken_from="ImageNet",
     ),
     SetInfo(

@@ -1,8 +1,8 @@
 """Foreground masks of a stored set, kept beside its images: found once, read by every run.
 
-ROOT/NAME/SPLIT/masks-METHOD.npy has a row an image, its pixels as bits (`views.foregrounds.pack`); masks-METHOD.json is
-its manifest: of which images (their sha256), how found (method and version), in how many no foreground was found. The
-manifest is written last, and masks without one count as missing.
+ROOT/NAME/SPLIT/masks-METHOD.npy has one row per image, its pixels as bits (`views.foregrounds.pack`);
+masks-METHOD.json is its manifest: of which images (their sha256), how found (method and version), in how many no
+foreground was found. The manifest is written last, and masks without one count as missing.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def read(root: Path, images: ImageSet, method: str, version: int) -> np.ndarray 
         raise BenchError(f"{array}: not readable masks ({reason}); delete {manifest} to find them anew") from error
     if found.dtype != np.uint8 or found.shape != (images.count, -(-height * width // 8)):
         raise BenchError(
-            f"{array}: holds {found.dtype} {found.shape}, which is not a bit a pixel of {images.count} images of "
+            f"{array}: holds {found.dtype} {found.shape}, which is not one bit per pixel of {images.count} images of "
             f"{height}x{width}; delete {manifest} to find the masks anew"
         )
     return found

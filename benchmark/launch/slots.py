@@ -1,4 +1,4 @@
-"""Places to run on this machine: one a GPU, or some CPU threads each."""
+"""Places to run on this machine: one per GPU, or some CPU threads each."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ class Method:
         """What scoring needs of images (B, 3, H, W) uint8 on the method's device, in float32.
 
         It may look at as many transformed copies of an image as it likes (`views.transforms.four_rotations`,
-        `views.render.fixed_views`); its outputs have a row an image.
+        `views.render.fixed_views`); its outputs have one row per image.
         """
         raise NotImplementedError
 

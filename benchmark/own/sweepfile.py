@@ -35,7 +35,7 @@ def rotates_id(chosen: Variant) -> bool:
 def write_sweep(path: Path, own: Own, found: Findings, gpu: bool, data: Path | None, force: bool = False) -> None:
     """Write the sweep file, with the reasons for its settings. Raises BenchError where a file is there, unless `force`.
 
-    gpu: settings for one GPU, else for a CPU core a run. data: the data folder, where it is not the usual one.
+    gpu: settings for one GPU, else for one CPU core per run. data: the data folder, where it is not the usual one.
     """
     refuse_to_overwrite(path, force)
     with atomic_write(path) as stream:  # names of files need not be UTF-8
@@ -66,7 +66,7 @@ def sweep_text(path: Path, own: Own, found: Findings, gpu: bool, data: Path | No
         "",
         f"Images: {own.train} to train on, {own.test} to test on, {own.size}x{own.size}; no labels, no k-NN accuracy.",
         f"Rotations of the ID images are told apart with {found.upright}: an up and down, {found.upright.verdict}.",
-        f"Settings for {'one GPU' if gpu else 'CPU cores, one a run'}: {settings.why}",
+        f"Settings for {'one GPU' if gpu else 'CPU cores, one per run'}: {settings.why}",
         f"Cost: {settings.cost(runs)}",
         f"Command: bench sweep {quote(str(path))}{where} && bench recommend {quote(str(path))}",
     ]

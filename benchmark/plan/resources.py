@@ -46,7 +46,7 @@ class Resources(Strict):
     memory_gb: Annotated[float, Field(gt=0)] = 32.0
     hours: Annotated[float, Field(gt=0)] = 24.0
     nodes: Annotated[int, Field(ge=1)] = 1
-    tasks: Annotated[int, Field(ge=1)] | None = None  # processes that share a run; None: one a GPU
+    tasks: Annotated[int, Field(ge=1)] | None = None  # processes that share a run; None: one per GPU
     partition: str | None = None
     account: str | None = None
     qos: str | None = None

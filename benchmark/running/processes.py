@@ -1,4 +1,4 @@
-"""Several processes for one run, one a GPU: who they are, and the few things that they do together.
+"""Several processes for one run, one per GPU: who they are, and the few things that they do together.
 
 Each process (rank) computes its own share of every batch; gradients and losses are averaged, so that all ranks hold the
 same weights at every step, those that one process would have computed up to floating-point order. Rank 0 alone reads

@@ -55,8 +55,8 @@ class Eq6FromNegatives(Score):
 
 
 class Eq6OfConfident(Score):
-    """Eq. 6 against that half of the training images which the network's response is surest of (the largest class
-    probability is at least the median): ours; -1/T to 1/T.
+    """Eq. 6 against that half of the training images with the highest maximum class probability (at least the
+    median): ours; -1/T to 1/T.
 
     Negatives teach a uniform response, and some training images get it too. Those lie close together, just where OOD
     images arrive, and Eq. 6, a density, then takes OOD images for the most familiar of all.

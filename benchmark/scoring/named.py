@@ -14,8 +14,8 @@ from benchmark.scoring.base import Outputs, Score
 
 
 class Sum(Score):
-    """Several scores, each standardised by the mean and deviation of its scores of the training images (each unseen by
-    itself), added; about 0 for training images."""
+    """Several scores, each standardised by the mean and deviation of its scores of the training images (leave-one-out),
+    added; about 0 for training images."""
 
     def __init__(self, parts: Sequence[Score], name: str) -> None:
         self.parts, self.name = parts, name

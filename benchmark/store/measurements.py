@@ -1,4 +1,4 @@
-"""All that runs measured as one tidy table, a row a number."""
+"""All that runs measured as one tidy table, one row per number."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def frame_of(records: Sequence[Record], folders: Sequence[str]) -> pd.DataFrame:
     """What `measurements` gives, of these records and the paths of their runs."""
     import pandas as pd
 
-    detected, values = [], []  # a row a score and OOD set, which has all METRICS
+    detected, values = [], []  # one row per score and OOD set, which has all METRICS
     single: list[tuple[_Row, float | None]] = []
     for run, record in enumerate(records):
         for name, seen in record.scores.items():

@@ -55,7 +55,7 @@ class ScoreInRecord(Strict):
     """What one score detects."""
 
     ood: dict[str, OODMetrics]  # OOD set -> its measures
-    sensitivity: float  # AUROC in percent of ID train (each unseen by itself) against ID test
+    sensitivity: float  # AUROC in percent of ID train (leave-one-out) against ID test
     passes: int  # of the network for a test image
 
 

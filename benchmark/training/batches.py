@@ -75,7 +75,7 @@ class Batches:
         self.batch_size = config.train.batch
         if self.batch_size % ranks.world:
             raise BenchError(
-                f"train.batch: {self.batch_size} images a step cannot be shared equally by {ranks.world} processes"
+                f"train.batch: {self.batch_size} images per step cannot be shared equally by {ranks.world} processes"
             )
         self.steps_per_epoch = train.count // self.batch_size
         if self.steps_per_epoch == 0:

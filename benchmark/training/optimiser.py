@@ -66,7 +66,7 @@ class Lars(Optimizer):
 
 
 def schedule(optimiser: Optimizer, config: TrainConfig, batch: int, steps_per_epoch: int, at: Moment) -> None:
-    """Set the learning rate and the weight decay of the step `at`; `batch`: images a step of all ranks."""
+    """Set the learning rate and the weight decay of the step `at`; `batch`: images per step of all ranks."""
     warmup = round(config.warmup_epochs * steps_per_epoch)
     peak = config.lr * batch / 256 if config.lr_scaling == "batch" else config.lr
     fall = schedules.warmup_cosine if config.schedule == "cosine" else schedules.warmup_linear

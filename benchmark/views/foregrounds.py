@@ -17,7 +17,7 @@ GREY = 128  # of a background that is taken away (BG_RM), or of which nothing is
 
 class Foregrounds:
     """The masks of a set's N images of H x W pixels, and their backgrounds alone; each is found when it is first asked
-    for and kept. Masks take a bit a pixel; backgrounds are kept where all of them fit into BACKGROUND_BYTES.
+    for and kept. Masks take one bit per pixel; backgrounds are kept where all of them fit into BACKGROUND_BYTES.
 
     packed: masks that are known already, uint8 [N, ceil(H * W / 8)] as `pack` makes them.
     """
