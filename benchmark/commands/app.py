@@ -20,6 +20,7 @@ from benchmark.commands.cancel import cancel
 from benchmark.commands.data import data_backgrounds, data_import, data_list, data_masks, data_prepare, data_verify
 from benchmark.commands.doctor import doctor
 from benchmark.commands.export import export
+from benchmark.commands.import_features import import_features
 from benchmark.commands.init import init
 from benchmark.commands.logs import logs
 from benchmark.commands.perf import Perf, perf_masks, perf_scoring, perf_step, perf_views
@@ -47,6 +48,7 @@ GROUPS: dict[str, dict[str, str]] = {
     "Look": {
         "report": "Tables, figures, claims and a page from the records.",
         "recommend": "Rank a sweep's negatives without any OOD image.",
+        "import-features": "Score features of a network of your own.",
         "verify": "Recompute what the records say, from what is kept.",
     },
     "Own images": {
@@ -106,8 +108,23 @@ def _with_home(command: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-for function in (sweep, run, status, logs, cancel, schema, report, recommend, verify, init, export, score, doctor):
-    app.command()(_with_home(function))
+for function in (
+    sweep,
+    run,
+    status,
+    logs,
+    cancel,
+    schema,
+    report,
+    recommend,
+    import_features,
+    verify,
+    init,
+    export,
+    score,
+    doctor,
+):
+    app.command(function.__name__.replace("_", "-"))(_with_home(function))
 data.command("list", short_help="Every image set, whether it is here, how to get it.")(_with_home(data_list))
 data.command("prepare", short_help="Fetch sets, or read the official files you have.")(_with_home(data_prepare))
 data.command("import", short_help="Take in your own sets.")(_with_home(data_import))

@@ -18,7 +18,7 @@ from benchmark.files import read_npz
 from benchmark.methods.base import Outputs
 from benchmark.plan.config import RunConfig
 from benchmark.plan.identity import canonical
-from benchmark.plan.methods import FixedNetwork
+from benchmark.plan.untrained import FixedNetwork
 from benchmark.running.context import Context
 from benchmark.running.environment import environment
 from benchmark.running.images import load_images

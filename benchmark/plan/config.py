@@ -237,7 +237,7 @@ class RunConfig(Strict):
 
     def input_sizes(self) -> tuple[int, ...]:
         """Sides in pixels of the images that the backbone sees, the largest first; empty where there is no backbone."""
-        if self.method.name == "image-statistics":
+        if self.method.name in ("image-statistics", "features"):
             return ()
         if not self.method.trains:
             return (self.views.global_size,)

@@ -6,7 +6,7 @@ from benchmark.data.catalog import info, split_class, split_size
 from benchmark.data.pretraining import IMAGENET_1K, overlap
 from benchmark.negatives import IN_DIST
 from benchmark.plan.config import RunConfig
-from benchmark.plan.methods import REFERENCES
+from benchmark.plan.methods import REFERENCES, FeaturesConfig
 
 SCRATCH = "scratch"
 LABELS = "labels"
@@ -29,6 +29,8 @@ def training_data(config: RunConfig) -> str:
     "pretrained (self-supervised)", as its settings say, and their combinations."""
     if config.method.name in REFERENCES:
         return UNTRAINED
+    if isinstance(config.method, FeaturesConfig):
+        return config.method.training_data
     parts = []
     if config.model.weights is not None:
         parts.append(f"pretrained ({config.model.pretraining})")
