@@ -120,7 +120,7 @@ def test_every_option_that_is_named_exists(page: Path) -> None:
 
 
 def test_the_table_of_commands_is_complete_and_its_options_are_theirs() -> None:
-    rows = re.findall(r"^\| `bench (\w+)[^`]*` \|(.*)\|$", (REPOSITORY / "README.md").read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `bench ([\w-]+)[^`]*` \|(.*)\|$", (REPOSITORY / "README.md").read_text(), re.MULTILINE)
     assert {name for name, _ in rows} == set(BENCH.commands)
     for name, text in rows:
         assert set(re.findall(r"--[a-z-]+", text)) <= options(BENCH.commands[name]), name
