@@ -30,6 +30,15 @@ def export(
             help="Score by which it detects: eq6 or one of eval.scores. [default: what our records support]",
         ),
     ] = None,
+    patches: Annotated[
+        int,
+        typer.Option(
+            "--patches", metavar="N", min=0, help="Places of training images to keep, to show where an image is odd."
+        ),
+    ] = 2000,
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="Write it as one ONNX graph too; needs the extra [onnx].")
+    ] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace a detector that is there.")] = False,
     results: Results = Path("results"),
     data_root: Data = None,
@@ -43,7 +52,7 @@ def export(
     Examples:
       bench export cifar10-rot-imgn-s0-3f9a1c2b --to my-detector
       bench export results/cifar10-rot-imgn-s0-3f9a1c2b --to small --bank 10% --false-alarms 1%
-      bench export cifar10-rot-in-dist-s0-3f9a1c2b --to mine --score knn-5
+      bench export cifar10-rot-in-dist-s0-3f9a1c2b --to mine --score knn-5 --onnx
     """
     from benchmark.data.images import data_root as resolve_data
     from benchmark.detector.bank import parse_rate
@@ -59,7 +68,7 @@ def export(
     if score is None and bank is None and record is not None:
         choice = supported(record)
     asked = choice.score if record is not None and choice.score in record.scores else score
-    made = write_detector(folder, to, resolve_data(data_root), rate, bank, replace, asked)
+    made = write_detector(folder, to, resolve_data(data_root), rate, bank, replace, asked, onnx, patches)
     full = ["whole bank"] if made.bank.thinned else []
     lines = [
         [name, *([f"{ood.auroc_full_bank:.2f}"] if full else []), f"{ood.auroc:.2f}", f"{ood.found:.1f}", str(ood.n)]
@@ -71,11 +80,16 @@ def export(
     number = record.scores[made.score].passes if record else 1
     other = "" if score or made.score == EQ6 else "; --score eq6 takes Eq. 6"
     found = "; found: share of OOD above it" if lines else ""
+    places, size = made.patches, sum(path.stat().st_size for path in to.iterdir() if path.is_file())
+    maps = f"{places.count} of {places.of} places of training images" if places else "none"
+    graph = f"ONNX: {made.onnx.checked}; opset {made.onnx.opset}\n" if made.onnx else ""
     say(
         f"score: {made.score}, {number} pass{'es' * (number > 1)} of the network per image: {choice.why}{other}\n"
         f"bank: {made.bank.count} of {made.bank.of} training images\n"
-        f"check: {made.checked}\n"
+        f"maps: {maps}\n"
+        f"check: {made.checked}\n{graph}"
         f"threshold: {made.threshold.value:.6g}, set on {made.threshold.n} ID test images; false alarms expected\n"
         f"  {100 * made.threshold.rate:.2f}% (95% interval {low:.2f}% to {high:.2f}%){found}\n"
+        f"size: {size / 1e6:.1f} MB\n"
         f"Use it: bench score {shlex.quote(str(to))} IMAGES..."
     )

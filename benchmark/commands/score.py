@@ -6,8 +6,9 @@ import math
 import shutil
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -15,16 +16,25 @@ from benchmark.commands.options import Device, RowFormat, check_device
 from benchmark.errors import BenchError
 from benchmark.exits import FAILED
 
+if TYPE_CHECKING:
+    from benchmark.detector.rows import Row
+
 
 def score(
     detector: Annotated[Path, typer.Argument(metavar="DETECTOR", help="The folder that `bench export` wrote.")],
     images: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
-            metavar="IMAGES...",
+            metavar="[IMAGES...]",
             help="Files, folders, glob patterns, .npz arrays; - reads a list of files: one per line, or NUL between.",
         ),
-    ],
+    ] = None,
+    watch: Annotated[
+        Path | None, typer.Option("--watch", metavar="FOLDER", help="Score pictures as they arrive in this folder.")
+    ] = None,
+    window: Annotated[
+        int, typer.Option("--window", metavar="N", min=1, help="Pictures that a drift line of --watch looks back on.")
+    ] = 200,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Where the rows go. [default: standard output]")
     ] = None,
@@ -45,11 +55,16 @@ def score(
     Each file comes once. One that is given, or in a folder and called as images are, but cannot be read is a row with
     its error; other files in folders are counted on stderr. Exit code 1 where no image could be read.
 
+    --watch keeps one process: each picture that comes to lie in the folder is one line on standard output, written at
+    once; every N pictures a line on stderr says whether as many are above the threshold as it promises. Ctrl-C or
+    SIGTERM end it.
+
     \b
     Examples:
       bench score my-detector photos/ > scores.csv
       bench score my-detector 'photos/**/*.png' --out scores.csv --page worst.html
       find / -name '*.jpg' | bench score my-detector - --format jsonl
+      bench score my-detector --watch incoming/ >> scores.csv
     """
     from benchmark.data.finding import LeftOut, none_inside, not_read
     from benchmark.data.pictures import Values
@@ -63,6 +78,11 @@ def score(
     check_device(device)
     if threshold is not None and not math.isfinite(threshold):
         raise BenchError(f"--threshold {threshold}: must be a finite number")
+    if watch is not None:
+        _refuse_with_watch({"IMAGES": images, "--out": out, "--page": page})
+        _watch(detector, watch, window, format_, threshold, nearest, batch, device)
+    if not images:
+        raise BenchError("IMAGES: none given; name files or folders, or one to watch: --watch FOLDER")
     if out is not None and page is not None and out.resolve() == page.resolve():
         raise BenchError(f"--page {page}: is where --out writes its rows; take another file")
     left_out: LeftOut = Counter()
@@ -99,3 +119,44 @@ def score(
         raise BenchError("no images in the list")
     if progress.counts.broken == progress.counts.seen:
         raise typer.Exit(FAILED)
+
+
+def _refuse_with_watch(given: dict[str, object]) -> None:
+    for name, value in given.items():
+        if value:
+            raise BenchError(f"--watch: does not go with {name}; it writes rows to standard output until it is stopped")
+
+
+def _watch(
+    folder: Path, where: Path, window: int, format_: RowFormat, threshold: float | None, nearest: int, batch: int,
+    device: str,
+) -> NoReturn:  # fmt: skip
+    """Score what arrives, until a signal ends it: raises typer.Exit with 128 and the signal's number."""
+    from benchmark.data.pictures import Values
+    from benchmark.detector.detector import Detector
+    from benchmark.detector.output import Progress, csv_lines, json_lines, write_lines
+    from benchmark.detector.watch import Arrivals, Drift, Stop, watched
+
+    arrivals, stop, values = Arrivals(str(where)), Stop(), Values()
+    with stop.on_signals():
+        loaded = Detector.load(folder, device)
+        drift, progress = Drift.of(loaded, window, threshold), Progress(None)
+
+        def rows() -> Iterator[Row]:
+            for row in watched(loaded, arrivals, batch, nearest, threshold, values, stop):
+                yield row  # its line is written before the one on the drift
+                progress.counts.add(row)
+                _tell(drift.add(row))
+
+        as_csv = format_ is RowFormat.csv
+        for line in csv_lines(rows(), nearest, loaded.names is not None) if as_csv else json_lines(rows()):
+            write_lines([line], sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+        for text in (drift.line(), progress.text(), values.narrow()):
+            _tell(text)
+    raise typer.Exit(stop.exit_code)
+
+
+def _tell(line: str | None) -> None:
+    if line:
+        print(line, file=sys.stderr, flush=True)

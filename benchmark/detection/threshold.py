@@ -72,3 +72,11 @@ def p_values(id_scores: ArrayLike, scores: ArrayLike) -> NDArray[np.float64]:
     held_out = np.sort(np.asarray(id_scores).ravel())
     at_least = len(held_out) - np.searchsorted(held_out, np.asarray(scores), side="left")
     return (1 + at_least) / (len(held_out) + 1)
+
+
+def exact_interval(count: int, n: int) -> tuple[float, float]:
+    """The exact 95% interval of a probability of which `count` of n were seen (Clopper and Pearson 1934)."""
+    from scipy.stats import binomtest
+
+    found = binomtest(count, n).proportion_ci(CONFIDENCE, method="exact")
+    return float(found.low), float(found.high)

@@ -1,10 +1,10 @@
 """The files of a detector, and how they are read without trusting them.
 
 DIR/ holds detector.json (this schema), backbone.safetensors, head.safetensors where the score reads class
-probabilities, bank.safetensors, names.json where the files of the training images are known, and README.md, the model
-card. No file can run code when it is read: safetensors and JSON
-alone, a backbone only by its name in timm's own list, file names fixed here. The checksums guard against damage, not
-against someone who changes detector.json as well.
+probabilities, bank.safetensors, patches.safetensors for maps, names.json where the files of the training images are
+known, detector.onnx where it was asked for, which nothing here reads again, and README.md, the model card. No file can
+run code when it is read: safetensors and JSON alone, a backbone only by its name in timm's own list, file names fixed
+here. The checksums guard against damage, not against someone who changes detector.json as well.
 """
 
 from __future__ import annotations
@@ -27,13 +27,15 @@ from benchmark.store.records import SetInRecord
 if TYPE_CHECKING:
     from torch import Tensor
 
-SCHEMA = 1
-SETTINGS, BACKBONE, HEAD, BANK, NAMES, CARD = (
+SCHEMA = 2  # 1: without patches and graph; it is read as before
+SETTINGS, BACKBONE, HEAD, BANK, PATCHES, NAMES, ONNX, CARD = (
     "detector.json",
     "backbone.safetensors",
     "head.safetensors",
     "bank.safetensors",
+    "patches.safetensors",
     "names.json",
+    "detector.onnx",
     "README.md",
 )
 
@@ -86,6 +88,25 @@ class HeadInfo(Strict):
     temperature: Positive
 
 
+class OnnxInfo(Strict):
+    """detector.onnx: its operator set, and how it was held against PyTorch."""
+
+    opset: PositiveInt
+    checked: str
+
+
+class PatchInfo(Strict):
+    """patches.safetensors: places of training images, for the map of where an image is unlike them."""
+
+    count: PositiveInt
+    of: PositiveInt  # that they were drawn from
+    images: PositiveInt  # whose
+    dimension: PositiveInt
+    grid: Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]  # h, w: places of an image
+    usual: float  # distance: the median over the places of ID test images
+    unusual: float  # what 95% of their maxima stay below
+
+
 class Settings(Strict):
     """detector.json."""
 
@@ -114,6 +135,8 @@ class Settings(Strict):
     data: dict[str, SetInRecord]
     environment: dict[str, Any]
     checked: str  # how the export was held against the run
+    patches: PatchInfo | None = None
+    onnx: OnnxInfo | None = None
     files: dict[str, FileSum]
 
 
@@ -133,7 +156,8 @@ def read_settings(folder: Path) -> Settings:
         raise BenchError(f"{path}: not readable as JSON (nested too deeply)") from error
     schema_version(path, raw, 1, SCHEMA)
     settings: Settings = validate(Settings, raw, str(path))
-    further = [HEAD] * (settings.head is not None) + [NAMES] * (NAMES in settings.files)
+    further = [HEAD] * (settings.head is not None) + [PATCHES] * (settings.patches is not None)
+    further += [NAMES] * (NAMES in settings.files)
     for name in (BACKBONE, BANK, *further):
         _check_file(folder / name, settings.files.get(name))
     return settings

@@ -33,6 +33,11 @@ def model_card(settings: Settings) -> str:
     accuracy = ", ".join(f"{v:.1f}% (k = {k})" for k, v in figures.knn_accuracy.items() if v is not None)
     accuracy = accuracy or "not known without labels"
     newline = "\n"
+    explain = (
+        'detector.explain("a.png").peak  # where it is most unlike the training images: x, y\n'
+        if settings.patches
+        else ""
+    )
     arguments = "".join(f", {key}={value!r}" for key, value in settings.timm_args.items())
     names = "\nIt holds the file names of its training images (names.json).\n" if "names.json" in settings.files else ""
     formula = f"""With f its feature (the class token of a vision transformer) and f_m those of the bank,
@@ -56,14 +61,14 @@ from benchmark import Detector
 detector = Detector.load("THIS-FOLDER")
 scores = detector.score(["a.png", "b.jpg"])  # larger = more OOD
 detector.is_ood(scores), detector.p_values(scores), detector.nearest(["a.png"], k=3)
-```
+{explain}```
 
 The backbone alone, from this folder:
 
 ```python
 timm.create_model({settings.backbone.backbone!r}, checkpoint_path="backbone.safetensors"{arguments})
 ```
-
+{_onnx(settings)}
 ## What it computes
 
 An image becomes RGB, is cut to its central square, brought to {settings.image_size}x{settings.image_size} by PIL's
@@ -109,4 +114,36 @@ Check of the export: {settings.checked}.
 - What it finds depends on the kind of OOD image. Where the table says 50, it is blind; sets that sharpness or colour
   alone can tell apart say little about content.
 - Detail below {settings.image_size} pixels a side, and everything outside the central square, is not seen.
+"""
+
+
+def _onnx(settings: Settings) -> str:
+    """The part on detector.onnx, "" without one."""
+    if settings.onnx is None:
+        return ""
+    size = settings.image_size
+    return f"""
+## As one ONNX graph
+
+detector.onnx (opset {settings.onnx.opset}) takes any number of images at once, RGB of {size}x{size} pixels, and holds
+all that comes after that. Checked: {settings.onnx.checked}.
+
+```python
+import numpy as np
+import onnxruntime
+from PIL import Image, ImageOps
+
+
+def square(path: str) -> np.ndarray:
+    image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+    side = min(image.size)
+    left, top = round((image.width - side) / 2), round((image.height - side) / 2)
+    image = image.crop((left, top, left + side, top + side))
+    return np.asarray(image.resize(({size}, {size}), Image.Resampling.BICUBIC))
+
+
+session = onnxruntime.InferenceSession("detector.onnx")
+images = np.stack([square(path) for path in ["a.png", "b.jpg"]])  # uint8 (N, {size}, {size}, 3)
+score, ood = session.run(["score", "ood"], {{"images": images}})
+```
 """

@@ -10,9 +10,9 @@ Shapes: N images, S stored side in pixels, D features, M rows of the bank.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,9 +22,20 @@ from torch import Tensor, nn
 
 from benchmark.data.pictures import read_picture, to_square, turned_by_exif
 from benchmark.detection.knn import nearest
-from benchmark.detection.scores import full_float32, kept_features, ood_scores
+from benchmark.detection.scores import full_float32, kept_features
 from benchmark.detection.threshold import p_values
-from benchmark.detector.artifact import BACKBONE, BANK, HEAD, NAMES, Settings, read_settings, read_tensors
+from benchmark.detector.artifact import (
+    BACKBONE,
+    BANK,
+    HEAD,
+    NAMES,
+    PATCHES,
+    PatchInfo,
+    Settings,
+    read_settings,
+    read_tensors,
+)  # fmt: skip
+from benchmark.detector.patches import Explanation, explanation
 from benchmark.errors import BenchError, first_line
 from benchmark.evaluation.features import EMBED_BATCH
 from benchmark.files import read_names
@@ -39,6 +50,7 @@ from benchmark.store.folders import NEGATIVES
 from benchmark.views.recipes import input_of
 from benchmark.views.render import evaluation_view
 
+Read = TypeVar("Read")
 Images = Sequence[str | Path | Image.Image] | NDArray[np.uint8] | Tensor
 
 
@@ -47,7 +59,8 @@ class Detector:
 
     settings: what detector.json says. threshold: above it an image is called OOD. id_scores: float32 (n,), the scores
     of the held-out ID images. index, label: int64 (M,), each bank row's place in the training split and its label (-1
-    unknown). names: the file of each bank row, or None.
+    unknown). names: the file of each bank row, or None. backbone, head: networks in evaluation mode; fitted: the score.
+    patches: (P, C) unit rows, places of training images, or None.
     """
 
     def __init__(
@@ -58,6 +71,7 @@ class Detector:
         names: list[str] | None = None,
         device: torch.device | None = None,
         head: nn.Module | None = None,
+        patches: Tensor | None = None,
     ) -> None:
         self.settings = settings
         self.device = device or torch.device("cpu")
@@ -66,12 +80,12 @@ class Detector:
         self.index: NDArray[np.int64] = bank["index"].numpy()
         self.label: NDArray[np.int64] = bank["label"].numpy()
         self.names = names
-        self._backbone = backbone.to(self.device).eval().requires_grad_(False)
+        self.backbone = backbone.to(self.device).eval().requires_grad_(False)
+        self.head = None if head is None else head.to(self.device).eval().requires_grad_(False)
+        self.fitted = _fitted(settings, bank, self.device)
         self._bank = bank["features"].to(self.device).float()
-        self._weights = bank.get("weights")
-        self._head = None if head is None else head.to(self.device).eval().requires_grad_(False)
-        self._score = _fitted(settings, bank, self.device)
         self._needs = plan.needs([settings.score])
+        self.patches = None if patches is None else patches.to(self.device).float()
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "auto") -> Detector:
@@ -106,7 +120,10 @@ class Detector:
         names = None
         if NAMES in settings.files:
             names = read_names(folder / NAMES, settings.bank.count, "export the detector again")
-        return cls(settings, backbone, bank, names, place, head)
+        patches = None
+        if settings.patches is not None:
+            patches = _read_patches(folder / PATCHES, settings.patches)
+        return cls(settings, backbone, bank, names, place, head, patches)
 
     def score(self, images: Images, batch: int = EMBED_BATCH) -> NDArray[np.float32]:
         """Scores (N,) of images, larger = more OOD: Eq. 6 of the paper as -log of the mean, or `settings.score`.
@@ -138,6 +155,15 @@ class Detector:
         """
         return self.nearest_features(self.features(images, batch), k)
 
+    def explain(self, image: str | Path | Image.Image) -> Explanation:
+        """Where an image is unlike the training images. Raises BenchError where it cannot be read, and for a detector
+        without patches."""
+        if self.settings.patches is None:
+            raise BenchError(f"{self.settings.run}: this detector has no patches of training images, so that it cannot "
+                             "say where; export it again with the run's images at hand (--data)")  # fmt: skip
+        picture = _picture(image)
+        return explanation(self, square_of(picture, self.settings.image_size), picture.size)
+
     @torch.no_grad()
     def features(self, images: Images, batch: int = EMBED_BATCH) -> Tensor:
         """Features (N, D) as the run kept them: unit length, rounded to float16, here as float32 on the device."""
@@ -153,34 +179,35 @@ class Detector:
         for squares in _batches(images, batch, self.settings.image_size):
             pixels = image_tensor(squares).to(self.device)
             with full_float32():
-                raw = self._embed(pixels)
-                further = further_outputs(pixels, raw, needs, self._embed, _unit, self._class_logits)
-            parts.append({"features": _unit(raw), **further})
+                parts.append(self.answer(pixels, needs))
         if not parts:
             return {"features": torch.empty(0, self._bank.shape[1], device=self.device)}
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
+    def answer(self, pixels: Tensor, needs: frozenset[plan.Need] | None = None) -> Outputs:
+        """What the network says of one batch (B, 3, S, S) uint8 on the device. needs: by default the score's."""
+        raw = self._embed(pixels)
+        needs = self._needs if needs is None else needs
+        return {"features": _unit(raw), **further_outputs(pixels, raw, needs, self._embed, _unit, self._class_logits)}
+
     def _embed(self, pixels: Tensor) -> Outputs:
-        return {
-            "features": self._backbone(
-                evaluation_view(pixels, self.settings.view_size, *input_of(self.settings))
-            ).float()
-        }
+        return {"features": self.backbone(self.view(pixels)).float()}
+
+    def view(self, pixels: Tensor) -> Tensor:
+        """What the backbone sees of images (B, 3, S, S) uint8: resized and normalised, float32."""
+        return evaluation_view(pixels, self.settings.view_size, *input_of(self.settings))
 
     def _class_logits(self, outputs: Outputs) -> Tensor | None:
-        if self._head is None or self.settings.head is None:
+        if self.head is None or self.settings.head is None:
             return None
-        logits: Tensor = self._head(outputs["features"])
+        logits: Tensor = self.head(outputs["features"])
         return logits.float() / self.settings.head.temperature
 
     def score_outputs(self, outputs: Outputs) -> NDArray[np.float32]:
         """Scores (N,) of what `outputs` gives."""
         if not len(outputs["features"]):
             return np.empty(0, np.float32)
-        if self._score is not None:
-            return self._score.score(outputs).float().numpy()
-        scores = ood_scores(outputs["features"], self._bank, self.settings.temperature, weights=self._weights)
-        return scores.float().numpy()
+        return self.fitted.score(outputs).float().numpy()
 
     def nearest_features(self, features: Tensor, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """`nearest` of what `features` gives."""
@@ -193,14 +220,10 @@ def _unit(outputs: Outputs) -> Tensor:
     return kept_features(outputs["features"]).float()
 
 
-def _fitted(settings: Settings, bank: dict[str, Tensor], device: torch.device) -> Score | None:
-    """The detector's score, as fitted to the training images; None where it is Eq. 6, which may have a thinned bank."""
-    if settings.score == plan.EQ6:
-        return None
+def _fitted(settings: Settings, bank: dict[str, Tensor], device: torch.device) -> Score:
+    """The detector's score, as fitted to the training images."""
     score = named(settings.score, settings.temperature)
-    read = plan.needs([settings.score])
-    wanted = [*output_names(read), *([NEGATIVES] if "negatives" in read else [])]
-    train = {name: bank[name].to(device) for name in ("features", *wanted)}
+    train = {name: rows.to(device) for name, rows in bank.items()}
     if isinstance(score, Sum) and settings.scales:
         score.fit_again(train, settings.scales)
     else:
@@ -210,10 +233,18 @@ def _fitted(settings: Settings, bank: dict[str, Tensor], device: torch.device) -
 
 def square_of(image: str | Path | Image.Image, size: int) -> NDArray[np.uint8]:
     """One image as an import stores it: (size, size, 3) uint8. Raises BenchError with the reason."""
+    return _read(image, lambda picture: to_square(picture, size))
+
+
+def _picture(image: str | Path | Image.Image) -> Image.Image:
+    return _read(image, lambda picture: picture)
+
+
+def _read(image: str | Path | Image.Image, use: Callable[[Image.Image], Read]) -> Read:
     if not isinstance(image, (str, Path, Image.Image)):
         raise BenchError(f"images: a {type(image).__name__} among them; allowed are paths and PIL images")
     try:
-        return to_square(turned_by_exif(image) if isinstance(image, Image.Image) else read_picture(str(image)), size)
+        return use(turned_by_exif(image) if isinstance(image, Image.Image) else read_picture(str(image)))
     except Exception as error:  # PIL's readers raise whatever a broken file leads them to
         what = "a PIL image" if isinstance(image, Image.Image) else str(image)
         raise BenchError(f"{what}: not a readable image ({_reason(error)})") from error
@@ -243,6 +274,16 @@ def _batches(images: Any, batch: int, size: int) -> Iterator[NDArray[np.uint8]]:
             yield np.stack([to_square(Image.fromarray(np.ascontiguousarray(one)), size) for one in part])
         else:
             yield np.stack([square_of(one, size) for one in part])
+
+
+def _read_patches(path: Path, info: PatchInfo) -> Tensor:
+    tensors = read_tensors(path)
+    wanted = (info.count, info.dimension)
+    if tensors.keys() != {"patches"} or tensors["patches"].shape != wanted or tensors["patches"].dtype != torch.float16:
+        raise BenchError(f"{path}: holds something else than patches, float16 {wanted}")
+    if not bool(torch.isfinite(tensors["patches"]).all()):
+        raise BenchError(f"{path}: patches: holds NaN or infinity")
+    return tensors["patches"]
 
 
 def _check_bank(path: Path, bank: dict[str, Tensor], settings: Settings, width: int) -> None:

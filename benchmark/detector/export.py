@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import safetensors.torch
@@ -18,21 +18,24 @@ from torch import Tensor, nn
 
 from benchmark import methods
 from benchmark.data import images as stored_images
-from benchmark.data.images import ImageSet
 from benchmark.data.subsets import limited
 from benchmark.detection.metrics import auroc
 from benchmark.detection.scores import ood_scores
 from benchmark.detection.threshold import Threshold, choose_threshold
-from benchmark.detector import artifact
+from benchmark.detector import artifact, onnx_graph
 from benchmark.detector.artifact import BACKBONE, BANK, CARD, HEAD, NAMES, SETTINGS, HeadInfo, Settings
 from benchmark.detector.bank import bank_size, thin
 from benchmark.detector.card import model_card
 from benchmark.detector.detector import Detector
 from benchmark.detector.folder import check_target, in_place_of, save_tensors
+from benchmark.detector.patches import IMAGES
+from benchmark.detector.patches import add as add_patches
+from benchmark.detector.run_images import TrainingImages, same_images, training_images
 from benchmark.errors import BenchError, first_line, some_of, unknown
 from benchmark.files import atomic_write, expanded, read_npz, write_json
 from benchmark.methods.base import Method
 from benchmark.models.backbones import create
+from benchmark.models.spatial import has_map
 from benchmark.plan.config import RunConfig
 from benchmark.plan.methods import DinoConfig
 from benchmark.plan.run_names import meant
@@ -45,7 +48,6 @@ from benchmark.seeds import derive_seed
 from benchmark.store.folders import NEGATIVES, RunFolder, all_runs
 from benchmark.store.records import Record, ScoreInRecord
 
-Counted = Literal["stored split", "images of the run"]
 CHECKED_IMAGES = 256  # of the ID test set, when the export is held against the run
 # A cosine of features in float16 on another machine may differ by this much; scores by that over the temperature.
 TOLERANCE = 2e-3
@@ -100,18 +102,6 @@ class _Bank:
     scores: dict[str, Tensor]
 
 
-@dataclass(frozen=True)
-class _TrainingImages:
-    """Of each image of the whole bank: place, label (-1 unknown), file where it is known; the labels' names; what the
-    place counts in."""
-
-    index: NDArray[np.int64]
-    label: NDArray[np.int64]
-    names: list[str] | None
-    classes: list[str] | None
-    counted: Counted
-
-
 def export(
     folder: RunFolder,
     to: Path,
@@ -120,17 +110,23 @@ def export(
     bank: str | None = None,
     replace: bool = False,
     score: str | None = None,
+    onnx: bool = False,
+    patches: int = 2000,
 ) -> Settings:
     """Write the detector of a finished run to the folder `to`, and return what its detector.json says.
 
     data_root: where the run's images are, to name the training images and to check the detector on the ID test set;
     without them it is written all the same and says that it was not checked. bank: thin the bank to "10%" or "500".
-    score: one of `plan.scores` that the run has been scored by, by default the method's own.
+    score: one of `plan.scores` that the run has been scored by, by default the method's own. onnx: write it as one ONNX
+    graph as well. patches: how many places of training images to keep, so that it can show where an image is unlike
+    them; none without the images.
 
     Raises BenchError when the run is not finished, has no features kept, or is of a method without a backbone, when the
     detector does not give the run's scores, or when `to` holds something else (or a detector, without `replace`).
     """
     check_target(to, replace)
+    if onnx:
+        onnx_graph.require_packages()
     source = _read_run(folder, score)
     if bank and source.score != EQ6:
         raise BenchError(
@@ -138,14 +134,20 @@ def export(
         )
     kept = _thinned(source, bank)
     threshold = choose_threshold(kept.scores[source.config.test_key].numpy(), false_alarms)
-    images = _training_images(source.record, source.config, data_root, len(source.features[source.config.train_key]))
+    images = training_images(source.record, source.config, data_root, len(source.features[source.config.train_key]))
     tensors = _bank_tensors(source, kept, images)
     with in_place_of(to) as made:
         _write_tensors(made, source, kept, images, tensors)
         settings = _settings(made, source, kept, threshold, false_alarms, images)
         detector = Detector(settings, source.backbone, tensors, head=source.head)
-        found = check(detector, source.record, source.config, source.features[source.config.test_key], data_root)
-        settings = settings.model_copy(update={"checked": found})
+        test_key, test_limit = source.config.test_key, source.config.data.test_limit
+        some = _some_images(source, test_key, test_limit, data_root, CHECKED_IMAGES)
+        settings = settings.model_copy(update={"checked": _check(detector, source, some, data_root)})
+        train = _some_images(source, source.config.train_key, source.config.data.train_limit, data_root, IMAGES)
+        if patches and train is not None and some is not None and has_map(source.backbone):
+            settings = add_patches(detector, settings, made, train, some, patches)
+        if onnx:
+            settings = onnx_graph.add(detector, settings, made, some)
         with atomic_write(made / CARD, "w") as stream:
             stream.write(model_card(settings))
         write_json(made / SETTINGS, settings.model_dump(mode="json"))
@@ -221,7 +223,7 @@ def _thinned(source: _Source, bank: str | None) -> _Bank:
     return _Bank(rows, weights, scores)
 
 
-def _bank_tensors(source: _Source, kept: _Bank, images: _TrainingImages) -> dict[str, Tensor]:
+def _bank_tensors(source: _Source, kept: _Bank, images: TrainingImages) -> dict[str, Tensor]:
     """What bank.safetensors holds."""
     tensors = {
         "features": source.features[source.config.train_key][kept.rows].half().contiguous(),
@@ -234,7 +236,7 @@ def _bank_tensors(source: _Source, kept: _Bank, images: _TrainingImages) -> dict
 
 
 def _write_tensors(
-    made: Path, source: _Source, kept: _Bank, images: _TrainingImages, tensors: dict[str, Tensor]
+    made: Path, source: _Source, kept: _Bank, images: TrainingImages, tensors: dict[str, Tensor]
 ) -> None:
     """The files that detector.json has checksums of."""
     weights = {name: tensor.detach().cpu() for name, tensor in source.backbone.state_dict().items()}
@@ -247,7 +249,7 @@ def _write_tensors(
 
 
 def _settings(
-    made: Path, source: _Source, kept: _Bank, threshold: Threshold, asked: float, images: _TrainingImages
+    made: Path, source: _Source, kept: _Bank, threshold: Threshold, asked: float, images: TrainingImages
 ) -> Settings:
     """detector.json, but for what the check finds."""
     record, config, whole = source.record, source.config, source.features[source.config.train_key]
@@ -328,46 +330,26 @@ def _figures(source: _Source, kept: _Bank, threshold: Threshold) -> artifact.Fig
     return artifact.Figures(ood=ood, sensitivity=source.measured.sensitivity, knn_accuracy=source.record.knn_accuracy)
 
 
-def check(detector: Detector, record: Record, config: RunConfig, features: Tensor, data_root: Path) -> str:
+def _some_images(source: _Source, key: str, limit: int | None, data_root: Path, count: int) -> NDArray[np.uint8] | None:
+    """The first `count` images of the set "set/split" that the run has seen, (N, S, S, 3); None where they are not at
+    hand."""
+    images = same_images(source.record, key, data_root)
+    return None if images is None else np.ascontiguousarray(images.images[limited(images, limit)[:count]])
+
+
+def _check(detector: Detector, source: _Source, images: NDArray[np.uint8] | None, data_root: Path) -> str:
     """Hold the detector's features of some ID test images against the run's own; what was found, in words."""
-    images = _same_images(record, config.test_key, data_root)
     if images is None:
-        missing = stored_images.read_manifest(data_root, *config.test_key.split("/")) is None
+        missing = stored_images.read_manifest(data_root, *source.config.test_key.split("/")) is None
         return "not checked: the ID test images " + ("were not at hand" if missing else "stored here are not the run's")
-    rows = limited(images, config.data.test_limit)[:CHECKED_IMAGES]
-    again = detector.features(np.ascontiguousarray(images.images[rows]))
-    error = float((again - features[: len(rows)].float()).abs().max())
+    kept = source.features[source.config.test_key][: len(images)].float()
+    error = float((detector.features(images) - kept).abs().max())
     if not error <= TOLERANCE:
         raise BenchError(
-            f"{record.name}: the backbone gives other features than the run kept (they differ by up to {error:.2g}); "
-            "an untrained backbone needs the same torch and timm as the run"
+            f"{source.record.name}: the backbone gives other features than the run kept (they differ by up to "
+            f"{error:.2g}); an untrained backbone needs the same torch and timm as the run"
         )
-    return f"features of {len(rows)} ID test images as the run's, to within {error:.2g}"
-
-
-def _training_images(record: Record, config: RunConfig, data_root: Path, count: int) -> _TrainingImages:
-    images = _same_images(record, config.train_key, data_root)
-    if images is None:
-        counted: Counted = "stored split" if config.data.train_limit is None else "images of the run"
-        return _TrainingImages(np.arange(count), np.full(count, -1), None, None, counted)
-    rows = limited(images, config.data.train_limit)
-    names = stored_images.file_names(images, data_root)
-    return _TrainingImages(
-        rows if images.rows is None else images.rows[rows],  # of a class: the place in its set's split
-        images.labels[rows],
-        None if names is None else [names[row] for row in rows],
-        images.manifest.get("classes"),
-        "stored split",
-    )
-
-
-def _same_images(record: Record, key: str, data_root: Path) -> ImageSet | None:
-    """The very images that the run read, None where they are not in `data_root`."""
-    name, split = key.split("/")
-    if stored_images.read_manifest(data_root, name, split) is None:
-        return None
-    images = stored_images.load(data_root, name, split)
-    return images if images.fingerprint == record.data[key].fingerprint else None
+    return f"features of {len(images)} ID test images as the run's, to within {error:.2g}"
 
 
 def _kept(path: Path, read: Callable[[], dict[str, NDArray[Any]]]) -> dict[str, Tensor]:

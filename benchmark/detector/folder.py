@@ -12,7 +12,7 @@ from pathlib import Path
 import safetensors.torch
 from torch import Tensor
 
-from benchmark.detector.artifact import BACKBONE, BANK, CARD, HEAD, NAMES, SETTINGS
+from benchmark.detector.artifact import BACKBONE, BANK, CARD, HEAD, NAMES, ONNX, PATCHES, SETTINGS
 from benchmark.errors import BenchError
 from benchmark.files import atomic_write
 
@@ -30,7 +30,7 @@ def in_place_of(to: Path) -> Iterator[Path]:
     try:
         yield made
         if (to / SETTINGS).exists():
-            for name in (BACKBONE, HEAD, BANK, NAMES, CARD, SETTINGS):
+            for name in (BACKBONE, HEAD, BANK, PATCHES, NAMES, ONNX, CARD, SETTINGS):
                 if (made / name).exists():
                     os.replace(made / name, to / name)
                 else:

@@ -24,6 +24,11 @@ class Counts:
     broken: int = 0
     seconds: float = 0.0
 
+    def add(self, row: Row) -> None:
+        self.seen += 1
+        self.broken += bool(row.error)
+        self.ood += bool(row.ood)
+
 
 def csv_lines(rows: Iterable[Row], nearest: int, with_files: bool) -> Iterator[str]:
     """Header and rows; nearest_1, cosine_1, ... are the nearest training images, file_1 where files are known."""
@@ -81,9 +86,7 @@ class Progress:
         with self._bar() as bar:
             task = bar.add_task("", total=self._total, found=0) if bar is not None else None
             for row in rows:
-                counts.seen += 1
-                counts.broken += bool(row.error)
-                counts.ood += bool(row.ood)
+                counts.add(row)
                 now = time.monotonic()
                 counts.seconds = now - started
                 if bar is not None and task is not None and (now - told > 0.1 or counts.seen == self._total):

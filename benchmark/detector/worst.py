@@ -43,19 +43,21 @@ class Top:
                     heapq.heappushpop(self._heap, entry)
             yield row
 
-    def items(self) -> Iterator[GalleryItem]:
-        """Highest score first, each with a thumbnail made now: the images are not kept in memory."""
+    def items(self, detector: Detector) -> Iterator[GalleryItem]:
+        """Highest score first, each with a thumbnail and a map made now: the images are not kept in memory."""
         from benchmark.report.page.gallery import GalleryItem
 
         for score, _, row in sorted(self._heap, reverse=True):
             assert row.ood is not None and row.p_value is not None
+            thumbnail, where = _thumbnail(row.source, detector)
             yield GalleryItem(
                 path=row.source.path,
                 score=score,
                 ood=row.ood,
                 p_value=row.p_value,
                 neighbours=tuple(str(one) for one in row.nearest),
-                thumbnail=_thumbnail(row.source),
+                thumbnail=thumbnail,
+                where=where,
             )
 
 
@@ -71,15 +73,30 @@ def write_page(out: Path, top: Top, progress: Progress, detector: Detector, thre
         "threshold": f"{limit:.6g}"
         + (f" ({100 * detector.settings.threshold.asked:g}% false alarms)" if threshold is None else " (given)"),
     }
-    write_gallery(out, top.items(), "Most anomalous images", about)
+    if detector.patches is not None:
+        about["colour"] = "places unlike those of the training images, crimson the most; not a part of the score"
+    write_gallery(out, top.items(detector), "Most anomalous images", about)
 
 
-def _thumbnail(source: Source) -> bytes:
+def _thumbnail(source: Source, detector: Detector) -> tuple[bytes, bytes | None]:
+    """An image as a PNG, and the map that goes over it where the detector has patches."""
     try:
         image = to_rgb(source.read())
     except Exception:  # it was there a moment ago
-        image = Image.new("RGB", (1, 1))
+        return _png(Image.new("RGB", (1, 1))), None
+    found = None if detector.patches is None else detector.explain(image)
+    size = image.size
     image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.BICUBIC)
+    if found is None:
+        return _png(image), None
+    scale = image.width / size[0]
+    left, top, side = (round(scale * length) for length in found.box)
+    over = Image.new("RGBA", image.size)
+    over.paste(found.overlay(side), (left, top))
+    return _png(image), _png(over)
+
+
+def _png(image: Image.Image) -> bytes:
     stream = io.BytesIO()
     image.save(stream, "PNG")
     return stream.getvalue()

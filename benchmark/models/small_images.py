@@ -50,7 +50,11 @@ class SmallConvNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, 3, S, S), S at least 4 -> features (B, D)."""
-        features: Tensor = self.blocks(images).mean((2, 3))
+        return self.forward_features(images).mean((2, 3))
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """The same before the mean: (B, D, S/4, S/4)."""
+        features: Tensor = self.blocks(images)
         return features
 
 
@@ -117,8 +121,11 @@ class WideResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, 3, S, S) -> features (B, D)."""
-        features: Tensor = F.relu(self.norm(self.blocks(self.stem(images))), inplace=True).mean((2, 3))
-        return features
+        return self.forward_features(images).mean((2, 3))
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """The same before the mean: (B, D, S/4, S/4)."""
+        return F.relu(self.norm(self.blocks(self.stem(images))), inplace=True)
 
 
 class WideBlock(nn.Module):

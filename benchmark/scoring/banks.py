@@ -26,8 +26,12 @@ class Eq6(Bank):
     def __init__(self, temperature: float) -> None:
         self.temperature = temperature
 
+    def fit(self, train: Outputs) -> None:
+        super().fit(train)
+        self.weights_ = train.get("weights")
+
     def score(self, outputs: Outputs, self_index: Tensor | None = None) -> Tensor:
-        return ood_scores(outputs["features"].float(), self.bank_, self.temperature, self_index)
+        return ood_scores(outputs["features"].float(), self.bank_, self.temperature, self_index, weights=self.weights_)
 
 
 class Eq6FromNegatives(Score):
@@ -45,12 +49,12 @@ class Eq6FromNegatives(Score):
 
     def fit(self, train: Outputs) -> None:
         self.origin_ = train["negatives"].double().mean(0).float()
-        self.bank_ = self._from_origin(train)
+        self.bank_ = self.from_origin(train)
 
     def score(self, outputs: Outputs, self_index: Tensor | None = None) -> Tensor:
-        return ood_scores(self._from_origin(outputs), self.bank_, self.temperature, self_index)
+        return ood_scores(self.from_origin(outputs), self.bank_, self.temperature, self_index)
 
-    def _from_origin(self, outputs: Outputs) -> Tensor:
+    def from_origin(self, outputs: Outputs) -> Tensor:
         return outputs["features"].float() * outputs["norm"].float()[:, None] - self.origin_
 
 

@@ -23,13 +23,13 @@ class Eq6OverRotations(Score):
         self.temperature = temperature
 
     def fit(self, train: Outputs) -> None:
-        self.banks_ = self._features(train)
+        self.banks_ = self.features(train)
 
     def score(self, outputs: Outputs, self_index: Tensor | None = None) -> Tensor:
-        answers = zip(self._features(outputs), self.banks_, strict=True)
+        answers = zip(self.features(outputs), self.banks_, strict=True)
         return torch.stack([ood_scores(one, bank, self.temperature, self_index) for one, bank in answers]).sum(0)
 
-    def _features(self, outputs: Outputs) -> list[Tensor]:
+    def features(self, outputs: Outputs) -> list[Tensor]:
         """Features (N, D) of the image and of each of its copies."""
         return [outputs["features"].float(), *outputs[self.copies].float().unbind(1)]
 

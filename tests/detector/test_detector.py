@@ -47,7 +47,9 @@ def test_untrained_is_drawn_again_and_image_statistics_is_refused(mini_data: Pat
     kept = np.load(tmp_path / record.name / "scores.npz")["mini/test:eq6"]
     np.testing.assert_allclose(Detector.load(tmp_path / "d").score(load(mini_data, "mini", "test").images), kept, 1e-5)
     record = run(reference("image-statistics"), tmp_path, mini_data, RUNTIME)
-    with pytest.raises(BenchError, match=r"method 'image-statistics' has no backbone to export; dino and untrained do"):
+    with pytest.raises(
+        BenchError, match=r"method 'image-statistics' has no backbone to export; dino, frozen and untrained do"
+    ):
         export(RunFolder(tmp_path / record.name), tmp_path / "e", mini_data)
     assert not (tmp_path / "e").exists()
 

@@ -231,7 +231,10 @@ def test_a_broken_npz_of_any_kind_is_a_row(bench: Callable[..., Said], made: Mad
 
 def test_a_thumbnail_of_16_bits_is_not_a_white_square() -> None:
     grey = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
-    with Image.open(io.BytesIO(_thumbnail(Source("a", lambda: Image.fromarray(grey))))) as thumbnail:
+    detector = Detector.load(Path(__file__).parent / "exported_by_0_1", "cpu")  # which has no patches
+    png, where = _thumbnail(Source("a", lambda: Image.fromarray(grey)), detector)
+    assert where is None
+    with Image.open(io.BytesIO(png)) as thumbnail:
         assert np.array_equal(np.asarray(thumbnail)[:, :, 0], grey >> 8)
 
 
@@ -258,7 +261,8 @@ def test_of_equal_scores_the_first_images_are_kept_and_shown_in_their_order(scor
     sources = [Source(name, lambda: Image.new("RGB", (8, 8))) for name in "abcd"]
     seen = [Row(one, score=float(score), ood=True, p_value=0.5) for one, score in zip(sources, scores, strict=True)]
     assert list(top.watch(seen)) == seen
-    assert "".join(item.path for item in top.items()) == kept
+    detector = Detector.load(Path(__file__).parent / "exported_by_0_1", "cpu")
+    assert "".join(item.path for item in top.items(detector)) == kept
 
 
 def test_what_stands_above_the_page(monkeypatch: pytest.MonkeyPatch, made: Made) -> None:

@@ -15,7 +15,8 @@ class GalleryItem:
 
     score: larger = more OOD. ood: whether it is beyond the detector's threshold. p_value: share of in-distribution
     test scores that are at least as large. neighbours: names of the nearest training images, the nearest first.
-    thumbnail: the image as a PNG, small.
+    thumbnail: the image as a PNG, small. where: a PNG with transparency to lay over it, of the same shape: what in the
+    image is unlike the training images; None where that is not known.
     """
 
     path: str
@@ -24,6 +25,7 @@ class GalleryItem:
     p_value: float
     neighbours: tuple[str, ...]
     thumbnail: bytes
+    where: bytes | None = None
 
     @property
     def name(self) -> str:
@@ -36,6 +38,10 @@ class GalleryItem:
     @property
     def source(self) -> str:
         return document.png(self.thumbnail)
+
+    @property
+    def overlay(self) -> str | None:
+        return None if self.where is None else document.png(self.where)
 
 
 def write_gallery(out: Path, items: Iterable[GalleryItem], title: str, about: dict[str, str]) -> None:

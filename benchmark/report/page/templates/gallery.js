@@ -15,7 +15,7 @@ function arrange() {
   $("nothing").hidden = shown.length > 0;
   if (shown.length && !shown.some((figure) => figure.firstChild.tabIndex === 0)) stop(shown[0].firstChild);
 }
-document.querySelector(".tools").addEventListener("change", arrange);
+document.querySelector(".tools").addEventListener("change", (event) => { if (event.target.id !== "where") arrange(); });
 document.querySelector(".tools").addEventListener("submit", (event) => event.preventDefault());
 
 /* The chosen image, large, with what is said about it: on a click, and at the keyboard's focus. */
@@ -26,6 +26,9 @@ function choose(button) {
   button.setAttribute("aria-current", "true");
   $("large").src = button.querySelector("img").src;
   $("large").alt = button.getAttribute("aria-label");
+  const where = button.querySelector(".where");
+  $("large-where").hidden = !where;
+  if (where) $("large-where").src = where.src;
   const facts = button.nextSibling.cloneNode(true);
   facts.hidden = false;
   $("facts").replaceChildren(facts);

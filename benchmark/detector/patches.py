@@ -1,0 +1,118 @@
+"""Where an image is unlike the training images: the distance of each of its patches to the nearest of theirs.
+
+PatchCore's idea (Roth et al. 2022, CVPR) on a map of features of the detector's own backbone. It shows what is new
+where and is not a part of the score: a score of the whole image can be high where no patch is new.
+
+Shapes: B images, S stored side in pixels, h x w places, C features of a place, P patches kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from benchmark.detection.scores import full_float32
+from benchmark.detector.artifact import PATCHES, PatchInfo, Settings, checksum
+from benchmark.detector.folder import save_tensors
+from benchmark.models.spatial import spatial_features
+from benchmark.running.device import image_tensor
+
+if TYPE_CHECKING:
+    from benchmark.detector.detector import Detector
+
+IMAGES = 256  # training images that patches are taken of, at most
+ROWS = 4096  # patches compared at a time
+COLD, HOT = np.array([255, 170, 0]), np.array([255, 0, 90])  # of the map: orange, then crimson, on light and dark alike
+OPAQUE = 0.7
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Where an image is unlike the training images.
+
+    heat: (h, w) float32, 1 - cosine of each patch to the nearest training patch, top row first; larger = more unlike.
+    peak: (x, y), the pixel of the image at the centre of the largest. box: (left, top, side), the square that the
+    detector sees, in pixels of the image. usual, unusual: the median of `heat` on held-out ID images, and what 95% of
+    their maxima stay below.
+    """
+
+    heat: NDArray[np.float32]
+    peak: tuple[int, int]
+    box: tuple[int, int, int]
+    usual: float
+    unusual: float
+
+    def overlay(self, side: int) -> Image.Image:
+        """The map as a picture to lay over the square that the detector sees, side x side: clear where the image is as
+        usual, orange to crimson where it is not; half the colour is what is unusual."""
+        level = (self.heat - self.usual) / max(2 * (self.unusual - self.usual), 1e-6)
+        small = Image.fromarray(np.clip(level, 0, 1).astype(np.float32))
+        level = np.clip(np.asarray(small.resize((side, side), Image.Resampling.BICUBIC)), 0, 1)[..., None]
+        colour = COLD + level * (HOT - COLD)
+        return Image.fromarray(np.concatenate([colour, 255 * OPAQUE * level], 2).round().astype(np.uint8))
+
+
+def explanation(detector: Detector, square: NDArray[np.uint8], size: tuple[int, int]) -> Explanation:
+    """Of one image as the detector sees it, (S, S, 3), cut from a picture of this width and height."""
+    info = detector.settings.patches
+    assert info is not None and detector.patches is not None
+    heat = distances(detector, square[None], detector.patches)[0].cpu().numpy()
+    width, height = size
+    side = min(size)
+    left, top = round((width - side) / 2), round((height - side) / 2)
+    row, column = np.unravel_index(int(heat.argmax()), heat.shape)
+    x, y = (int((place + 0.5) * side / count) for place, count in zip((column, row), heat.shape[::-1], strict=True))
+    return Explanation(heat, (left + x, top + y), (left, top, side), info.usual, info.unusual)
+
+
+def add(
+    detector: Detector, settings: Settings, folder: Path, train: NDArray[np.uint8], test: NDArray[np.uint8], count: int
+) -> Settings:
+    """Write patches of the training images `train` (B, S, S, 3), at most `count`, into a detector's folder, and return
+    its settings with them. test: ID test images, by which the map's colours are set."""
+    found = patches_of(detector, train)
+    rows = found.flatten(0, 2)
+    # At random: a coreset by greedy k-centre keeps the odd ones, and was no better.
+    chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(settings.bank.seed))[:count]
+    bank = rows[chosen].half()
+    heat = distances(detector, test, bank.float())
+    info = PatchInfo(
+        count=len(bank),
+        of=len(rows),
+        images=len(found),
+        dimension=bank.shape[1],
+        grid=[found.shape[1], found.shape[2]],
+        usual=float(heat.median()),
+        unusual=float(heat.flatten(1).amax(1).quantile(0.95)),
+    )
+    save_tensors(folder / PATCHES, {"patches": bank.cpu()})
+    files = {**settings.files, PATCHES: checksum(folder / PATCHES)}
+    return settings.model_copy(update={"patches": info, "files": files})
+
+
+@torch.no_grad()
+def patches_of(detector: Detector, squares: NDArray[np.uint8], batch: int = 64) -> Tensor:
+    """Features (B, h, w, C) of unit length of images (B, S, S, 3)."""
+    found = []
+    for start in range(0, len(squares), batch):
+        pixels = image_tensor(squares[start : start + batch]).to(detector.device)
+        with full_float32():
+            found.append(F.normalize(spatial_features(detector.backbone, detector.view(pixels)).float(), dim=3))
+    return torch.cat(found)
+
+
+@torch.no_grad()
+def distances(detector: Detector, squares: NDArray[np.uint8], bank: Tensor) -> Tensor:
+    """(B, h, w): 1 - the largest cosine of each patch to the bank (P, C) of unit rows; 0 to 2."""
+    patches = patches_of(detector, squares)
+    with full_float32():
+        nearest = [(rows @ bank.T).amax(1) for rows in patches.flatten(0, 2).split(ROWS)]
+    return (1 - torch.cat(nearest)).clamp(min=0).view(patches.shape[:3])

@@ -1,0 +1,55 @@
+"""The images of the run behind a detector, where they are still at hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.data import images as stored_images
+from benchmark.data.images import ImageSet
+from benchmark.data.subsets import limited
+from benchmark.plan.config import RunConfig
+from benchmark.store.records import Record
+
+Counted = Literal["stored split", "images of the run"]
+
+
+@dataclass(frozen=True)
+class TrainingImages:
+    """Of each image of the whole bank: place, label (-1 unknown), file where it is known; the labels' names; what the
+    place counts in."""
+
+    index: NDArray[np.int64]
+    label: NDArray[np.int64]
+    names: list[str] | None
+    classes: list[str] | None
+    counted: Counted
+
+
+def training_images(record: Record, config: RunConfig, data_root: Path, count: int) -> TrainingImages:
+    images = same_images(record, config.train_key, data_root)
+    if images is None:
+        counted: Counted = "stored split" if config.data.train_limit is None else "images of the run"
+        return TrainingImages(np.arange(count), np.full(count, -1), None, None, counted)
+    rows = limited(images, config.data.train_limit)
+    names = stored_images.file_names(images, data_root)
+    return TrainingImages(
+        rows if images.rows is None else images.rows[rows],  # of a class: the place in its set's split
+        images.labels[rows],
+        None if names is None else [names[row] for row in rows],
+        images.manifest.get("classes"),
+        "stored split",
+    )
+
+
+def same_images(record: Record, key: str, data_root: Path) -> ImageSet | None:
+    """The very images that the run read, None where they are not in `data_root`."""
+    name, split = key.split("/")
+    if stored_images.read_manifest(data_root, name, split) is None:
+        return None
+    images = stored_images.load(data_root, name, split)
+    return images if images.fingerprint == record.data[key].fingerprint else None

@@ -1,0 +1,183 @@
+"""`Detector.explain` and the maps of `bench score --page`: where an image is unlike the training images."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import timm
+import torch
+from command import Said
+from detector_runs import Made
+from PIL import Image
+from weight_files import LITE0, needs_lite0
+
+from benchmark import Detector
+from benchmark.data.images import load
+from benchmark.data.synthetic import generate
+from benchmark.detector import artifact, patches
+from benchmark.detector.export import export
+from benchmark.detector.sources import Source
+from benchmark.detector.worst import _thumbnail
+from benchmark.errors import BenchError
+from benchmark.models.backbones import build_backbone
+from benchmark.models.spatial import spatial_features
+from benchmark.plan.sections import ModelConfig
+
+EXPORTED = Path(__file__).parent / "exported_by_0_1"
+
+
+def of(model: ModelConfig, size: int) -> Detector:
+    """A detector that sees images of `size` pixels by this backbone; its bank is of no account here."""
+    network, width = build_backbone(model, size, size, 0.0)
+    backbone = model.model_copy(update={"weights": None})
+    seen = {"mean": model.mean, "std": model.std, "interpolation": model.interpolation}
+    settings = artifact.read_settings(EXPORTED).model_copy(
+        update={"backbone": backbone, "image_size": size, "view_size": size, "head": None, "score": "eq6", **seen}
+    )
+    blank = torch.zeros(3, dtype=torch.int64)
+    bank = {"features": torch.ones(3, width), "id_scores": torch.zeros(3), "index": blank, "label": blank}
+    return Detector(settings, network, bank)
+
+
+def with_patches(detector: Detector, folder: Path, train: np.ndarray, test: np.ndarray, count: int) -> Detector:
+    settings = patches.add(detector, detector.settings, folder, train, test, count)
+    detector.settings = settings
+    detector.patches = safetensors.torch.load_file(folder / artifact.PATCHES)["patches"].float()
+    return detector
+
+
+@needs_lite0
+def test_the_peak_lies_in_an_object_pasted_into_a_photograph(tmp_path: Path) -> None:
+    """Lite0 at 224 pixels: crops of one photograph (scikit-learn's), objects of 64 pixels that are drawn here."""
+    from sklearn.datasets import load_sample_image
+
+    rng = np.random.default_rng(0)
+
+    def crops(photo: np.ndarray, count: int) -> np.ndarray:
+        places = [(rng.integers(photo.shape[0] - 224), rng.integers(photo.shape[1] - 224)) for _ in range(count)]
+        return np.stack([photo[y : y + 224, x : x + 224] for y, x in places])
+
+    photo = load_sample_image("china.jpg")
+    objects = generate("synthetic-near", "test")[0]
+    test = crops(photo, 40)
+    model = ModelConfig.model_validate(
+        {"backbone": "tf_efficientnet_lite0", "weights": LITE0, "weights_by": "order", "pretraining": "supervised"}
+        | {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic"}
+    )
+    detector = with_patches(of(model, 224), tmp_path, crops(photo, 40), crops(photo, 10), 2000)
+    inside = 0
+    for i, image in enumerate(test):
+        y, x = rng.integers(224 - 64, size=2)
+        image[y : y + 64, x : x + 64] = np.asarray(Image.fromarray(objects[i]).resize((64, 64)))
+        found = detector.explain(Image.fromarray(image))
+        inside += x <= found.peak[0] < x + 64 and y <= found.peak[1] < y + 64
+    print(f"the peak lies in the object in {inside} of {len(test)}")
+    assert inside >= 0.9 * len(test)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "args", "grid"),
+    [
+        ("small_convnet", {"width": 8}, 16),
+        ("wide_resnet40_2", {}, 16),
+        ("resnet10t", {"channels": [8, 16, 32, 64]}, 8),
+        ("vit_tiny_patch16_224", {"patch_size": 8, "embed_dim": 24, "depth": 1, "num_heads": 2}, 8),
+    ],
+)
+def test_the_map_of_every_family_is_where_the_pixels_are(
+    backbone: str, args: dict[str, object], grid: int, tmp_path: Path
+) -> None:
+    """A square of noise in a plain image, of random weights: high up on the right is high up on the right."""
+    torch.manual_seed(0)
+    detector = of(ModelConfig.model_validate({"backbone": backbone, "args": args, "drop_path": 0.0}), 64)
+    plain = np.full((20, 64, 64, 3), 120, np.uint8) + np.arange(20, dtype=np.uint8)[:, None, None, None]
+    with_patches(detector, tmp_path, plain, plain[:4], 200)
+    image = np.concatenate([plain[0], plain[0]], 1)  # 128 wide: the square that is seen is the middle
+    image[4:24, 70:90] = np.random.default_rng(0).integers(0, 256, (20, 20, 3))
+    found = detector.explain(Image.fromarray(image))
+    assert found.heat.shape == (grid, grid) and found.heat.dtype == np.float32 and found.box == (32, 0, 64)
+    assert 64 <= found.peak[0] < 96 and 0 <= found.peak[1] < 40  # of 128 x 64: the square and what sees it
+    assert found.heat.max() > found.unusual >= found.usual
+
+
+def test_a_transformers_places_are_its_own_patch_tokens_without_the_class_token() -> None:
+    torch.manual_seed(0)
+    network = timm.create_model("vit_tiny_patch16_224", img_size=32, patch_size=8, depth=1, num_classes=0).eval()
+    views = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        tokens = network.forward_features(views)
+        found = spatial_features(network, views)
+    assert torch.equal(found[:, 1, 2], tokens[:, 1 + 4 + 2])  # row 1, column 2 of 4 x 4
+
+
+def test_a_distance_is_one_less_the_largest_cosine(made: Made) -> None:
+    detector = Detector.load(made.whole, "cpu")
+    images = load(made.data, "mini-ood", "test").images[:3]
+    rows = patches.patches_of(detector, images).double().numpy()
+    assert detector.patches is not None
+    bank = detector.patches.double().numpy()
+    expected = 1 - (rows.reshape(-1, bank.shape[1]) @ bank.T).max(1).reshape(rows.shape[:3])
+    np.testing.assert_allclose(patches.distances(detector, images, detector.patches).numpy(), expected, atol=1e-5)
+    inside = patches.distances(detector, load(made.data, "mini", "test").images, detector.patches)
+    info = detector.settings.patches
+    assert info is not None and (info.count, info.of, info.images, info.grid) == (640, 640, 40, [4, 4])
+    assert info.usual == pytest.approx(float(np.median(inside)), rel=0.02)
+    assert info.unusual == pytest.approx(float(np.quantile(inside.amax((1, 2)), 0.95)), rel=1e-3)
+
+
+def test_the_overlay_is_clear_where_all_is_usual_and_strongest_at_the_peak() -> None:
+    heat = np.float32([[0.1, 0.1, 0.1], [0.1, 0.1, 0.1], [0.1, 0.1, 0.9]])
+    over = np.asarray(patches.Explanation(heat, (5, 5), (0, 0, 6), 0.1, 0.5).overlay(60))
+    assert over.shape == (60, 60, 4) and over[5, 5, 3] == 0
+    assert over[..., 3].max() == pytest.approx(255 * patches.OPAQUE, abs=1) and over[55, 55, 3] > 150
+    assert over[55, 55, 0] == 255 and over[55, 55, 1] < 40
+
+
+def test_export_keeps_some_says_the_size_and_leaves_them_out_on_request(bench: Callable[..., Said], made: Made) -> None:
+    run = ("export", made.record.name, "--results", made.results, "--data", made.data, "--to", "d")
+    said = bench(*run, "--patches", "50")
+    size = sum(path.stat().st_size for path in Path("d").iterdir())
+    assert "maps: 50 of 640 places of training images" in said.out and f"size: {size / 1e6:.1f} MB\n" in said.out
+    assert Detector.load("d", "cpu").explain("d/../" + str(_picture(made))).heat.shape == (4, 4)
+    said = bench(*run, "--patches", "0", "--replace")
+    assert "maps: none" in said.out and not Path("d/patches.safetensors").exists()
+    with pytest.raises(BenchError, match="has no patches of training images, so that it cannot say where; export it"):
+        Detector.load("d", "cpu").explain("picture.png")
+    export(made.folder, Path("e"), Path("nothing"))
+    assert Detector.load("e", "cpu").patches is None
+
+
+def _picture(made: Made) -> Path:
+    Image.fromarray(load(made.data, "mini-ood", "test").images[0]).save("picture.png")
+    return Path("picture.png")
+
+
+def test_spoilt_patches_are_named(copy: Path) -> None:
+    tensors = safetensors.torch.load_file(copy / artifact.PATCHES)
+    safetensors.torch.save_file({"patches": tensors["patches"][:5].contiguous()}, copy / artifact.PATCHES)
+    with pytest.raises(BenchError, match=r"patches\.safetensors: has \d+ bytes, detector.json says"):
+        Detector.load(copy)
+    settings = json.loads((copy / "detector.json").read_text())
+    settings["files"][artifact.PATCHES] = artifact.checksum(copy / artifact.PATCHES).model_dump()
+    (copy / "detector.json").write_text(json.dumps(settings))
+    with pytest.raises(BenchError, match=r"patches\.safetensors: holds something else than patches, float16 \(640, 24"):
+        Detector.load(copy)
+
+
+def test_the_map_on_the_page_covers_the_square_that_is_seen(made: Made) -> None:
+    detector = Detector.load(made.whole, "cpu")
+    pixels = load(made.data, "mini-ood", "test").images[0]
+    wide = Image.fromarray(np.concatenate([np.zeros_like(pixels), pixels, np.zeros_like(pixels)], 1))
+    thumbnail, where = _thumbnail(Source("a", lambda: wide), detector)
+    assert where is not None
+    with Image.open(io.BytesIO(thumbnail)) as image, Image.open(io.BytesIO(where)) as over:
+        alpha = np.asarray(over)[..., 3]
+        assert image.size == over.size == (96, 32) and alpha[:, :32].max() == alpha[:, 64:].max() == 0
+        strongest = detector.explain(wide).overlay(32)
+        np.testing.assert_array_equal(alpha[:, 32:64], np.asarray(strongest)[..., 3])
