@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from benchmark.report.frames import table
     from benchmark.store.measurements import measurements
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Detector", "__version__", "evaluate", "measurements", "table"]
 
 # On first use: they need torch or pandas, and `import benchmark` must stay light.

@@ -10,6 +10,7 @@ import runpy
 import subprocess
 import sys
 import textwrap
+import tomllib
 import types
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import typer
 from command import run_bench
 from readmes import PAGES, REPOSITORY, Shown, fences, is_placeholder, prose, shown, title
 
+import benchmark
 from benchmark import Detector
 from benchmark.commands.app import app
 from benchmark.errors import BenchError
@@ -85,14 +87,14 @@ def test_the_pages_are_found() -> None:
     assert {"README.md", "CONTRIBUTING.md", "FOOTGUNS.md", *(f"{room}/README.md" for room in rooms)} <= {
         *map(title, PAGES)
     }
-    assert len((REPOSITORY / "README.md").read_text().splitlines()) <= 150
+    assert len((REPOSITORY / "README.md").read_text().splitlines()) <= 110
     assert len(OF_BENCH) > 40
 
 
 def test_ci_runs_the_two_commands_of_the_front_page() -> None:
-    first, second = [text for _, text in fences((REPOSITORY / "README.md").read_text(), "sh")]
+    first, second, own = [text for _, text in fences((REPOSITORY / "README.md").read_text(), "sh")]
     assert "bench sweep sweeps/smoke.yaml && bench report --table 2 --sweep sweeps/smoke.yaml" in first
-    assert "pytest" in second
+    assert "pytest" in second and own.startswith("bench init")
     assert [f"readme {n}" in (REPOSITORY / ".ci/run").read_text() for n in (1, 2, 3)] == [True, True, False]
 
 
@@ -270,3 +272,26 @@ def test_commands_are_taken_apart_as_a_shell_does(tmp_path: Path) -> None:
         (3, "bench", "a", "b c"), (3, "bench", "d"), (3, "pytest"), (1, "bench", "data", "list"),
         (1, "bench", "data", "verify"),
     ]  # fmt: skip
+
+
+def test_the_version_is_one_and_has_its_changes() -> None:
+    version = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
+    changes = re.findall(r"^## (.+)$", (REPOSITORY / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert benchmark.__version__ == version == changes[0]
+
+
+def test_the_front_page_has_one_small_table_of_results_and_the_picture_of_the_conclusion() -> None:
+    text = (REPOSITORY / "README.md").read_text()
+    numbers = [row for row in re.findall(r"^\|.*\|$", text, re.MULTILINE) if len(re.findall(r"\d+\.\d", row)) > 2]
+    assert 1 <= len(numbers) <= 3
+    place = text[: text.index("figure-variants.png")].count("\n")
+    assert place < 25 and len(re.findall(r"^!\[", text, re.MULTILINE)) == 1
+    lines = [len(code.splitlines()) for language in ("python", "sh") for _, code in fences(text, language)]
+    assert lines[0] <= 6 and lines[-1] <= 5
+
+
+def test_the_front_pages_python_prints_a_table(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    [(_, text)] = fences((REPOSITORY / "README.md").read_text(), "python")
+    monkeypatch.chdir(REPOSITORY)
+    exec(compile(text.partition("detector =")[0], "README", "exec"), {})
+    assert "CIFAR100" in capsys.readouterr().out

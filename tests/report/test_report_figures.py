@@ -1,21 +1,23 @@
-"""Figures 2 and 3: which points they show, their correlations, and that their bytes never change."""
+"""Figures 2, 3 and of the variants: which points they show, their correlations, and that their bytes never change."""
 
 from __future__ import annotations
 
 import re
 import warnings
 
+import numpy as np
 import pytest
 from report_fakes import VARIANTS10, config, paper_auroc, record_of
 from scipy import stats
 
 from benchmark.negatives import OURS, VARIANTS
 from benchmark.plan.titles import title_of
-from benchmark.report.figures import embed, files, of_sets
+from benchmark.report.figures import embed, files, of_sets, of_variants
 from benchmark.report.figures.panels import Bars, Line, Lines, Point, Scatter
 from benchmark.report.figures.style import BACK, STYLES, VARIABLES, marker
 from benchmark.report.groups import Group, group_runs
-from benchmark.report.intervals import Estimate
+from benchmark.report.intervals import Estimate, hanley_mcneil
+from benchmark.report.published import sets as published
 
 
 def group_of(configs, make=record_of) -> Group:
@@ -312,3 +314,33 @@ def test_a_lacking_panel_is_said_and_letters_go_on():
     figure = files.figure_of(files.Picture("", ((None, far),), (), (8, 3), "no near OOD set in this sweep"))
     assert [text.get_text() for text in figure.axes[0].texts] == ["no near OOD set in this sweep"]
     assert figure.axes[1].get_title(loc="left").startswith("(b) far")
+
+
+def test_the_figure_of_variants_has_each_mean_its_interval_and_the_published_value():
+    """Two seeds of one variant, one of another: Student's t over seeds, and the images' error of one run."""
+    configs = [config(variant="imgn", seed=0), config(variant="imgn", seed=1), config(variant="dino")]
+    values = lambda c, ood: {"imgn": 70.0 + 2 * c.seed, "dino": 60.0}.get(c.variant, 55.0)  # noqa: E731
+    group = group_of([*configs, configs[0].reference("untrained")], lambda c: record_of(c, values))
+    picture = of_variants.variants(group, "cifar10")
+    near, far = picture.panels
+    assert near.title.endswith("CIFAR100") and far.title == "far OOD: mean of 7 sets" and near.slanted
+    assert near.places == far.places == ["DINO", "ImgN", "untrained"]
+    dino, imgn, untrained = near.dots
+    half = 1.96 * hanley_mcneil(60.0, 9, 9)
+    assert dino.ours.mean == 60 and dino.ends == (pytest.approx(60 - half), pytest.approx(60 + half))
+    t = float(stats.t.ppf(0.975, 1)) * np.std([70, 72], ddof=1) / np.sqrt(2)
+    assert imgn.ours.mean == 71 and imgn.ends == (pytest.approx(71 - t), pytest.approx(71 + t))
+    assert imgn.seeds == {0: 70.0, 1: 72.0} and dino.seeds == {} and untrained.reference and not imgn.reference
+    assert (dino.published, imgn.published, untrained.published) == (90.29, 90.46, None)
+    far_sets = [ood for ood in published.paper_sets("cifar10") if ood != "cifar100"]
+    mean = np.mean([published.VALUES["cifar10", ood, "imgn"] for ood in far_sets])
+    assert far.dots[1].published == pytest.approx(mean)
+    assert files.content(picture)["png"][:4] == b"\x89PNG"
+
+
+def test_the_figure_of_variants_leaves_out_what_is_not_measured():
+    partly = lambda c: record_of(c, lambda c, ood: None if ood == "svhn" else 60.0)  # noqa: E731
+    near, far = of_variants.variants(group_of([config(variant="dino")], partly), "cifar10").panels
+    assert near.dots[0].ours.mean == 60 and far.dots[0].ours is None and far.dots[0].published
+    rotation = config(method={"name": "rotation"}, train={"epochs": 50})
+    assert of_variants.variants(group_of([rotation]), "cifar10") is None

@@ -322,13 +322,15 @@ class Dot:
 
 @dataclass(frozen=True)
 class Dots(Panel):
-    """Places side by side, each with the dots of all methods. rules: dashed lines with their names at the side."""
+    """Places side by side, each with the dots of all methods. rules: dashed lines with their names at the side.
+    slanted: the names of the places, where they are long."""
 
     title: str
     places: Sequence[str]
     dots: Sequence[Dot]
     y_label: str = ""
     rules: Mapping[str, float] = field(default_factory=dict)
+    slanted: bool = False
 
     def draw(self, axes: Axes, marks: Marks) -> None:
         for dot in self.dots:
@@ -344,7 +346,10 @@ class Dots(Panel):
             axes.text(1.02, value, f"{name} {value:.1f}", **side)
         axes.set_xlim(-0.5, max(len(self.places), 1) - 0.5)
         turned = 90 if len(self.places) > 12 else 0
-        axes.set_xticks(range(len(self.places)), self.places, fontsize=SMALL, rotation=turned)
+        how: dict[str, Any] = {"rotation": turned}
+        if self.slanted:
+            how = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
+        axes.set_xticks(range(len(self.places)), self.places, fontsize=SMALL, **how)
         axes.tick_params(axis="x", length=0)
         axes.grid(axis="x", visible=False)
         for edge in range(1, len(self.places)):
