@@ -112,7 +112,7 @@ def _asked(network: Network, images: ImageSet, size: int | None, device: torch.d
         for name, rows in (("features", features), ("logits", logits)):
             if rows is not None and not (isinstance(rows, Tensor) and rows.ndim == 2 and len(rows) == len(pixels)):
                 given = f"shape {tuple(rows.shape)}" if isinstance(rows, Tensor) else type(rows).__name__
-                raise BenchError(f"the network's {name} of {len(pixels)} images are {given}, not a row an image")
+                raise BenchError(f"the network's {name} of {len(pixels)} images are {given}, not one row per image")
         parts.append(Answers(features.float().cpu(), None if logits is None else logits.float().cpu()))
     with_logits = [part.logits for part in parts if part.logits is not None]
     return Answers(torch.cat([part.features for part in parts]), torch.cat(with_logits) if with_logits else None)
@@ -138,7 +138,7 @@ def import_features(folder: Path, told: Told, data: Path, results: Path) -> Brou
     folder = expanded(folder)
     files = {path.stem: path for path in sorted(folder.glob("*.npz"))}
     if lacking := [name for name in ("train", "test") if name not in files]:
-        raise BenchError(f"{folder}: has no {lacking[0]}.npz; a file a set is wanted: train, test and each OOD set")
+        raise BenchError(f"{folder}: has no {lacking[0]}.npz; one file per set is wanted: train, test and each OOD set")
     ood = [name for name in files if name not in ("train", "test")]
     key_of = {name: f"{told.in_dist}/{name}" if name in ("train", "test") else f"{name}/test" for name in files}
     found, sets = {}, {}
@@ -179,7 +179,7 @@ def _images_of(path: Path, key: str, answers: Answers, labels: np.ndarray | None
         known = np.full(count, -1) if labels is None else labels.astype(np.int64)
         return ImageSet(name, split, np.empty((count, 0, 0, 3), np.uint8), known, _sha256([answers]), {})
     if stored.count != count:
-        raise BenchError(f"{path}: has {count} rows, and {key} has {stored.count} images here; give a row an image")
+        raise BenchError(f"{path}: has {count} rows, and {key} has {stored.count} images here; give one row per image")
     if labels is not None and (labels != stored.labels)[(labels >= 0) & (stored.labels >= 0)].any():
         raise BenchError(f"{path}: its labels are not those of {key} here; rows must be in the order of the images")
     return stored
