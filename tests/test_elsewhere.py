@@ -209,7 +209,7 @@ def test_what_is_said_must_fit(changes: dict[str, Any], says: str, mini_data: Pa
 
 def test_answers_that_are_no_features_are_told(mini_data: Path, tmp_path: Path) -> None:
     for answer, says in (
-        (lambda images: images, r"the network's features of 40 images are shape \(40, 3, 32, 32\), not one row per image"),
+        (lambda images: images, r"features of 40 images are shape \(40, 3, 32, 32\), not one row per image"),
         (lambda images: {"x": images}, "features of 40 images are dict"),
         (lambda images: (images.mean((2, 3)), images), "the network's logits of 40 images are shape"),
         (lambda images: images.mean((2, 3))[:1], r"are shape \(1, 3\)"),
