@@ -35,7 +35,7 @@ def run(config: RunConfig, results: Path, data_root: Path, runtime: Runtime | No
             return run.read_record() if runtime.ranks.is_main else None
 
         torch.manual_seed(derive_seed(config.seed, "initialise"))
-        method = methods.build(config, device)
+        method = methods.build(config, device, begins=not run.folder.weights.exists())
         training = trained(method, run, look(method, run))
         run.ranks.leave()
         if not run.ranks.is_main:

@@ -196,7 +196,7 @@ def _read_run(folder: RunFolder, score: str | None) -> _Source:
 def trained_method(config: RunConfig, folder: RunFolder) -> Method:
     """The run's method with its trained weights, on the CPU; an untrained one as its seed draws it."""
     torch.manual_seed(derive_seed(config.seed, "initialise"))
-    method = methods.build(config, torch.device("cpu"))
+    method = methods.build(config, torch.device("cpu"), begins=False)
     if config.method.trains:
         if not folder.weights.exists():
             raise BenchError(f"{folder.weights}: is missing; a detector needs the run's weights")

@@ -48,7 +48,7 @@ def rescore(folder: RunFolder, config: RunConfig, record: Record, data_root: Pat
     outputs = _outputs(folder, config, record)
     test = outputs[config.test_key]
     try:
-        method = methods.build(config, torch.device("cpu"))
+        method = methods.build(config, torch.device("cpu"), begins=False)
         scores: dict[str, np.ndarray] = {}
         for name in record.scores:
             if name == record.own:

@@ -11,8 +11,14 @@ from benchmark.plan.config import RunConfig
 from benchmark.plan.methods import METHODS
 
 
-def build(config: RunConfig, device: torch.device) -> Method:
-    """The method that `config` names, freshly initialised on `device`."""
+def build(config: RunConfig, device: torch.device, begins: bool = True) -> Method:
+    """The method that `config` names, freshly initialised on `device`.
+
+    begins: whether training begins here, from `model.weights` where there are some. What was trained has weights of its
+    own, and needs those no more.
+    """
+    if config.method.trains and not begins:
+        config = config.model_copy(update={"model": config.model.model_copy(update={"weights": None})})
     kind = type(config.method)
     made_by = f"benchmark.methods.{METHODS[kind]}" if kind in METHODS else config.method.made_by
     module, _, name = made_by.partition(":")

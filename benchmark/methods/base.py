@@ -16,7 +16,7 @@ from benchmark.detection.scores import kept_features, ood_scores
 from benchmark.methods import schedules
 from benchmark.plan.config import RunConfig
 from benchmark.running.processes import ALONE
-from benchmark.views.recipes import BatchRecipe, multi_crop
+from benchmark.views.recipes import BatchRecipe, input_of, multi_crop
 
 PASS = 256  # views that go through a network together in evaluation
 
@@ -71,7 +71,7 @@ class Method:
 
     def batch_recipe(self) -> BatchRecipe:
         """The views that `losses` wants to see."""
-        return multi_crop(self.config.views)
+        return multi_crop(self.config.views, input_of(self.config.model)[0])
 
     def modules(self) -> nn.ModuleDict:
         """Everything with a state: goes into the checkpoint and, less what `final_state` leaves out, the weights."""

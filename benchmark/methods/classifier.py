@@ -21,7 +21,7 @@ from benchmark.models.backbones import build_backbone
 from benchmark.plan.config import RunConfig
 from benchmark.plan.methods import ClassifierSettings
 from benchmark.running.device import to_device
-from benchmark.views.recipes import BatchRecipe, Block, Normalisation, ViewSpec, padded_crop
+from benchmark.views.recipes import BatchRecipe, Block, Normalisation, ViewSpec, input_of, padded_crop
 from benchmark.views.render import evaluation_view
 from benchmark.views.transforms import four_rotations
 
@@ -41,6 +41,7 @@ class Classifier(OneNetwork):
         super().__init__(config, device)
         assert isinstance(config.method, ClassifierSettings)
         self.settings, self.size = config.method, config.data.image_size
+        self.by = input_of(config.model, CIFAR)[0]
         backbone, width = build_backbone(config.model, self.size, self.size, config.model.drop_path)
         parts = {"backbone": backbone, "classes": nn.Linear(width, self.settings.classes)}
         if self.settings.rotation_weight:
@@ -49,7 +50,7 @@ class Classifier(OneNetwork):
 
     def batch_recipe(self) -> BatchRecipe:
         """Crops of the padded image; under all rotations where they are told."""
-        crops, turned = (ViewSpec((padded_crop(self.size, CIFAR),)),), bool(self.settings.rotation_weight)
+        crops, turned = (ViewSpec((padded_crop(self.size, self.by),)),), bool(self.settings.rotation_weight)
         return BatchRecipe({"images": Block(crops, four_rotations=turned)}, {"images": Block(crops)})
 
     def losses(self, batch: Batch, moment: Moment, backward: Callable[[Tensor], None] = ignore) -> dict[str, Tensor]:
@@ -92,7 +93,7 @@ class Classifier(OneNetwork):
         """ "features" (B, D) and "logits" (B, C) of the upright image; with rotations also "turns" (B, 4, 4), the
         logits of the turn for each turn."""
         self.network.eval()
-        upright = evaluation_view(images, self.size, CIFAR)
+        upright = evaluation_view(images, self.size, self.by)
         turned = bool(self.settings.rotation_weight)
         features = self.answer(four_rotations(upright) if turned else upright)
         found = {"features": features[: len(images)].float()}

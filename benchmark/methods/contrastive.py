@@ -18,7 +18,7 @@ from benchmark.models.backbones import build_backbone
 from benchmark.plan.config import RunConfig
 from benchmark.plan.methods import ContrastiveSettings
 from benchmark.scoring.banks import kth_cosine
-from benchmark.views.recipes import AS_IT_IS, BatchRecipe, Block, ViewRecipe, ViewSpec
+from benchmark.views.recipes import AS_IT_IS, BatchRecipe, Block, ViewRecipe, ViewSpec, input_of
 from benchmark.views.render import evaluation_view, fixed_views
 from benchmark.views.transforms import four_rotations
 
@@ -54,6 +54,7 @@ class Contrastive(OneNetwork):
         super().__init__(config, device)
         assert isinstance(config.method, ContrastiveSettings)
         self.settings, self.size = config.method, config.data.image_size
+        self.by = input_of(config.model, AS_IT_IS)[0]
         self.turns = 4 if config.method.rotations else 1
         backbone, width = build_backbone(config.model, self.size, self.size, config.model.drop_path)
         projection = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, config.method.projection))
@@ -66,7 +67,7 @@ class Contrastive(OneNetwork):
         """Two views, each also turned where rotated copies are instances of their own."""
         low, high = self.settings.scale
         view = ViewRecipe(
-            self.size, (low, high), blur_p=0, solarize_p=0, jitter=(0.4, 0.4, 0.4, 0.1), normalisation=AS_IT_IS
+            self.size, (low, high), blur_p=0, solarize_p=0, jitter=(0.4, 0.4, 0.4, 0.1), normalisation=self.by
         )
         turned, shown = self.settings.rotations, self.config.views
         if shown.background == "swaps":
@@ -102,7 +103,7 @@ class Contrastive(OneNetwork):
         crops = self.settings.test_crops
         share = self.settings.test_scale
         crop = ViewRecipe(
-            self.size, (share, share), blur_p=0, solarize_p=0, jitter_p=0, grayscale_p=0, normalisation=AS_IT_IS
+            self.size, (share, share), blur_p=0, solarize_p=0, jitter_p=0, grayscale_p=0, normalisation=self.by
         )
         views = fixed_views(images, crop, crops, seed=0)
         features = self.answer(four_rotations(views) if self.settings.rotations else views)
@@ -111,7 +112,7 @@ class Contrastive(OneNetwork):
         if self.settings.rotations:
             logits = self.network["rotation"](features).float().unflatten(0, (4, crops, -1)).mean(1)  # (R, B, 4)
             found["turns"] = torch.stack([logits[turn, :, turn] for turn in range(4)], 1)
-        whole = self.answer(evaluation_view(images, self.size, AS_IT_IS)).float()
+        whole = self.answer(evaluation_view(images, self.size, self.by)).float()
         return {"features": whole, **found}
 
     def fit(self, train: Outputs) -> None:

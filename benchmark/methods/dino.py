@@ -21,6 +21,7 @@ from benchmark.models.backbones import build_backbone, normalises_over_images
 from benchmark.models.heads import HEADS
 from benchmark.plan.config import RunConfig
 from benchmark.plan.methods import DinoConfig
+from benchmark.views.recipes import input_of
 from benchmark.views.render import evaluation_view
 
 # How many pixel values go through the student together, beyond those of one kind of image in one size. Small passes in
@@ -76,7 +77,7 @@ class Dino(Method):
         head = HEADS[self.settings.head](width, self.settings)
         self.student = nn.ModuleDict({"backbone": backbone, "head": head}).to(device)
         # The teacher starts as the student, but drops no paths.
-        plain, _ = build_backbone(config.model, *sizes, 0.0)
+        plain, _ = build_backbone(config.model.model_copy(update={"weights": None}), *sizes, 0.0)
         self.teacher = nn.ModuleDict({"backbone": plain, "head": copy.deepcopy(head)}).to(device).requires_grad_(False)
         self.teacher.load_state_dict(self.student.state_dict())
         self.centre = torch.zeros(self.settings.classes, device=device)
@@ -194,7 +195,8 @@ class Dino(Method):
 
     def embed(self, images: Tensor) -> Outputs:
         self.teacher.eval()
-        return {"features": self.teacher["backbone"](evaluation_view(images, self.config.views.global_size)).float()}
+        views = evaluation_view(images, self.config.views.global_size, *input_of(self.config.model))
+        return {"features": self.teacher["backbone"](views).float()}
 
     def soft_logits(self, outputs: Outputs) -> Tensor:
         logits: Tensor = self.teacher["head"](outputs["features"])

@@ -17,7 +17,7 @@ from benchmark.methods.base import Batch, Moment, OneNetwork, Outputs, ignore
 from benchmark.models.backbones import build_backbone
 from benchmark.plan.config import RunConfig
 from benchmark.plan.methods import RotationConfig
-from benchmark.views.recipes import PLUS_MINUS_ONE, BatchRecipe, Block, ViewSpec, padded_crop
+from benchmark.views.recipes import PLUS_MINUS_ONE, BatchRecipe, Block, ViewSpec, input_of, padded_crop
 from benchmark.views.render import evaluation_view
 from benchmark.views.transforms import four_rotations, shift_reflected
 
@@ -35,13 +35,14 @@ class Rotation(OneNetwork):
         super().__init__(config, device)
         assert isinstance(config.method, RotationConfig)
         self.size, self.shift = config.data.image_size, config.method.shift
+        self.by = input_of(config.model, PLUS_MINUS_ONE)[0]
         self.heads = [4, 3, 3] if self.shift else [4]
         backbone, width = build_backbone(config.model, self.size, self.size, config.model.drop_path)
         self.network = nn.ModuleDict({"backbone": backbone, "head": nn.Linear(width, sum(self.heads))}).to(device)
 
     def batch_recipe(self) -> BatchRecipe:
         """Crops of the padded image; each goes in under all four rotations."""
-        crop = padded_crop(self.size, PLUS_MINUS_ONE)
+        crop = padded_crop(self.size, self.by)
         return BatchRecipe({"images": Block((ViewSpec((crop,)),), four_rotations=True)})
 
     def losses(self, batch: Batch, moment: Moment, backward: Callable[[Tensor], None] = ignore) -> dict[str, Tensor]:
@@ -72,7 +73,7 @@ class Rotation(OneNetwork):
     def embed(self, images: Tensor) -> Outputs:
         """ "features" (B, D) of the upright image; "logits" (B, T, 4 or 10): of each transform, as of `transforms`."""
         self.network.eval()
-        turned = four_rotations(evaluation_view(images, self.size, PLUS_MINUS_ONE))
+        turned = four_rotations(evaluation_view(images, self.size, self.by))
         answers: list[tuple[Tensor, Tensor]] = []
         for x, y in self.transforms().unflatten(0, (4, -1))[0, :, 1:].to(images.device):  # the first is no shift
             moved = self._shifted(turned, x.expand(len(turned)), y.expand(len(turned)))

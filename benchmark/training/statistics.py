@@ -21,6 +21,7 @@ from torch.optim.swa_utils import update_bn
 from benchmark.detection.scores import full_float32
 from benchmark.methods.base import Method
 from benchmark.training.batches import Batches
+from benchmark.views.recipes import input_of
 from benchmark.views.render import evaluation_view
 
 TRAINING_IMAGES = 8192  # at most: of each image a layer sees many pixels
@@ -59,13 +60,13 @@ def rescaled(method: Method, batches: Batches, look: Callable[[int], Answer]) ->
 def plain_views(batches: Batches) -> Iterator[Tensor]:
     """Evaluation views (N, 3, S, S), N about `TOGETHER`: pass after pass, all of one size, each with as many negatives
     of each kind as training images."""
-    size, count = batches.config.views.global_size, batches.batch_size
+    size, count, seen = batches.config.views.global_size, batches.batch_size, input_of(batches.config.model)
     steps = max(1, min(batches.steps_per_epoch, TRAINING_IMAGES // count))
     together = min(steps, -(-TOGETHER // (count * (1 + len(batches.kinds)))))
     for first in range(0, steps - together + 1, together):
         plain = [batches.plain(step) for step in range(first, first + together)]
         images = [some for positives, kinds in plain for some in (positives, *kinds)]
-        yield torch.cat([evaluation_view(some, size) for some in images])
+        yield torch.cat([evaluation_view(some, size, *seen) for some in images])
 
 
 def _statistics(network: nn.Module) -> Iterator[tuple[str, Tensor]]:

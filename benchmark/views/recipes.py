@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal, Protocol
 
 import torch
@@ -43,11 +43,11 @@ class Seen(Protocol):
     def interpolation(self) -> str | None: ...
 
 
-def input_of(seen: Seen) -> tuple[Normalisation, str]:
+def input_of(seen: Seen, otherwise: Normalisation = IMAGENET) -> tuple[Normalisation, str]:
     """How images are normalised, and the filter that resizes whole ones: as the network's weights are used to, and
-    ImageNet's mean and deviation with the bicubic filter where it has none from elsewhere."""
+    `otherwise`, by the bicubic filter, where it has none from elsewhere."""
     if seen.mean is None or seen.std is None:
-        return IMAGENET, "bicubic"
+        return otherwise, "bicubic"
     (red, green, blue), (by_red, by_green, by_blue) = seen.mean, seen.std
     return Normalisation((red, green, blue), (by_red, by_green, by_blue)), seen.interpolation or "bicubic"
 
@@ -130,9 +130,9 @@ class BatchRecipe:
     negatives: dict[str, Block] = field(default_factory=dict)
 
 
-def multi_crop(sizes: ViewsConfig) -> BatchRecipe:
+def multi_crop(sizes: ViewsConfig, by: Normalisation = IMAGENET) -> BatchRecipe:
     """DINO's views: two global and some local ones of an ID image; one global, in either recipe, of a negative."""
-    first, second, local = view_recipes(sizes)
+    first, second, local = (replace(recipe, normalisation=by) for recipe in view_recipes(sizes))
     assert sizes.background != "swaps", "is of contrastive methods"
 
     def shown(recipe: ViewRecipe, count: int = 1) -> ViewSpec:
