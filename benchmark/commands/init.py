@@ -28,7 +28,25 @@ def init(
         list[str] | None, typer.Option("--ood", metavar="SUB", help="An OOD set. Repeatable. [default: ood/*]")
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="What to call the sets. [default: as FOLDER]")] = None,
-    size: Annotated[int, typer.Option("--size", metavar="N", help="Side in pixels to bring images to.")] = 32,
+    size: Annotated[
+        int | None, typer.Option("--size", metavar="N", help="Side in pixels to bring images to. [default: 32, or 224]")
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--weights", metavar="FILE", help="Score a frozen network with these weights; nothing is trained."
+        ),
+    ] = None,
+    backbone: Annotated[
+        str | None, typer.Option("--backbone", metavar="NAME", help="timm's name of the network of --weights.")
+    ] = None,
+    pretraining: Annotated[
+        str | None,
+        typer.Option("--pretraining", metavar="HOW", help="How --weights were trained: supervised or self-supervised."),
+    ] = None,
+    weights_by: Annotated[
+        str, typer.Option("--weights-by", metavar="name|order", help="How tensors are matched with the network's.")
+    ] = "name",
     test_share: Annotated[float, typer.Option("--test-share", help="Share of the ID images to test on.")] = 0.2,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the split.")] = 0,
     drop_duplicates: Annotated[
@@ -51,6 +69,7 @@ def init(
       bench init photos/
       bench init my-images/ --size 64 --to sweeps/mine.yaml
       bench init plants/ --in-dist healthy --auxiliary other --ood mildew --ood rust
+      bench init photos/ --weights dino.pth --backbone vit_small_patch16_224 --pretraining self-supervised
     """
     from benchmark.data.catalog import CATALOG
     from benchmark.data.finding import LeftOut, image_files, not_read
@@ -65,6 +84,8 @@ def init(
     called = name or layout.free_name(folder)
     file = to or Path(f"{called}.yaml")
     sweepfile.refuse_to_overwrite(file, force)
+    model = sweepfile.frozen_model(weights, backbone, pretraining, weights_by)
+    side = size or (sweepfile.FROZEN_SIZE if model else sweepfile.TRAINED_SIZE)
     found = layout.layout(folder, called, in_dist, auxiliary, ood or ())
     if found.unused:
         warn(f"not used: {', '.join(found.unused)}; choose with --in-dist, --auxiliary and --ood")
@@ -72,12 +93,12 @@ def init(
     image_files(folder, left_out)
     warn(not_read(left_out))
     with progress() as tick:
-        brought = bring(found, resolve_data(data_root), size, test_share, seed, drop_duplicates, replace, tick)
+        brought = bring(found, resolve_data(data_root), side, test_share, seed, drop_duplicates, replace, tick)
         examined = examine(brought, tick)
     for_gpu = bool(visible_gpus()) if gpu is None else gpu
-    sweepfile.write_sweep(file, brought, examined, for_gpu, data_root, force)
+    sweepfile.write_sweep(file, brought, examined, for_gpu, data_root, force, model)
     print_table(summary.COLUMNS, summary.rows(brought, examined), f"{folder}, stored in {brought.root}")
-    for line in summary.notes(brought, examined):
+    for line in [*summary.notes(brought, examined), *([] if model else summary.larger(brought, folder))]:
         say_wrapped(line)
     where = f" --data {quote(str(data_root))}" if data_root else ""
     say(f"written: {file}\nNext: bench sweep {quote(str(file))}{where}\nthen: bench recommend {quote(str(file))}")

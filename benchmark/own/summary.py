@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from shlex import quote
+
 import numpy as np
 
 from benchmark.own.bring import SIZES, Loaded, Own, stored_name
@@ -40,6 +43,22 @@ def notes(own: Own, found: Findings) -> list[str]:
     ] if len(own.loaded) > 1 else []  # fmt: skip
     lines.append(f"rotations of the ID images told apart: {found.upright}; an up and down: {found.upright.verdict}")
     return lines + [f"warning: {line}" for line in found.warnings]
+
+
+LARGE = 64  # pixels: of larger images most is lost at the size at which networks are trained here
+
+
+def larger(own: Own, folder: Path) -> list[str]:
+    """Of images that are larger than LARGE: what a frozen network would give, and how."""
+    if float(np.median(np.concatenate([one.original.min(1) for one in own.loaded]))) <= LARGE:
+        return []
+    again = f"bench init {quote(str(folder))} --name {own.layout.in_dist.name}-large"
+    return [
+        "a frozen network with weights trained elsewhere keeps that detail and needs no training; try it "
+        f"first: {again} --weights FILE --backbone NAME --pretraining HOW",
+        "FILE: .safetensors or .pth of timm, DINO, DINOv2 or MAE; NAME: timm's name of its network; HOW: supervised or "
+        "self-supervised. What it was trained on is not new to it.",
+    ]
 
 
 def _loss(own: Own) -> str:

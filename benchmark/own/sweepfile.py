@@ -17,6 +17,11 @@ from benchmark.negatives import IN_DIST, VARIANTS, Variant, variant
 from benchmark.own.bring import Own, stored_name
 from benchmark.own.examine import Findings
 from benchmark.plan import sweep, yamlfile
+from benchmark.plan.sections import ModelConfig
+from benchmark.plan.validation import validate
+
+TRAINED_SIZE, FROZEN_SIZE = 32, 224  # pixels that images are stored at, by default
+_OF_WEIGHTS = ("backbone", "weights", "weights_sha256", "weights_by", "pretraining", "mean", "std", "interpolation")
 
 
 def variants(has_auxiliary: bool) -> list[str]:
@@ -32,14 +37,41 @@ def rotates_id(chosen: Variant) -> bool:
     return any(negative.source == IN_DIST and negative.transform.startswith("rot") for negative in chosen.negatives)
 
 
-def write_sweep(path: Path, own: Own, found: Findings, gpu: bool, data: Path | None, force: bool = False) -> None:
+def frozen_model(weights: Path | None, backbone: str | None, pretraining: str | None, by: str) -> ModelConfig | None:
+    """The `model` section of a frozen network with these weights, None without weights. Raises BenchError, one line,
+    for weights that cannot be meant, before any image is read."""
+    if weights is None:
+        if backbone or pretraining or by != "name":
+            raise BenchError("--backbone, --pretraining and --weights-by are about --weights FILE, which is not given")
+        return None
+    if backbone is None or pretraining is None:
+        raise BenchError(
+            f"--weights {weights}: --backbone NAME (timm's name of their network) and --pretraining supervised or "
+            "self-supervised must be given with it; no file tells"
+        )
+    raw = {"backbone": backbone, "weights": str(weights), "weights_by": by, "pretraining": pretraining}
+    made: ModelConfig = validate(ModelConfig, raw, "--weights")
+    return made
+
+
+def write_sweep(
+    path: Path,
+    own: Own,
+    found: Findings,
+    gpu: bool,
+    data: Path | None,
+    force: bool = False,
+    frozen: ModelConfig | None = None,
+) -> None:
     """Write the sweep file, with the reasons for its settings. Raises BenchError where a file is there, unless `force`.
 
     gpu: settings for one GPU, else for one CPU core per run. data: the data folder, where it is not the usual one.
+    frozen: a network with weights, scored without training, in place of trained ones.
     """
     refuse_to_overwrite(path, force)
+    text = sweep_text(path, own, found, gpu, data) if frozen is None else frozen_text(path, own, found, frozen, data)
     with atomic_write(path) as stream:  # names of files need not be UTF-8
-        stream.write(sweep_text(path, own, found, gpu, data).encode("utf-8", "backslashreplace"))
+        stream.write(text.encode("utf-8", "backslashreplace"))
     sweep.load(path)
 
 
@@ -80,7 +112,6 @@ def sweep_text(path: Path, own: Own, found: Findings, gpu: bool, data: Path | No
     out = ""
     if left_out:
         out = f"  # left out, for the ID images have no up and down: {', '.join(left_out)}\n"
-    stored = "\n".join(f"  {_quoted(key)}: {json.dumps(sha[: sweep.DIGITS])}" for key, sha in own.stored.items())
     note = "" if oods else "  # none given: `bench recommend` needs none"
     return f"""{comment}
 title: Negatives for {own.name}
@@ -100,8 +131,50 @@ grid:
 
 # What this file was written for; `bench` says so where other images have come to stand under these names.
 images:
-{stored}
+{_stored(own)}
 """
+
+
+def frozen_text(path: Path, own: Own, found: Findings, model: ModelConfig, data: Path | None) -> str:
+    """The sweep file of one run that trains nothing: a network with weights, at the size that they are used to."""
+    where = f" --data {quote(str(data))}" if data else ""
+    oods = [_quoted(stored_name(own, one.source)) for one in own.of("ood")]
+    head = [
+        f"How does a frozen {model.backbone} tell {own.name} from other images? Written by `bench init`.",
+        "",
+        f"Images: {own.train} for the bank, {own.test} to test on, {own.size}x{own.size}; no labels, no k-NN accuracy.",
+        f"Weights: {model.pretraining} pretraining. Whatever they were trained on is not new to them.",
+        "Cost: one pass of the network per image.",
+        f"Command: bench sweep {quote(str(path))}{where}",
+    ]
+    if found.warnings:
+        head += ["", "What `bench init` warned of:", *(f"- {line}" for line in found.warnings)]
+    comment = "\n".join(_commented(line) for line in head)
+    given = {key: value for key, value in model.model_dump(mode="json").items() if key in _OF_WEIGHTS and value}
+    settings = "\n".join(f"    {key}: {json.dumps(value)}" for key, value in given.items())
+    return f"""{comment}
+title: A frozen network for {own.name}
+
+base:
+  in_dist: {_quoted(own.name)}
+  data: {{image_size: {own.size}}}
+  method: {{name: frozen}}
+  model:
+{settings}
+  eval: {{scores: [knn-5, mahalanobis], ood: [{", ".join(oods)}]}}
+
+references: [image-statistics]
+
+resources: {{gpus: 0, cpus: 1, memory_gb: 4, hours: 1}}
+
+# What this file was written for; `bench` says so where other images have come to stand under these names.
+images:
+{_stored(own)}
+"""
+
+
+def _stored(own: Own) -> str:
+    return "\n".join(f"  {_quoted(key)}: {json.dumps(sha[: sweep.DIGITS])}" for key, sha in own.stored.items())
 
 
 def _quoted(name: str) -> str:

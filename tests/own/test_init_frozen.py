@@ -1,0 +1,78 @@
+"""`bench init --weights`: one's own photos at their own size, scored by a frozen network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command import run_bench
+from own_pictures import pictures, save
+from weight_files import save as save_weights
+from weight_files import state
+
+from benchmark import Detector
+from benchmark.data import images
+from benchmark.plan import sweep
+
+BY = ("--backbone", "resnet10t", "--pretraining", "self-supervised")
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    return save_weights(tmp_path / "weights.safetensors", state("resnet10t", None, 1))
+
+
+def test_photos_become_a_detector_in_three_commands(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "pets", pictures(40, size=80))  # the folder itself holds them
+    given = ("--data", tmp_path / "data")
+    said = run_bench(monkeypatch, capfd, "init", "pets", "--size", 64, "--weights", weights, *BY, *given)
+    assert said.code == 0 and "your images have 80 pixels (the shorter side); stored at 64" in said.out
+    [run] = [one.config for one in sweep.load(Path("pets.yaml")).runs if one.config.method.name == "frozen"]
+    assert run.data.image_size == 64 and run.model.weights == str(weights) and run.model.backbone == "resnet10t"
+    assert run.model.pretraining == "self-supervised" and run.in_dist == "pets@64"
+    only = ("--set", "views.global_size=64", "--set", "eval.knn=[5]")
+    said = run_bench(monkeypatch, capfd, "sweep", "pets.yaml", "--jobs", 1, *only, *given, "--results", "results")
+    assert said.code == 0, said.err
+    [name] = [path.name for path in Path("results").iterdir() if "frozen" in path.name]
+    said = run_bench(monkeypatch, capfd, "export", name, "--to", "d", "--false-alarms", "20%", *given)
+    assert said.code == 0, said.err
+    detector = Detector.load("d", "cpu")
+    test = images.load(tmp_path / "data", "pets@64", "test").images
+    np.testing.assert_allclose(np.sort(detector.score(test)), np.sort(detector.id_scores), rtol=1e-4)
+    assert detector.explain(next(Path("pets").iterdir())).heat.ndim == 2
+
+
+def test_large_photos_without_weights_are_told_what_would_be_better(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for size, name in ((96, "large"), (64, "small")):
+        save(tmp_path / name, pictures(30, size=size))
+        said = run_bench(monkeypatch, capfd, "init", name, "--data", tmp_path / "data")
+        words = " ".join(said.out.split())
+        assert said.code == 0 and ("a frozen network with weights" in words) == (name == "large")
+        assert (f"bench init {name} --name {name}-large --weights FILE" in words) == (name == "large")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--weights", "gone.pth", *BY], "gone.pth: no such file"),
+        (["--weights", "weights.safetensors"], "--backbone NAME (timm's name of their network) and --pretraining"),
+        (["--weights", "weights.safetensors", *BY[:3], "cats"], "--weights: pretraining"),
+        (["--backbone", "resnet10t"], "are about --weights FILE, which is not given"),
+    ],
+)
+def test_weights_that_cannot_be_meant_are_one_line_before_anything_is_read(
+    options: list[str], says: str, tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pets").mkdir()
+    said = run_bench(monkeypatch, capfd, "init", "pets", "--data", tmp_path / "data", *options)
+    assert said.code == 2 and said.err.count("\n") == 1 and says in said.err
+    assert not (tmp_path / "data").exists() and not Path("pets.yaml").exists()
