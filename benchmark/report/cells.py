@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from benchmark.report.images import OfImages
 from benchmark.report.intervals import Estimate, estimate
 
 MISSING = "—"
@@ -15,7 +17,9 @@ class Cell:
     """What stands at a row and a column.
 
     seeds: the value of each run that fills it. planned: a run of the sweep should, so that empty means missing. over:
-    the number of sets that an average is over where some are missing, 0 where it is complete.
+    the number of sets that an average is over where some are missing, 0 where it is complete. best: bold. told: how it
+    was held against the row's best, "" where it could not be, None where it was not. images: the value by its test
+    images, None where they are not known.
     """
 
     seeds: dict[int, float] = field(default_factory=dict)
@@ -23,6 +27,8 @@ class Cell:
     planned: bool = False
     best: bool = False
     over: int = 0
+    told: str | None = None
+    images: Callable[[], OfImages | None] | None = field(default=None, compare=False, repr=False)
 
     @cached_property
     def ours(self) -> Estimate | None:

@@ -7,7 +7,7 @@ OOD images are the positives of AUPR and of FPR95; AUPR is that of one OOD image
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -16,10 +16,12 @@ from benchmark.negatives import IN_DIST
 from benchmark.plan.training_data import meaning
 from benchmark.report.cells import Cell, Row, Table
 from benchmark.report.groups import Group
+from benchmark.report.images import of_records
 from benchmark.report.numbers import accuracy
 from benchmark.report.published import detectors as published
 from benchmark.report.table_notes import about, missing_notes, row_notes
-from benchmark.report.tables import Column, columns_of, mark_best, stand_in_mark, training_data_of
+from benchmark.report.tables import Column, columns_of, stand_in_mark, trained, training_data_of
+from benchmark.report.tied import bold_note, mark_best
 from benchmark.store.records import OODMetrics, Record
 
 # key -> title, what of the metrics, whether more is better
@@ -30,7 +32,7 @@ METRICS: dict[str, tuple[str, Callable[[OODMetrics], float | None], bool]] = {
 }
 CONVENTION = (
     "In %, OOD images as the positives. AUPR: at one OOD image to five in-distribution ones. FPR95: in-distribution "
-    "images flagged where 95% of the OOD images are found, less is better. Bold: the best trained column of a row."
+    "images flagged where 95% of the OOD images are found, less is better."
 )
 
 
@@ -51,12 +53,12 @@ def _table(group: Group, in_dist: str) -> Table:
               for c in made}  # fmt: skip
     if any(values.values()):
         cells = {c.key: Cell(values[c.key], published.accuracy(in_dist, c.label)) for c in made}
-        rows.append(Row(in_dist, "accuracy", "accuracy", "measure", mark_best(cells, True)))
+        rows.append(Row(in_dist, "accuracy", "accuracy", "measure", mark_best(cells, trained(made))))
     counts = {c.key: str(len(group.records(in_dist, c.label))) for c in made}
     rows.append(Row(in_dist, "n", "n (runs)", "n", texts=counts))
     title = f"Detectors by what they learn from. {info(in_dist).title} (in-distribution) against each OOD set"
     sets = [replace(row, key=row.key.partition(":")[2]) for row in rows if row.section in ("ood", "average")]
-    notes = [CONVENTION, *missing_notes(sets, columns, group, [in_dist]), *row_notes(sets, columns)]
+    notes = [CONVENTION, *bold_note(rows), *missing_notes(sets, columns, group, [in_dist]), *row_notes(sets, columns)]
     notes.append(meaning(list(learns_from.values())))
     if any(cell.published is not None for row in rows for cell in row.cells.values()):
         notes += published.notes(in_dist)
@@ -71,13 +73,16 @@ def _block(
     """A heading, a row an OOD set and their average."""
     oods = group.ood_sets(in_dist)
 
-    def cells(value: Callable[[Record], float | None], paper: Callable[[str], float | None]) -> dict[str, Cell]:
+    def cells(
+        value: Callable[[Record], float | None], paper: Callable[[str], float | None], over: Sequence[str]
+    ) -> dict[str, Cell]:
         made = {}
         for column in columns:
             done = group.records(in_dist, column.label).items()
             values = {seed: number for seed, record in done if (number := value(record)) is not None}
-            made[column.key] = Cell(values, paper(column.label), True)
-        return mark_best(made, more)
+            images = partial(of_records, group.records(in_dist, column.label).values(), over)
+            made[column.key] = Cell(values, paper(column.label), True, images=images if metric == "auroc" else None)
+        return mark_best(made, trained(columns), more)
 
     def one(record: Record, ood: str) -> float | None:
         return of(record.own_score.ood[ood]) if ood in record.own_score.ood else None
@@ -89,12 +94,12 @@ def _block(
     rows = [Row(in_dist, metric, title, "texts", texts=dict.fromkeys((c.key for c in columns), " "), block=metric)]
     for ood in oods:
         paper = partial(published.value, in_dist, ood, metric=metric)
-        found = cells(lambda record, ood=ood: one(record, ood), paper)  # type: ignore[misc]
+        found = cells(lambda record, ood=ood: one(record, ood), paper, [ood])  # type: ignore[misc]
         rows.append(
             Row(in_dist, f"{metric}:{ood}", info(ood).title + stand_in_mark(ood, found), "ood", found, block=metric)
         )
     if len(oods) > 1:
-        found = cells(average, lambda _: None)
+        found = cells(average, lambda _: None, oods)
         rows.append(Row(in_dist, f"{metric}:average", f"average ({len(oods)})", "average", found, block=metric))
     return rows
 

@@ -20,6 +20,7 @@ from benchmark.plan.identity import digest
 from benchmark.plan.methods import REFERENCES
 from benchmark.plan.titles import title_of
 from benchmark.report.groups import Group, Run, at, by_images, differences, records_by_recipe
+from benchmark.report.images import OfImages, mean_of, of_records
 from benchmark.report.intervals import Estimate, estimate
 from benchmark.report.numbers import auroc
 from benchmark.report.published import one_class as published
@@ -192,6 +193,20 @@ class OneClass:
             titles = [column.title for column in self.columns if place[column.recipe] == number]
             groups.append(Group(", ".join(titles) if number else self.heading, runs))
         return groups
+
+
+def of_images(
+    group: OneClass, names: Iterable[str], column: Column, score: str | None = None, seeds: Sequence[int] | None = None
+) -> OfImages | None:
+    """A column's mean over these classes and seeds (None: all that it has), by its test images."""
+    found = []
+    for name in names:
+        runs = [run for run in group.planned(column, name) if seeds is None or run.config.seed in seeds]
+        one = of_records([run.record for run in runs if run.record], [f"{group.parent}:not-{name}"], score)
+        if one is None:
+            return None
+        found.append(one)
+    return mean_of(found) if found else None
 
 
 def one_class_groups(configs: Iterable[RunConfig], records: Sequence[Record]) -> list[OneClass]:

@@ -14,9 +14,9 @@ from benchmark.plan.titles import background_of, title_of
 from benchmark.plan.training_data import training_data
 from benchmark.report.claims_text import Checked, Claim, join, judged, judged_least
 from benchmark.report.groups import at, differences
-from benchmark.report.images import OfImages, mean_of, of_records
+from benchmark.report.images import OfImages
 from benchmark.report.intervals import estimate
-from benchmark.report.one_class import Column, OneClass, settings_of
+from benchmark.report.one_class import Column, OneClass, of_images, settings_of
 from benchmark.report.one_class_notes import about
 from benchmark.report.own_claims import OURS, claim_text, cost, scores_claimed, so_by
 from benchmark.report.own_claims import RULES as OF_SCORES
@@ -151,7 +151,7 @@ def _near_published(group: OneClass, column: Column, text: str) -> Claim:
     note = join([fewer, "" if official else "our images are imported, not the official sets"])
 
     def images() -> OfImages | None:
-        one = _of_images(group, mean.classes, column, None, list(mean.by_seed))
+        one = of_images(group, mean.classes, column, None, list(mean.by_seed))
         return one - paper if one else None
 
     steps = Measured([value - paper for value in mean.by_seed.values()], images)
@@ -261,19 +261,5 @@ _Side = tuple[Column, str | None, Sequence[int] | None]  # a column, a score of 
 
 def _less(group: OneClass, names: Iterable[str], one: _Side, other: _Side) -> OfImages | None:
     """The mean over these classes of `one` less that of `other`, by their test images."""
-    sides = [_of_images(group, names, *side) for side in (one, other)]
+    sides = [of_images(group, names, *side) for side in (one, other)]
     return sides[0] - sides[1] if sides[0] and sides[1] else None
-
-
-def _of_images(
-    group: OneClass, names: Iterable[str], column: Column, score: str | None, seeds: Sequence[int] | None
-) -> OfImages | None:
-    """A column's mean over these classes and seeds (None: all that it has), by its test images."""
-    found = []
-    for name in names:
-        runs = [run for run in group.planned(column, name) if seeds is None or run.config.seed in seeds]
-        one = of_records([run.record for run in runs if run.record], [f"{group.parent}:not-{name}"], score)
-        if one is None:
-            return None
-        found.append(one)
-    return mean_of(found) if found else None

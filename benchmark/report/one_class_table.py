@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from functools import partial
 
 from benchmark.data.catalog import info
 from benchmark.plan.training_data import SCRATCH, training_data
 from benchmark.report.cells import Cell, Row, Table
-from benchmark.report.one_class import Column, OneClass
+from benchmark.report.one_class import Column, OneClass, of_images
 from benchmark.report.one_class_notes import notes
 from benchmark.report.published import one_class as published
+from benchmark.report.tied import bold_note, mark_best
 
 DECIMALS = 1  # as published: a class has about a thousand test images
 MEAN = "mean"  # the key of its row
@@ -35,9 +36,10 @@ def one_class(group: OneClass) -> list[Table]:
         "against those of all other classes"
     )
     labels = {column.key: column.label for column in group.columns}
+    said = bold_note(rows) + notes(group, learns_from)
     return [
-        Table("one-class", title, group.heading, "class", columns, rows, notes(group, learns_from), labels=labels,
-              training_data=learns_from, quoted=frozenset(rivals))
+        Table("one-class", title, group.heading, "class", columns, rows, said, labels=labels, training_data=learns_from,
+              quoted=frozenset(rivals))
     ]  # fmt: skip
 
 
@@ -57,7 +59,8 @@ def _class_row(group: OneClass, name: str, rivals: list[str]) -> Row:
     for column in group.columns:
         values = group.values(column, name)
         planned = bool(group.planned(column, name))
-        cells[column.key] = Cell(values, published.value(group.parent, name, column.label), planned)
+        cells[column.key] = Cell(values, published.value(group.parent, name, column.label), planned,
+                                images=partial(of_images, group, [name], column))  # fmt: skip
     for title in rivals:
         label = published.BY_CLASS.get(title, "")
         cells[title] = Cell(published=published.value(group.parent, name, label))
@@ -75,7 +78,8 @@ def _mean_row(group: OneClass, rivals: list[str]) -> Row:
         over = len(mean.classes) if mean.ours and len(mean.classes) < len(group.classes) else 0
         paper = published.mean(group.parent, column.label) if whole and not over else None
         planned = any(group.planned(column, name) for name in group.classes)
-        cells[column.key] = Cell(mean.by_seed, paper, planned, over=over)
+        images = partial(of_images, group, mean.classes, column)
+        cells[column.key] = Cell(mean.by_seed, paper, planned, over=over, images=images)
     for title in rivals:
         label = published.BY_CLASS.get(title, "")
         paper = published.MEANS_ALONE.get(title, published.mean(group.parent, label))
@@ -88,14 +92,7 @@ def _mean_row(group: OneClass, rivals: list[str]) -> Row:
 
 
 def _mark_best(columns: list[Column], cells: dict[str, Cell]) -> dict[str, Cell]:
-    """Mark the highest of the trained columns, as printed; a lone one has nothing to be best of."""
-    found = {
-        column.key: round(ours.mean, DECIMALS)
-        for column in columns
-        if (ours := cells[column.key].ours) and not column.is_reference and not cells[column.key].over
-    }
-    best = max(found.values()) if len(found) > 1 else None
-    return {key: replace(cell, best=best is not None and found.get(key) == best) for key, cell in cells.items()}
+    return mark_best(cells, [column.key for column in columns if not column.is_reference], decimals=DECIMALS)
 
 
 def _counts(group: OneClass) -> dict[str, str]:

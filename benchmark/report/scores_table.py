@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from functools import partial
 
 from benchmark.data.catalog import info, is_near
 from benchmark.plan.methods import REFERENCES
@@ -11,18 +11,20 @@ from benchmark.plan.scores import passes
 from benchmark.plan.titles import title_of
 from benchmark.report.cells import Cell, Row, Table
 from benchmark.report.groups import Group
+from benchmark.report.images import of_records
 from benchmark.report.numbers import auroc
-from benchmark.report.one_class import OneClass
+from benchmark.report.one_class import OneClass, of_images
 from benchmark.report.one_class_notes import about as about_classes
 from benchmark.report.published import sets as published
 from benchmark.report.table_notes import about, about_controls, kendall, seed_notes
+from benchmark.report.tied import bold_note, mark_best
 from benchmark.store.records import Record
 
 OWN = "own"  # the key of the method's own score
 
 NOTES = [
     f"{OWN}: the score that a method is published with; of DINO Eq. 6, at the record's temperature.",
-    "Passes: of the network for a test image, 1 unless said. Bold: the best score of a column.",
+    "Passes: of the network for a test image, 1 unless said.",
     "eq6-rotations and energy-gap ask the network about the image's rotated copies, their namesakes of permutations "
     "about shuffled ones, as served as negatives: no published method does. The formulas were fixed before measuring.",
 ]
@@ -47,7 +49,8 @@ def _of_set(group: Group, in_dist: str) -> Table:
 
         def cell(label: str, score: str | None, sets: list[str] = sets) -> Cell:
             records = group.records(in_dist, label).items()
-            return Cell({seed: v for seed, record in records if (v := _mean(record, sets, score)) is not None})
+            values = {seed: v for seed, record in records if (v := _mean(record, sets, score)) is not None}
+            return Cell(values, images=partial(of_records, [record for _, record in records], sets, score))
 
         if sets and not (part == "all" and not near):
             rows += _block(f"{part} ({named})", part, in_dist, scores_of(group.runs_of(in_dist)), labels, cell)
@@ -58,6 +61,7 @@ def _of_set(group: Group, in_dist: str) -> Table:
     rows.append(Row(in_dist, "n", "n (runs)", "n", texts=counts))
     notes = (
         NOTES
+        + bold_note(rows, "column")
         + seed_notes([row for row in rows if row.block == rows[0].block], columns)
         + order
         + about_controls(group, in_dist)
@@ -94,7 +98,7 @@ def _of_classes(group: OneClass) -> list[Table]:
     def cell(key: str, score: str | None) -> Cell:
         mean = group.mean(by_key[key], score)
         over = len(mean.classes) if mean.ours and len(mean.classes) < len(group.classes) else 0
-        return Cell(mean.by_seed, over=over)
+        return Cell(mean.by_seed, over=over, images=partial(of_images, group, mean.classes, by_key[key], score))
 
     rows = _block(f"mean of {len(group.classes)} classes", "near", group.parent, asked, ordered, cell)
     fewer = [f"{by_key[key].title}, {row.title}: {one.over} of {len(group.classes)}" for row in rows
@@ -103,7 +107,7 @@ def _of_classes(group: OneClass) -> list[Table]:
     counts = {key: str(len(group.mean(by_key[key]).by_seed)) for key in ordered}
     columns = {key: by_key[key].title for key in ordered}
     rows.append(Row(group.parent, "n", "n (runs)", "n", texts=counts))
-    notes = [*NOTES, *partly, *seed_notes(rows, columns), *about_classes(group)]
+    notes = [*NOTES, *bold_note(rows, "column"), *partly, *seed_notes(rows, columns), *about_classes(group)]
     title = (
         f"Scores, one-class protocol on {info(group.parent).title}. Mean AUROC in % of one class against the others by "
         "the score that detects"
@@ -130,11 +134,10 @@ def _block(
     keys: dict[str, str | None] = {OWN: None, **{name: name for name in asked}}
     made = {key: {column: cell(column, score) for column in columns} for key, score in keys.items()}
     for column in columns:
-        found = {
-            key: round(ours.mean, 1) for key in keys if (ours := made[key][column].ours) and not made[key][column].over
-        }
-        for key in keys if len(found) > 1 and part != "control" else ():
-            made[key][column] = replace(made[key][column], best=found.get(key) == max(found.values()))
+        if part != "control":
+            marked = mark_best({key: made[key][column] for key in keys}, keys, decimals=1)
+            for key, one in marked.items():
+                made[key][column] = one
     rows = [Row(in_dist, part, title, "texts", texts=dict.fromkeys(columns, " "), block=part)]
     for key, score in keys.items():
         count = passes(score) if score else 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -12,6 +12,7 @@ from benchmark.plan.titles import title_of
 from benchmark.plan.training_data import LABELS, SCRATCH, meaning, training_data
 from benchmark.report.cells import Cell, Row, Table
 from benchmark.report.groups import Group
+from benchmark.report.images import of_records
 from benchmark.report.numbers import (
     accuracy,
     auroc,
@@ -25,6 +26,7 @@ from benchmark.report.numbers import (
 )
 from benchmark.report.published import sets as published
 from benchmark.report.table_notes import about, missing_notes, published_notes, row_notes
+from benchmark.report.tied import bold_note, mark_best
 from benchmark.store.records import Record
 
 Measure = Callable[[Record, str | None], float | None]  # of a record, by a score
@@ -88,7 +90,7 @@ def _table(name: str, group: Group, in_dists: list[str]) -> Table:
         rows.insert(0, Row(in_dists[0], "training data", "training data", "texts", texts=learns_from))
     names = " and ".join(info(in_dist).title for in_dist in in_dists)
     title = f"Table {name}. AUROC in % of {names} (in-distribution) against each out-of-distribution set"
-    notes = missing_notes(rows, columns, group, in_dists) + row_notes(rows, columns)
+    notes = missing_notes(rows, columns, group, in_dists) + bold_note(rows) + row_notes(rows, columns)
     if learns_from:
         notes.append(meaning(list(learns_from.values())))
     notes += published_notes(with_rivals, rows, columns) + about(group, in_dists)
@@ -104,18 +106,22 @@ def _rows(group: Group, in_dist: str, columns: list[Column]) -> list[Row]:
     records = {c.key: group.records(in_dist, c.label) for c in columns if c.key in planned}
     oods = group.ood_sets(in_dist)
 
-    def cells(value: Measure, paper: Callable[[str], float | None]) -> dict[str, Cell]:
+    among = trained(columns)
+
+    def cells(value: Measure, paper: Callable[[str], float | None], over: Sequence[str] = ()) -> dict[str, Cell]:
         made = {}
         for column in columns:
             done = records.get(column.key, {}).items()
             values = {seed: number for seed, record in done if (number := value(record, column.score)) is not None}
-            made[column.key] = Cell(values, paper(column.key), column.key in planned)
+            images = partial(of_records, records.get(column.key, {}).values(), over, column.score)
+            made[column.key] = Cell(values, paper(column.key), column.key in planned, images=images)
         return made
 
     rows = []
     for ood in oods:
-        made = cells(lambda record, score, ood=ood: auroc(record, ood, score), partial(published.value, in_dist, ood))  # type: ignore[misc]
-        rows.append(Row(in_dist, ood, info(ood).title + stand_in_mark(ood, made), "ood", mark_best(made)))
+        paper = partial(published.value, in_dist, ood)
+        made = cells(lambda record, score, ood=ood: auroc(record, ood, score), paper, [ood])  # type: ignore[misc]
+        rows.append(Row(in_dist, ood, info(ood).title + stand_in_mark(ood, made), "ood", mark_best(made, among)))
     if not oods:
         empty = {column.key: Cell(planned=column.key in planned) for column in columns}
         rows.append(Row(in_dist, "none", "AUROC: not measured", "average", empty))
@@ -124,7 +130,7 @@ def _rows(group: Group, in_dist: str, columns: list[Column]) -> list[Row]:
         if sets:
             made = {c.key: _average(in_dist, sets, c, records.get(c.key), c.key in planned) for c in columns}
             stands_in = "†" if any(stand_in_mark(ood, made) for ood in sets) else ""
-            rows.append(Row(in_dist, name, f"{name} ({len(sets)}){stands_in}", "average", mark_best(made),
+            rows.append(Row(in_dist, name, f"{name} ({len(sets)}){stands_in}", "average", mark_best(made, among),
                             over=str(len(sets))))  # fmt: skip
 
     reading = occupancy_reading(group)
@@ -140,7 +146,7 @@ def _rows(group: Group, in_dist: str, columns: list[Column]) -> list[Row]:
         made = {c: replace(cell, planned=cell.planned and not records.get(c)) for c, cell in made.items()}
         if any(cell.ours for cell in made.values()):
             best = "accuracy" in name  # more is not better of the other two
-            rows.append(Row(in_dist, name, name, "measure", mark_best(made) if best else made, {}, decimals))
+            rows.append(Row(in_dist, name, name, "measure", mark_best(made, among) if best else made, {}, decimals))
     counts = {column.key: _n_range(rows, column.key) for column in columns if column.key in planned}
     rows.append(Row(in_dist, "n", "n (runs)", "n", texts=counts))
     return rows
@@ -150,7 +156,8 @@ def _average(in_dist: str, sets: list[str], column: Column, records: dict[int, R
     seeds, shared = averages_over(sets, records, column.score)
     incomplete = 0 < len(shared) < len(sets)
     paper = published.average(in_dist, sets, column.key)
-    return Cell(seeds, None if incomplete else paper, planned, over=len(shared) if incomplete else 0)
+    images = partial(of_records, (records or {}).values(), sets, column.score)
+    return Cell(seeds, None if incomplete else paper, planned, over=len(shared) if incomplete else 0, images=images)
 
 
 def stand_in_mark(ood: str, cells: dict[str, Cell]) -> str:
@@ -158,14 +165,9 @@ def stand_in_mark(ood: str, cells: dict[str, Cell]) -> str:
     return "†" if published.is_stand_in(ood) and any(cell.published is not None for cell in cells.values()) else ""
 
 
-def mark_best(cells: dict[str, Cell], more: bool = True) -> dict[str, Cell]:
-    """Mark the best mean of the trained columns, as printed; a lone one has nothing to be best of. more: is better."""
-    rivals = {column: round(cell.ours.mean, 2) for column, cell in cells.items()
-              if cell.ours and column not in REFERENCES and not cell.over}  # fmt: skip
-    best = (max if more else min)(rivals.values()) if len(rivals) > 1 else None
-    return {
-        column: replace(cell, best=best is not None and rivals.get(column) == best) for column, cell in cells.items()
-    }
+def trained(columns: Iterable[Column]) -> list[str]:
+    """The keys of the columns that may be the best: not the references."""
+    return [column.key for column in columns if column.key not in REFERENCES]
 
 
 def _of_classes(group: Group, in_dist: str) -> str:

@@ -101,6 +101,7 @@ def summary(group: Group | OneClass, made: Sequence[Table], checked: Sequence[Cl
         of = f"{info(row.in_dist).title}, " if len(made) > 1 else ""
         mean, over = ("mean", "classes") if row.key == "mean" else ("average", "OOD sets")
         best = [column for column, cell in row.cells.items() if cell.best]
+        best.sort(key=lambda column: -row.cells[column].ours.mean)  # type: ignore[union-attr]
         if best and (ours := row.cells[best[0]].ours):
             items.append((f"Best {mean} AUROC ({of}{row.over} {over})", f"{ours.mean:.{row.decimals}f}",
                           ", ".join(table.columns[column] for column in best)))  # fmt: skip
