@@ -26,6 +26,7 @@ FLOW = [
     ["evaluation"],
     ["run"],
     ["report"],
+    ["advise"],
     ["detector"],
     ["own"],
     ["perf"],

@@ -16,8 +16,8 @@ from report_fakes import config, record_of, with_scores, write_runs, write_sweep
 import benchmark
 from benchmark.errors import BenchError
 from benchmark.plan.config import RunConfig
-from benchmark.report.groups import group_runs
-from benchmark.report.tables import table2
+from benchmark.report.grouping import group_runs
+from benchmark.report.tables.auroc import table2
 from benchmark.store.measurements import METRICS, frame_of
 from benchmark.store.records import Look, OODMetrics, Record, ScoreInRecord
 
@@ -111,10 +111,10 @@ def test_a_table_is_the_printed_one(place: Path) -> None:
     records = [Record.model_validate(json.loads(file.read_text())) for file in (place / "results").rglob("record.json")]
     (printed,) = table2(group_runs([r.run_config for r in records], records)[0])
     for row in (row for row in printed.rows if row.cells):
-        for key, title in printed.columns.items():
-            ours = row.cells[key].ours
+        for key, column in printed.columns.items():
+            ours, title = row.cells[key].ours, column.heading
             assert (made.loc[row.title, title] == ours.mean) if ours else pd.isna(made.loc[row.title, title])
-    assert list(made.columns) == list(printed.columns.values())
+    assert list(made.columns) == [column.heading for column in printed.columns.values()]
     both = benchmark.table(frame, "2", published=True)
     assert (
         both.loc["SVHN", ("DINO", "published")] == 99.38

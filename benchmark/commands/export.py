@@ -54,12 +54,12 @@ def export(
       bench export results/cifar10-rot-imgn-s0-3f9a1c2b --to small --bank 10% --false-alarms 1%
       bench export cifar10-rot-in-dist-s0-3f9a1c2b --to mine --score knn-5 --onnx
     """
+    from benchmark.advise.supported import Choice, supported
     from benchmark.data.images import data_root as resolve_data
     from benchmark.detector.bank import parse_rate
     from benchmark.detector.export import export as write_detector
     from benchmark.detector.export import find_run
     from benchmark.plan.scores import EQ6
-    from benchmark.report.supported import Choice, supported
 
     rate = parse_rate(false_alarms, "--false-alarms")
     folder = find_run(run, results)

@@ -42,25 +42,25 @@ def recommend(
       bench recommend sweeps/cpu.yaml --results results/reference/cpu
       bench recommend my-images.yaml --score eq6-confident --json choice.json
     """
+    from benchmark.advise import recommend as choosing
+    from benchmark.advise import wording
     from benchmark.data.images import data_root as resolve_data
     from benchmark.files import atomic_write, write_json
     from benchmark.plan import sweep as sweeps
     from benchmark.plan.run_names import without_id
-    from benchmark.report import advice
-    from benchmark.report import recommend as choosing
 
     warn(sweeps.other_images(file, resolve_data(data_root)))
     found = choosing.recommend(file, results, reference, set_, resolve_data(data_root), score)
-    for section in advice.sections(found) if details else advice.brief(found):
+    for section in wording.sections(found) if details else wording.brief(found):
         print_table(section.columns, section.rows, section.title)
         for note in section.notes:
             say_wrapped(f"- {note}")
         say("")
     if json_file:
-        write_json(json_file, advice.as_json(found))
+        write_json(json_file, wording.as_json(found))
     if markdown_file:
         with atomic_write(markdown_file, "w") as stream:
-            stream.write(advice.markdown(found))
+            stream.write(wording.markdown(found))
     written = [str(path) for path in (json_file, markdown_file) if path]
     if written:
         say("written: " + " ".join(written))
@@ -71,4 +71,4 @@ def recommend(
         words += ["--false-alarms", f"{least}%"] if least > 5 else []
         words += ["--results", str(results)] if results != Path("results") else []
         words += ["--data", str(data_root)] if data_root else []
-        say(f"What to do now: {advice.to_do(ranking)}: {shlex.join(words)}")
+        say(f"What to do now: {wording.to_do(ranking)}: {shlex.join(words)}")

@@ -15,20 +15,21 @@ from benchmark.files import atomic_write
 from benchmark.plan import sweep as sweeps
 from benchmark.plan.config import RunConfig
 from benchmark.plan.methods import REFERENCES
-from benchmark.report import claims as paper_claims
-from benchmark.report import claims_text, one_class_claims, own_claims, table_text
-from benchmark.report.by_score import by_score, named
+from benchmark.report.claims import one_class, ours, paper
+from benchmark.report.claims import text as claims_text
 from benchmark.report.figures import files
-from benchmark.report.groups import Group, group_runs, of_other_sweeps
+from benchmark.report.grouping import by_score, check_score, class_groups, group_runs, of_other_sweeps
+from benchmark.report.groups import OWN, Group
 from benchmark.report.items import FIGURES, TABLES, Item, Protocol
-from benchmark.report.one_class import OneClass, class_of, one_class_groups
+from benchmark.report.settings import class_of
+from benchmark.report.tables import text as table_text
 from benchmark.store.measurements import load_records
 from benchmark.store.records import Record
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-Groups = list[Group | OneClass]
+Groups = list[Group]
 Job = Callable[[Groups, Path, "Console"], list[Path]]  # writes files of groups into a folder, shows them
 
 
@@ -55,9 +56,9 @@ def report(
     built in. only: patterns of labels, as "rot-*"; other columns are left out, but for the reference rows. sets: the
     "field=value" overrides that the runs were made with, as in `bench sweep --set`. data: the folder of the image
     sets, where the page finds its thumbnails and a sweep its sets' classes. score: what detects in place of each
-    method's own score (`by_score`); the files go to `out`/SWEEP/by-SCORE/. show: the console to print on, standard
-    output by default. Items whose sweep has no records yet are named and passed over; raises BenchError, one line, when
-    that leaves nothing, and for an unknown table or figure or a broken file.
+    method's own score (`grouping.by_score`); the files go to `out`/SWEEP/by-SCORE/. show: the console to print on,
+    standard output by default. Items whose sweep has no records yet are named and passed over; raises BenchError, one
+    line, when that leaves nothing, and for an unknown table or figure or a broken file.
     """
     from rich.console import Console
 
@@ -71,7 +72,7 @@ def report(
     records = load_records(results)
     if score is not None:
         _check_by_score(score, asked, wanted, page)
-        records = by_score(records, score)
+        check_score(records, score)
     runs = _Runs(sets, data, records, only, score)
     chosen = (sweep,) if isinstance(sweep, Path) else tuple(sweep or ())
     if everything:
@@ -91,7 +92,7 @@ def report(
         jobs.append((paths, FIGURES[name].protocol, _figure_job(name, name in wanted)))
     both = chosen or tuple(find_sweep(TABLES[name].sweep) for name in ("1", "2"))
     if claims or everything:
-        jobs.append((both, None, _claims if score is None else _papers_claims))
+        jobs.append((both, None, _claims))
     if page:
         loaded = [sweeps.load(path, data=data) for path in both]
         title = " and ".join(dict.fromkeys(one.title or one.name for one in loaded))
@@ -183,17 +184,17 @@ class _Runs:
         some."""
         wanted = [protocol] if protocol else self.protocols(paths)
         found = [group for name in wanted for group in self._made(paths, name)]
-        return found if any(run.record for group in found for run in group.runs) else []
+        return found if any(group.done for group in found) else []
 
     def _made(self, paths: tuple[Path, ...], protocol: Protocol) -> Groups:
         if (protocol, paths) not in self._groups:
             configs = self.configs(paths)
             if protocol == "one-class":
-                made: Groups = list(one_class_groups(configs, self._records))
+                made = class_groups(configs, self._records)
             else:  # Tables 1 and 2 of nothing but classes: for whoever asks for them
                 whole = [config for config in configs if class_of(config) is None]
-                made = list(group_runs(whole or configs, self._records, beside=True))
-            self._groups[protocol, paths] = [named(g, self._score) for g in made] if self._score else made
+                made = group_runs(whole or configs, self._records, beside=True)
+            self._groups[protocol, paths] = [by_score(g, self._score) for g in made] if self._score else made
         return self._groups[protocol, paths]
 
 
@@ -231,13 +232,12 @@ def _figure_job(name: str, asked: bool) -> Job:
 
     def write(groups: Groups, folder: Path, console: Console) -> list[Path]:
         written: list[Path] = []
-        with_records = [(group, i) for group in groups for i in group.in_dists if any(r.record for r in group.runs)]
-        for index, (group, in_dist) in enumerate(with_records, 1):
+        for index, (group, subject) in enumerate(((g, one) for g in groups if g.done for one in g.subjects), 1):
             stem = _stem("figure", name) + (f"-{index}" if index > 1 else "")
             paths = {suffix: folder / f"{stem}.{suffix}" for suffix in ("png", "svg")}
-            key = files.fingerprint(name, group, in_dist)
+            key = files.fingerprint(name, group, subject)
             if not files.are_there(list(paths.values()), key):
-                picture = _made_by(FIGURES[name])(group, in_dist)
+                picture = _made_by(FIGURES[name])(group, subject)
                 if picture is None:
                     continue
                 for suffix, content in files.content(picture, key).items():
@@ -257,23 +257,16 @@ def _stem(kind: str, name: str) -> str:
 
 
 def _claims(groups: Groups, folder: Path, console: Console) -> list[Path]:
-    checked = []
-    for group in groups:
-        if not any(run.record for run in group.runs):
+    """All claims; by another score than the methods' own the paper's alone, as ours compare scores."""
+    checked: list[claims_text.Checked] = []
+    for group in (group for group in groups if group.done):
+        if group.parent:
+            checked += [one_class.checked(group)] if group.score == OWN else []
             continue
-        if isinstance(group, OneClass):
-            checked.append(one_class_claims.checked(group))
-        else:
-            papers, ours = paper_claims.checked(group), own_claims.checked(group)
-            if (
-                not ours or not papers.claims or any(claim.n for claim in papers.claims)
-            ):  # own questions ask none of theirs
-                checked.append(papers)
-            checked += [ours] if ours else []
-    return _write_claims(checked, folder, console)
-
-
-def _write_claims(checked: Sequence[claims_text.Checked], folder: Path, console: Console) -> list[Path]:
+        own, papers = ours.checked(group) if group.score == OWN else None, paper.checked(group)
+        if not own or not papers.claims or any(claim.n for claim in papers.claims):
+            checked.append(papers)  # where runs are of our own questions alone, none of theirs is asked
+        checked += [own] if own else []
     for one in checked:
         for part in claims_text.terminal(one):
             console.print(part)
@@ -285,17 +278,11 @@ def _write_claims(checked: Sequence[claims_text.Checked], folder: Path, console:
     ]
 
 
-def _papers_claims(groups: Groups, folder: Path, console: Console) -> list[Path]:
-    """The paper's claims alone: ours compare scores."""
-    with_records = [g for g in groups if isinstance(g, Group) and any(run.record for run in g.runs)]
-    return _write_claims([paper_claims.checked(group) for group in with_records], folder, console)
-
-
 def _page_job(title: str, results: Path, data: Path) -> Job:
     def write(groups: Groups, folder: Path, console: Console) -> list[Path]:
         from benchmark.report.page.compose import write_page
 
-        with_records = [group for group in groups if any(run.record for run in group.runs)]
+        with_records = [group for group in groups if group.done]
         return [write_page(folder / "page.html", title, with_records, results, data)]
 
     return write

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.data.catalog import info
 from benchmark.errors import BenchError, unknown
-from benchmark.report.cells import Table
-from benchmark.report.groups import group_runs
+from benchmark.report.grouping import class_groups, group_runs
 from benchmark.report.items import TABLES
-from benchmark.report.one_class import class_of, one_class_groups
+from benchmark.report.settings import class_of
+from benchmark.report.tables.cells import Table
 from benchmark.store.folders import RunFolder
 
 if TYPE_CHECKING:
@@ -35,11 +35,11 @@ def table(df: pd.DataFrame, name: str = "2", published: bool = False) -> pd.Data
     records = [record for path in df["folder"].unique() if (record := RunFolder(Path(path)).read_record())]
     item = TABLES[name]
     configs = [record.run_config for record in records]
-    groups: list[Any] = []
+    groups = []
     if item.protocol != "one-class":
         groups += group_runs([config for config in configs if class_of(config) is None], records, beside=True)
     if item.protocol != "sets":
-        groups += one_class_groups(configs, records)
+        groups += class_groups(configs, records)
     module, _, function = item.made_by.partition(":")
     make = getattr(importlib.import_module(f"benchmark.report.{module}"), function)
     made = [one for group in groups for one in make(group)]
@@ -60,14 +60,15 @@ def _frame(made: Table, several: bool, published: bool) -> pd.DataFrame:
 
     rows = [row for row in made.rows if row.cells]
     blocks = {row.block: row.title for row in made.rows if not row.cells and row.block and row.section == "texts"}
-    index: Any = [row.title for row in rows]
+    index: Any = [row.heading for row in rows]
     if several:
-        index = pd.MultiIndex.from_tuples([(info(row.in_dist).title, row.title) for row in rows], names=["ID", "OOD"])
+        index = pd.MultiIndex.from_tuples([(info(row.in_dist).title, row.heading) for row in rows], names=["ID", "OOD"])
     elif len(blocks) > 1:
-        pairs = [(blocks.get(row.block, ""), row.title) for row in rows]
+        pairs = [(blocks.get(row.block, ""), row.heading) for row in rows]
         index = pd.MultiIndex.from_tuples(pairs, names=["", made.corner])
     columns: dict[Any, list[float | None]] = {}
-    for key, title in made.columns.items():
+    for key, column in made.columns.items():
+        title = column.heading
         cells = [row.cells[key] for row in rows]
         ours = [cell.ours.mean if cell.ours else None for cell in cells]
         if published:

@@ -1,18 +1,33 @@
-"""Which runs may stand side by side: same settings, same images. All that a report compares is of one such group."""
+"""A group of runs that may stand side by side, and what a report asks of it: a query on `store.measurements`.
+
+Its cases are what a number is of: one in-distribution set against one OOD set, or one class of a set against its other
+classes. Its columns are what the runs of a case differ in: a label, and where a label has several of them a recipe.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmark.data.catalog import is_control
+import numpy as np
+
+from benchmark.data.catalog import class_titles, info, is_control, is_near, split_class, split_size
 from benchmark.negatives import VARIANTS
 from benchmark.plan.config import RunConfig
-from benchmark.plan.identity import digest, flat
 from benchmark.plan.methods import REFERENCES
+from benchmark.plan.titles import title_of
+from benchmark.report.settings import at, differences, recipe_of, shared_by_a_column
+from benchmark.store.measurements import numbers_of
 from benchmark.store.records import Record, SetInRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OWN = "own"  # in place of a score's name: of each run the one that its method is published with
+_ORDER = {name: rank for rank, name in enumerate(["rotation", "rotation-translation", *VARIANTS])}
 
 
 @dataclass(frozen=True)
@@ -24,213 +39,319 @@ class Run:
     record: Record | None = None
 
 
+class Case(NamedTuple):
+    """What an AUROC is of: an in-distribution set against an OOD set. title: that of the OOD set, or the class."""
+
+    in_dist: str
+    ood: str
+    title: str
+
+    @property
+    def near(self) -> bool:
+        return is_near(self.in_dist, self.ood)
+
+
+@dataclass(frozen=True)
+class Column:
+    """The runs of a label that share a recipe, all that changes their numbers but the in-distribution set and the seed.
+
+    key: the label, and where a label has several recipes also what is special about this one, `own`, as in
+    "dino (train.epochs = 20)". title: for people; then with a letter, as in "DINO (b)". run: the settings of one of its
+    runs, None where published values alone are shown, which are called `paper`. score: what detects. runs: the key of
+    the group's column whose runs fill it, where it is called something else. learns_from: what its training reads,
+    where the table says so.
+    """
+
+    key: str
+    title: str
+    label: str
+    run: RunConfig | None = None
+    own: str = ""
+    score: str = OWN
+    paper: str = ""
+    runs: str = ""
+    learns_from: str = ""
+
+    @property
+    def config(self) -> RunConfig:
+        """The settings of one of its runs."""
+        assert self.run is not None, f"{self.key} is quoted, nothing of it is run here"
+        return self.run
+
+    @property
+    def source(self) -> str:
+        return self.runs or self.key
+
+    @property
+    def is_reference(self) -> bool:
+        return self.label in REFERENCES
+
+    @property
+    def is_quoted(self) -> bool:
+        """Whether others' published values are all that it has."""
+        return self.run is None
+
+    @property
+    def heading(self) -> str:
+        return f"{self.title} (publ.)" if self.is_quoted else self.title
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Means over cases, seeds down, columns across. by_seed: over those cases that all seeds of a column have, which
+    are in `cases`, by column; whole: over all cases, NaN for a seed that lacks one."""
+
+    by_seed: pd.DataFrame
+    whole: pd.DataFrame
+    cases: dict[str, list[Case]]
+
+    def seeds(self, key: str) -> dict[int, float]:
+        """Seed -> mean of a column."""
+        return seeds_of(self.by_seed, key)
+
+
 @dataclass(frozen=True)
 class Group:
-    """Runs that share settings and images, so that their numbers may be compared.
+    """Runs that may be compared: of one setting on whole sets, or on single classes of one set, `parent`.
 
-    heading: what tells this group from the others of the same sweep, "" where it is the only one.
+    heading: what tells this group from the others of the same sweep, "" where it is the only one. score: what detects
+    where a query names none.
     """
 
     heading: str
     runs: tuple[Run, ...]
+    parent: str = ""
+    score: str = OWN
+    _cache: dict[tuple[str, ...], pd.DataFrame] = field(default_factory=dict, init=False, compare=False, repr=False)
+
+    # --- what it is of ---
 
     @property
     def trained(self) -> list[RunConfig]:
         return [run.config for run in self.runs if run.config.method.name not in REFERENCES]
 
     @property
+    def done(self) -> list[Run]:
+        return [run for run in self.runs if run.record]
+
+    @cached_property
     def in_dists(self) -> list[str]:
         return list(dict.fromkeys(run.config.in_dist for run in self.runs))
 
-    def runs_of(self, in_dist: str) -> list[Run]:
-        """The runs that the figures of this in-distribution set are made of."""
-        return [run for run in self.runs if run.config.in_dist == in_dist]
+    @property
+    def subjects(self) -> list[str]:
+        """What a table or figure is of: an in-distribution set, or the set whose classes are."""
+        return [self.parent] if self.parent else self.in_dists
 
-    def labels(self, in_dist: str) -> list[str]:
-        """The columns: variants in the paper's order, other runs in the sweep's, the reference rows last."""
-        order = {name: rank for rank, name in enumerate(VARIANTS)}
-        found = dict.fromkeys(run.config.label for run in self.runs if run.config.in_dist == in_dist)
-        return sorted(found, key=lambda label: (label in REFERENCES, order.get(label, len(order))))
+    def runs_of(self, subject: str) -> list[Run]:
+        return [run for run in self.runs if subject in (self.parent, run.config.in_dist)]
+
+    def cases(self, subject: str) -> list[Case]:
+        """The OOD sets that the sweep asks for, in its order; the classes as CIFAR10 has them, or else in its order."""
+        if subject == self.parent:
+            return [Case(f"{subject}:{name}", f"{subject}:not-{name}", name) for name in self._classes]
+        return [Case(subject, ood, info(ood).title) for ood in self.ood_sets(subject)]
+
+    @cached_property
+    def _classes(self) -> list[str]:
+        found = dict.fromkeys(one for in_dist in self.in_dists if (one := split_class(in_dist)[1]))
+        known = {name: rank for rank, name in enumerate(class_titles(self.parent) or ())}
+        return sorted(found, key=lambda name: known.get(split_size(name)[0], len(known)))
+
+    @property
+    def total(self) -> int:
+        """How many classes the parent set has; the sweep may have fewer."""
+        return max(len(self._classes), len(class_titles(self.parent) or ())) if self.parent else 0
 
     def ood_sets(self, in_dist: str) -> list[str]:
-        """The OOD sets that the sweep asks for, in its order."""
         return [ood for ood in self._asked(in_dist) if not is_control(in_dist, ood)]
 
     def controls(self, in_dist: str) -> list[str]:
-        """The sets that it asks for of which no detector should think that they are OOD."""
+        """The sets asked for of which no detector should think that they are OOD."""
         return [ood for ood in self._asked(in_dist) if is_control(in_dist, ood)]
 
     def _asked(self, in_dist: str) -> list[str]:
-        runs = [run for run in self.runs if run.config.in_dist == in_dist]
-        return list(dict.fromkeys(ood for run in runs for ood in run.config.ood_sets()))
+        return list(dict.fromkeys(ood for run in self.runs_of(in_dist) for ood in run.config.ood_sets()))
 
-    def records(self, in_dist: str, label: str) -> dict[int, Record]:
-        """Seed -> record of what is done."""
-        return dict(self._records.get((in_dist, label), {}))
-
-    @cached_property
-    def _records(self) -> dict[tuple[str, str], dict[int, Record]]:
-        """(in-distribution set, label) -> seed -> record: asked for hundreds of times, of thousands of runs."""
-        found: dict[tuple[str, str], dict[int, Record]] = {}
-        for run in self.runs:
-            if run.record:
-                found.setdefault((run.config.in_dist, run.config.label), {})[run.config.seed] = run.record
-        return found
+    def scores(self, *subjects: str) -> list[str]:
+        """The further scores that any of the runs are asked for, in the order of the sweep."""
+        runs = [run for subject in subjects or self.subjects for run in self.runs_of(subject)]
+        return list(dict.fromkeys(name for run in runs for name in run.config.scores()))
 
     def data(self) -> dict[str, SetInRecord]:
         """ "set/split" -> what the runs read, the same for all of them."""
         return {key: seen for run in self.runs if run.record for key, seen in run.record.data.items()}
 
+    # --- its columns ---
 
-def of_other_sweeps(records: Sequence[Record]) -> str:
-    """What to add to "nothing of this sweep is done yet" where records are there; "" where none are."""
-    return f" (its {len(records)} records are of other sweeps, or of a --set to give here too)" if records else ""
+    @cached_property
+    def _recipes(self) -> list[tuple[str, str]]:
+        """(label, recipe) of each run; where whole sets share their settings, a label is one recipe."""
+        return [(run.config.label, recipe_of(run.config) if self.parent else "") for run in self.runs]
+
+    @cached_property
+    def _columns(self) -> dict[tuple[str, str], Column]:
+        by_label: dict[str, dict[str, RunConfig]] = {}
+        for (label, recipe), run in zip(self._recipes, self.runs, strict=True):
+            by_label.setdefault(label, {}).setdefault(recipe, run.config)
+        made = {}
+        for label in sorted(by_label, key=lambda label: (label in REFERENCES, _ORDER.get(label, len(_ORDER)))):
+            recipes = by_label[label]
+            settings = (
+                {recipe: shared_by_a_column(config) for recipe, config in recipes.items()} if len(recipes) > 1 else {}
+            )
+            keys = differences(list(settings.values()))
+            for number, (recipe, config) in enumerate(recipes.items()):
+                own = ", ".join(f"{key} = {at(settings[recipe], key)}" for key in keys)
+                key, letter = (f"{label} ({own})", f" ({_letter(number)})") if settings else (label, "")
+                made[label, recipe] = Column(key, title_of(label) + letter, label, config, own, paper=label)
+        return made
+
+    @cached_property
+    def _runs(self) -> dict[tuple[str, str], list[Run]]:
+        """(in-distribution set, column) -> the planned runs."""
+        found: dict[tuple[str, str], list[Run]] = {}
+        for place, run in zip(self._recipes, self.runs, strict=True):
+            found.setdefault((run.config.in_dist, self._columns[place].key), []).append(run)
+        return found
+
+    def columns(self, *subjects: str) -> list[Column]:
+        """Of these subjects, by default all: rotation prediction, the variants in the paper's order, other methods in
+        the sweep's, the reference rows last."""
+        wanted = {key for in_dist, key in self._runs if {in_dist, self.parent} & set(subjects) or not subjects}
+        return [column for column in self._columns.values() if column.key in wanted]
+
+    @cached_property
+    def keys(self) -> list[str]:
+        """Those of all its columns."""
+        return [column.key for column in self._columns.values()]
+
+    def labels(self, subject: str) -> list[str]:
+        """The keys of its columns."""
+        return [column.key for column in self.columns(subject)]
+
+    def is_planned(self, in_dist: str, key: str) -> bool:
+        return (in_dist, key) in self._runs
+
+    def is_shown(self, subject: str, key: str) -> bool:
+        """Whether a run is planned for any case of it."""
+        return any(column.key == key for column in self.columns(subject))
+
+    def records(self, in_dist: str, key: str) -> dict[int, Record]:
+        """Seed -> record of what is done in a column."""
+        return {run.config.seed: run.record for run in self._runs.get((in_dist, key), ()) if run.record}
+
+    def score_of(self, record: Record, score: str = OWN) -> str:
+        """The name of the score that detects: by default the group's, or the method's own."""
+        if score != OWN:
+            return score
+        lacks = record.config["method"]["name"] in REFERENCES and self.score not in record.scores
+        return record.own if self.score == OWN or lacks else self.score
+
+    # --- its numbers ---
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """The numbers of what is done as `store.measurements` has them, with each run's `in_dist`, `column` and `seed`;
+        `own` is true where the group's score detects, and where nothing does.
+
+        A reference row that lacks that score (image statistics have no features) is by its own. By another score than
+        the methods' own there is nothing from before the end of training.
+        """
+        import pandas as pd
+
+        done = [(run, place) for run, place in zip(self.runs, self._recipes, strict=True) if run.record]
+        frame = numbers_of([run.record for run, _ in done if run.record])
+        about = pd.DataFrame(
+            [(run.config.in_dist, self._columns[place].key, run.config.seed) for run, place in done],
+            columns=["in_dist", "column", "seed"],
+        ).iloc[frame.pop("run").to_numpy(dtype=int)]
+        frame = pd.concat([about.reset_index(drop=True), frame], axis=1)
+        if self.score != OWN:
+            by = np.array([self.score_of(run.record) for run, _ in done if run.record], dtype=object)
+            frame["own"] = frame["score"].astype(object) == by[about.index]
+        frame["own"] |= frame["score"].isna()
+        return frame if self.score == OWN else frame[frame["epoch"].isna()]
+
+    @cached_property
+    def _places(self) -> dict[tuple[str, ...], Any]:
+        """(metric, in-distribution set, OOD set, score) -> the rows of the frame that are of the end of training."""
+        frame = self.frame.reset_index(drop=True)
+        frame = frame[frame["epoch"].isna()].astype({"score": object, "ood": object}).fillna({"score": "", "ood": ""})
+        keys = ["metric", "in_dist", "ood"]
+        by_name: dict[Any, Any] = frame[frame["score"] != ""].groupby([*keys, "score"], observed=True).groups
+        own: dict[Any, Any] = frame[frame["own"]].groupby(keys, observed=True).groups
+        return by_name | {(*key, OWN): rows for key, rows in own.items()}
+
+    @cached_property
+    def _arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of each row of the frame its column's place among the keys, its seed and its value."""
+        place = {key: number for number, key in enumerate(self.keys)}
+        numbers = self.frame["column"].map(place), self.frame["seed"], self.frame["value"]
+        return tuple(one.to_numpy() for one in numbers)  # type: ignore[return-value]
+
+    def values(self, metric: str, in_dist: str, ood: str = "", score: str = OWN) -> pd.DataFrame:
+        """A metric of `store.measurements` at the end of training: seeds down, all columns of the group across."""
+        import pandas as pd
+
+        where = metric, in_dist, ood, score
+        if where not in self._cache:
+            rows = self._places.get(where, np.empty(0, dtype=int))
+            columns, seeds, values = (part[rows] for part in self._arrays)  # a pivot, without what pandas' costs a call
+            found, places = np.unique(seeds, return_inverse=True)
+            wide = np.full((len(found), len(self.keys)), np.nan)
+            wide[places, columns] = values
+            self._cache[where] = pd.DataFrame(wide, index=found, columns=self.keys)
+        return self._cache[where]
+
+    def mean(self, cases: Sequence[Case], metric: str = "auroc", score: str = OWN) -> Mean:
+        """The mean over cases, seed by seed: its interval is that of the seeds' means, not of the cases."""
+        import pandas as pd
+
+        parts = [self.values(metric, case.in_dist, case.ood, score) for case in cases]
+        seeds = sorted(set().union(*(part.index for part in parts)))
+        keys = self.keys
+        cube = np.array([part.reindex(seeds).to_numpy() for part in parts]).reshape(len(parts), len(seeds), len(keys))
+        there = ~np.isnan(cube)  # (case, seed, column)
+        started = there.any(0)
+        shared = (there | ~started).all(1) & started.any(0)  # (case, column)
+        count = shared.sum(0)  # of cases, by column
+        total = _sum(np.where(shared[:, None], np.nan_to_num(cube), 0.0))
+        means = np.where(started & (count > 0), total / np.maximum(count, 1), np.nan)
+        return Mean(
+            pd.DataFrame(means, index=seeds, columns=keys),
+            pd.DataFrame(_sum(cube) / max(1, len(parts)) if parts else means, index=seeds, columns=keys),
+            {key: [case for case, one in zip(cases, shared[:, i], strict=True) if one] for i, key in enumerate(keys)},
+        )
+
+    # --- what its runs share ---
+
+    @property
+    def occupancy(self) -> str:
+        """The metric of occupied soft classes in the reading of the runs' protocol."""
+        return f"occupied_{self.trained[0].protocol if self.trained else 'paper'}"
+
+    def soft_classes(self, subject: str) -> int | None:
+        """K, where all records with a head agree on it."""
+        found = np.unique(self.values("occupied_classes", subject).to_numpy(dtype=float))
+        known = found[~np.isnan(found)]
+        return int(known[0]) if len(known) == 1 else None
+
+    def knn_ks(self, subject: str) -> list[int]:
+        return list(dict.fromkeys(k for run in self.runs_of(subject) for k in run.config.eval.knn))
 
 
-def group_runs(configs: Iterable[RunConfig], records: Sequence[Record], beside: bool = False) -> list[Group]:
-    """The runs of one or more sweeps with their records, split until no two runs of a group contradict each other.
-
-    Runs of different settings (`RunConfig.setting`) part first; records that read different images under one
-    "set/split" part next, the largest group first. A record that agrees with several groups is in each of them.
-    beside: different methods do not part, each has settings of its own; two settings of one method still do.
-    """
-    runs = {run.recipe: run for run in (Run(config, config.recipe_id()) for config in configs)}
-    by_recipe = records_by_recipe(records)
-    settings = _by_setting(list(runs.values()))
-    if beside:
-        settings = _side_by_side(settings)
-    differing = _telling(differences([setting for setting, _ in settings]), [setting for setting, _ in settings])
-    groups = []
-    for setting, members in settings:
-        told = ", ".join(f"{key} = {at(setting, key)}" for key in differing)
-        for images, with_records in by_images(members, by_recipe):
-            groups.append(Group("; ".join(part for part in (told, images) if part), with_records))
-    return groups
+def _sum(cube: np.ndarray) -> np.ndarray:
+    """The sum over the first axis, rounded once."""
+    added: np.ndarray = np.apply_along_axis(math.fsum, 0, cube) if cube.size else cube.sum(0)
+    return added
 
 
-def records_by_recipe(records: Sequence[Record]) -> dict[str, list[Record]]:
-    """Recipe -> its records: one, or several that read different images."""
-    found: dict[str, list[Record]] = {}
-    for record in records:
-        found.setdefault(record.recipe_id, []).append(record)
-    return found
+def seeds_of(values: pd.DataFrame, key: str) -> dict[int, float]:
+    """Seed -> number of a column, of those that have one."""
+    return values[key].dropna().to_dict() if key in values else {}  # type: ignore[return-value]
 
 
-def by_images(runs: Sequence[Run], records: Mapping[str, Sequence[Record]]) -> list[tuple[str, tuple[Run, ...]]]:
-    """The runs with their records (by recipe), once for each set of records that read the same images, the largest
-    first; and what tells such a set from the others, "" where there is one. A record that agrees with several sets is
-    in each of them."""
-    parts = _consistent([record for run in runs for record in records.get(run.recipe, [])]) or [{}]
-    conflicts = _conflicting_sets(parts)
-    found = []
-    for number, part in enumerate(sorted(parts, key=len, reverse=True), 1):
-        told = f"images {number} of {len(parts)} (differ in {', '.join(conflicts)})" if conflicts else ""
-        found.append((told, tuple(Run(run.config, run.recipe, part.get(run.recipe)) for run in runs)))
-    return found
-
-
-def _by_setting(runs: list[Run]) -> list[tuple[dict[str, Any], list[Run]]]:
-    """Trained runs by setting; each with the reference rows that the sweep has for these settings."""
-    references = {run.recipe: run for run in runs if run.config.method.name in REFERENCES}
-    trained = [run for run in runs if run.recipe not in references] or runs
-    groups: dict[str, tuple[dict[str, Any], list[Run]]] = {}
-    for run in trained:
-        setting = run.config.setting()
-        groups.setdefault(digest(setting), (setting, []))[1].append(run)
-    for _, members in groups.values():
-        present = {run.recipe for run in members}
-        for config in {run.config.in_dist: run.config for run in members}.values():
-            for name in REFERENCES:
-                recipe = config.reference(name).recipe_id()
-                if recipe in references and recipe not in present:
-                    present.add(recipe)
-                    members.append(references[recipe])
-    return list(groups.values())
-
-
-def _side_by_side(groups: list[tuple[dict[str, Any], list[Run]]]) -> list[tuple[dict[str, Any], list[Run]]]:
-    """Groups of one setting joined so that each holds all methods.
-
-    The method with the most settings leads, the first of several. Each other joins every group with its only setting,
-    or with the one that differs least from the group's; what joins none keeps a group of its own.
-    """
-    methods: dict[str, list[tuple[dict[str, Any], list[Run]]]] = {}
-    for setting, members in groups:
-        methods.setdefault(members[0].config.method.label, []).append((setting, members))
-    if not methods:
-        return []
-    lead = max(methods, key=lambda name: len(methods[name]))
-    joined = [(setting, list(members)) for setting, members in methods[lead]]
-    left = []
-    for others in (of for name, of in methods.items() if name != lead):
-        taken = set()
-        for setting, members in joined:
-            nearest = min(range(len(others)), key=lambda i: len(differences([setting, others[i][0]])))
-            taken.add(nearest)
-            present, rows = {run.recipe for run in members}, {run.config.label for run in members} & set(REFERENCES)
-            # A reference row of another network would stand under the same name: the leading method's stays.
-            members += [r for r in others[nearest][1] if r.recipe not in present and r.config.label not in rows]
-        left += [one for i, one in enumerate(others) if i not in taken]
-    return joined + left
-
-
-def _consistent(records: list[Record]) -> list[dict[str, Record]]:
-    """Greedy groups, recipe -> record, in each of which every "set/split" that is compared has one fingerprint."""
-    groups: list[tuple[dict[str, str], dict[str, Record]]] = []
-
-    def join(record: Record, prints: dict[str, str], members: dict[str, Record]) -> bool:
-        seen = _compared(record)
-        if any(prints.get(key, value) != value for key, value in seen.items()):
-            return False
-        prints.update(seen)
-        members.setdefault(record.recipe_id, record)
-        return True
-
-    for index, record in enumerate(records):
-        if not any([join(record, *group) for group in groups]):  # a list: it may join several
-            groups.append(({}, {}))
-            for earlier in [record, *records[:index]]:
-                join(earlier, *groups[-1])
-    return [members for _, members in groups]
-
-
-def _compared(record: Record) -> dict[str, str]:
-    """ "set/split" -> the hash of the images that a record read, of all but controls, which are in no comparison."""
-    in_dist = record.config["in_dist"]
-    named = ((key, key.rsplit("/", 1)[0], seen.fingerprint) for key, seen in record.data.items())
-    return {key: fingerprint for key, name, fingerprint in named if not is_control(in_dist, name)}
-
-
-def _conflicting_sets(parts: list[dict[str, Record]]) -> list[str]:
-    prints: dict[str, set[str]] = {}
-    for part in parts:
-        for record in part.values():
-            for key, fingerprint in _compared(record).items():
-                prints.setdefault(key, set()).add(fingerprint)
-    return sorted(key for key, values in prints.items() if len(values) > 1)
-
-
-def differences(settings: list[dict[str, Any]]) -> list[str]:
-    """The dotted keys of `settings` that do not have one value throughout."""
-    flattened = [flat(setting) for setting in settings]
-    keys = dict.fromkeys(key for setting in flattened for key in setting)
-    return [key for key in keys if len({repr(setting.get(key)) for setting in flattened}) > 1]
-
-
-def _telling(keys: list[str], settings: list[dict[str, Any]]) -> list[str]:
-    """Of the keys that differ those that say more than the method's name does: not what only one method has."""
-    if "method.name" not in keys:
-        return keys
-    flattened = [flat(setting) for setting in settings]
-    named: dict[str, list[dict[str, Any]]] = {}
-    for setting in flattened:
-        named.setdefault(setting["method.name"], []).append(setting)
-    own = {key for key in keys if key.startswith("method.") and any(key not in setting for setting in flattened)}
-    same = {key for key in own if all(len({repr(s.get(key)) for s in members}) == 1 for members in named.values())}
-    return [key for key in keys if key not in same]
-
-
-def at(setting: dict[str, Any], key: str) -> Any:
-    """The value at a dotted key, for a reader."""
-    value = flat(setting).get(key)
-    return "not set" if value is None else value
+def _letter(number: int) -> str:
+    """a, b, ... z, then numbers."""
+    return "abcdefghijklmnopqrstuvwxyz"[number] if number < 26 else str(number + 1)

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.report.groups import OWN, Case, Group
 from benchmark.report.intervals import placements
 from benchmark.store.folders import RunFolder, score_key
 from benchmark.store.records import Record
@@ -57,16 +58,19 @@ def _sum(weighted: Sequence[tuple[OfImages, float]]) -> OfImages:
     return OfImages(math.fsum(weight * one.value for one, weight in weighted), added)
 
 
-def of_records(records: Iterable[Record], oods: Iterable[str], score: str | None = None) -> OfImages | None:
-    """The mean over the records of their mean AUROC over `oods`, by `score` or each by its own. None where there is no
-    record, or one has not kept the scores of these images. Raises BenchError for a broken scores.npz."""
+def of_column(
+    group: Group, key: str, cases: Iterable[Case], score: str = OWN, seeds: Sequence[int] | None = None
+) -> OfImages | None:
+    """A column's mean AUROC over these cases and seeds (None: all that it has). None where there is nothing, or a run
+    has not kept the scores of these images. Raises BenchError for a broken scores.npz."""
     found = []
-    for record in records:
-        for ood in oods:
-            one = _detected(record, score or record.own).get(ood)
-            if one is None:
-                return None
-            found.append(one)
+    for case in cases:
+        records = group.records(case.in_dist, key)
+        some = [record for seed, record in records.items() if seeds is None or seed in seeds]
+        of_case = [_detected(record, group.score_of(record, score)).get(case.ood) for record in some]
+        if not of_case or None in of_case:
+            return None
+        found.append(mean_of([one for one in of_case if one]))
     return mean_of(found) if found else None
 
 

@@ -16,11 +16,11 @@ class Item:
     """A table or a figure.
 
     sweep: the built-in sweep whose runs it is made of, unless `--sweep` says otherwise. made_by: "module:function" in
-    benchmark/report. A table's function turns a group of comparable runs into `cells.Table`s, a figure's says what one
-    in-distribution set of a group shows as a `figures.files.Picture` (None: nothing). protocol: of which runs, and so
-    of which groups: "sets", whole sets against others (`groups.Group`), or "one-class", a class of a set against its
-    others (`one_class.OneClass`); None: of either. lacks: what no run has where there is nothing to show. by_any: it
-    can be by any one score in place of the methods' own (`bench report --score`).
+    benchmark/report. A table's function turns a group of comparable runs (`groups.Group`) into `tables.cells.Table`s, a
+    figure's says what one of its subjects shows as a `figures.files.Picture` (None: nothing). protocol: of which runs:
+    "sets", whole sets against others, or "one-class", a class of a set against its others; None: of either. lacks: what
+    no run has where there is nothing to show. by_any: it can be by any one score in place of the methods' own
+    (`bench report --score`).
     """
 
     sweep: str
@@ -31,24 +31,24 @@ class Item:
 
 
 TABLES = {
-    "1": Item("table1", "tables:table1"),
-    "2": Item("table2", "tables:table2"),
-    "one-class": Item("one-class", "one_class_table:one_class", "one-class"),
+    "1": Item("table1", "tables.auroc:table1"),
+    "2": Item("table2", "tables.auroc:table2"),
+    "one-class": Item("one-class", "tables.auroc:one_class", "one-class"),
     "scores": Item(
         "one-class",
-        "scores_table:scores",
+        "tables.scores:scores",
         None,
         "has further scores of an OOD set; name some in eval.scores, and sets in eval.ood",
         by_any=False,
     ),
-    "oe": Item("oe", "detectors_table:detectors", lacks="learns from labels; method.name: classifier does"),
+    "oe": Item("oe", "tables.detectors:detectors", lacks="learns from labels; method.name: classifier does"),
 }
 FIGURES = {
-    "variants": Item("table2", "figures.of_variants:variants", lacks="is DINO's with an OOD set"),
-    "2": Item("table2", "figures.of_sets:figure2"),
-    "3": Item("table2", "figures.of_sets:figure3"),
+    "variants": Item("table2", "figures.variants:variants", lacks="is DINO's with an OOD set"),
+    "2": Item("table2", "figures.paper:figure2"),
+    "3": Item("table2", "figures.paper:figure3"),
     "training": Item(
         "table2", "figures.training:training", lacks="was scored while it trained; set eval.every", by_any=False
     ),
-    "one-class": Item("one-class", "figures.of_classes:one_class", "one-class"),
+    "one-class": Item("one-class", "figures.one_class:one_class", "one-class"),
 }

@@ -71,6 +71,14 @@ def frame_of(records: Sequence[Record], folders: Sequence[str]) -> pd.DataFrame:
     """What `measurements` gives, of these records and the paths of their runs."""
     import pandas as pd
 
+    frame = numbers_of(records)
+    return pd.concat([_of_runs(records, folders, frame.pop("run").to_numpy(dtype=int)), frame], axis=1)
+
+
+def numbers_of(records: Sequence[Record]) -> pd.DataFrame:
+    """The columns of `measurements` that say what was measured, and `run`, the record's place."""
+    import pandas as pd
+
     detected, values = [], []  # one row per score and OOD set, which has all METRICS
     single: list[tuple[_Row, float | None]] = []
     for run, record in enumerate(records):
@@ -90,8 +98,7 @@ def frame_of(records: Sequence[Record], folders: Sequence[str]) -> pd.DataFrame:
     rest["value"] = np.array([value for _, value in single], dtype=float)
     frame = pd.concat([part for part in (tall, rest) if len(part)] or [rest])
     frame = frame.dropna(subset="value").sort_values("run", kind="stable", ignore_index=True)
-    frame = frame.astype({"own": bool} | dict.fromkeys(("score", "ood", "metric"), "category"))
-    return pd.concat([_of_runs(records, folders, frame.pop("run").to_numpy(dtype=int)), frame], axis=1)
+    return frame.astype({"own": bool} | dict.fromkeys(("score", "ood", "metric"), "category"))
 
 
 class _Row(NamedTuple):

@@ -25,8 +25,8 @@ from benchmark.plan.config import RunConfig
 from benchmark.plan.layers import merge
 from benchmark.plan.starts import misfit
 from benchmark.plan.validation import validate
-from benchmark.report.groups import group_runs
-from benchmark.report.one_class import recipe_of
+from benchmark.report.grouping import group_runs
+from benchmark.report.settings import recipe_of
 from benchmark.run import run
 from benchmark.running.device import Runtime
 from benchmark.store import states

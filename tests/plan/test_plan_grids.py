@@ -17,7 +17,7 @@ from benchmark.errors import BenchError
 from benchmark.plan import sweep as sweeps
 from benchmark.plan import yamlfile
 from benchmark.plan.config import RunConfig
-from benchmark.report.groups import group_runs
+from benchmark.report.grouping import group_runs
 
 BASE: dict[str, Any] = {
     "in_dist": "synthetic",

@@ -10,10 +10,11 @@ import numpy as np
 from report_fakes import config, record_of, with_own
 
 from benchmark.plan.config import RunConfig
-from benchmark.report.cells import Row, Table
-from benchmark.report.one_class import OneClass, one_class_groups
-from benchmark.report.one_class_table import one_class
+from benchmark.report.grouping import class_groups
+from benchmark.report.groups import Group
 from benchmark.report.published import one_class as published
+from benchmark.report.tables.auroc import one_class
+from benchmark.report.tables.cells import Row, Table
 from benchmark.store.records import Record, SetInRecord
 
 CIFAR10 = published.CLASSES
@@ -58,10 +59,10 @@ def one_record(config: RunConfig, value: Callable[[RunConfig], float | None] = l
     return with_own(record.model_copy(update={"data": data}), ood=ood)
 
 
-def group_of(configs: Iterable[RunConfig], make: Callable[[RunConfig], Record | None] = one_record) -> OneClass:
+def group_of(configs: Iterable[RunConfig], make: Callable[[RunConfig], Record | None] = one_record) -> Group:
     """The only group of these runs."""
     configs = list(configs)
-    (group,) = one_class_groups(configs, [record for c in configs if (record := make(c))])
+    (group,) = class_groups(configs, [record for c in configs if (record := make(c))])
     return group
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from benchmark.report.advice import Advice, Ranking, _explained, _verdict, sections
-from benchmark.report.ranking import Candidate, rank
-from benchmark.report.rules import ANY, RulesTried
-from benchmark.report.trial import Agreement, Trial
+from benchmark.advise.ranking import Candidate, rank
+from benchmark.advise.rules import ANY, RulesTried
+from benchmark.advise.trial import Agreement, Trial
+from benchmark.advise.wording import Advice, Ranking, _explained, _verdict, sections
 
 SURE, UNSURE = 0.01, 0.6
 

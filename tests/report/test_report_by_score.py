@@ -14,10 +14,9 @@ from report_fakes import config, make, record_of, with_scores, write_runs, write
 
 from benchmark.errors import BenchError
 from benchmark.plan.config import RunConfig
-from benchmark.report.by_score import by_score
-from benchmark.report.groups import group_runs
+from benchmark.report.grouping import by_score, group_runs
 from benchmark.report.published import sets as published
-from benchmark.report.scores_table import scores
+from benchmark.report.tables.scores import scores
 from benchmark.store.records import Look, Record, ScoreInRecord
 
 NAMES = ["dino", "imgn", "rot-imgn", "rot-in-dist"]
@@ -115,11 +114,23 @@ def test_what_cannot_be_is_one_line(place: Path, asked: dict, line: str) -> None
 
 
 def test_a_trained_run_without_the_score_is_missing_and_not_by_its_own() -> None:
-    has, lacks = scored(config(variant="dino")), record_of(config(variant="imgn"), value)
-    one, other = by_score([has, lacks], "knn-5")
-    assert one.own_score.ood["svhn"].auroc == 50.5 and one.own_score.sensitivity == 62.0 and one.trajectory == []
-    assert other.own_score.ood == {} and math.isnan(other.own_score.sensitivity)
-    assert has.own_score.ood["svhn"].auroc == pytest.approx(110 - 99.38)  # the record itself is as it was
+    configs = [config(variant="dino"), config(variant="imgn")]
+    made = [scored(configs[0]), record_of(configs[1], value)]
+    (plain,) = group_runs(configs, made)
+    group = by_score(plain, "knn-5")
+    assert group.values("auroc", "cifar10", "svhn")["dino"].to_dict() == {0: 50.5}
+    assert group.values("sensitivity", "cifar10")["dino"].to_dict() == {0: 62.0}
+    assert group.values("auroc", "cifar10", "svhn")["imgn"].isna().all() and group.frame["epoch"].isna().all()
+    assert group.values("sensitivity", "cifar10")["imgn"].isna().all()
+    assert plain.values("auroc", "cifar10", "svhn")["dino"].to_dict() == pytest.approx({0: 110 - 99.38})
+
+
+def test_a_reference_without_the_score_keeps_its_own() -> None:
+    configs = [config(variant="dino"), config(method={"name": "image-statistics"})]
+    (plain,) = group_runs(configs, [scored(one) for one in configs])
+    group = by_score(plain, "msp")
+    assert group.values("auroc", "cifar10", "svhn")["image-statistics"].to_dict() == {0: 50.0}
+    assert group.heading == "by msp (image statistics by their own)"
 
 
 def test_the_table_of_scores_says_how_each_orders_the_columns() -> None:

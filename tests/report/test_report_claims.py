@@ -11,9 +11,10 @@ from report_fakes import config, paper_auroc, record_of
 from scipy import stats
 
 from benchmark.negatives import VARIANTS
-from benchmark.report.claims import RULES, check, checked
-from benchmark.report.claims_text import Checked, Claim, as_csv, markdown
-from benchmark.report.groups import Group, group_runs
+from benchmark.report.claims.paper import RULES, check, checked
+from benchmark.report.claims.text import Checked, Claim, as_csv, markdown
+from benchmark.report.grouping import group_runs
+from benchmark.report.groups import Group
 
 
 def group_of(configs, make=record_of) -> Group:

@@ -16,13 +16,14 @@ from benchmark.errors import BenchError
 from benchmark.plan import sweep as sweeps
 from benchmark.plan.config import RunConfig
 from benchmark.plan.titles import title_of
-from benchmark.report import tables
-from benchmark.report.detectors_table import detectors
-from benchmark.report.groups import Group, group_runs
+from benchmark.report.grouping import group_runs
+from benchmark.report.groups import Group
 from benchmark.report.published import detectors as published_detectors
 from benchmark.report.published import sets as published
-from benchmark.report.table_notes import describe
-from benchmark.report.table_text import as_csv, markdown
+from benchmark.report.tables import auroc as tables
+from benchmark.report.tables.about import describe
+from benchmark.report.tables.detectors import detectors
+from benchmark.report.tables.text import as_csv, markdown
 from benchmark.store.records import OODMetrics, Record, ScoreInRecord
 
 OODS = ["cifar100", "svhn", "texture"]
@@ -98,7 +99,7 @@ def test_a_method_with_several_settings_joins_where_it_differs_least() -> None:
 
 def test_table_1_has_rivals_trained_here_beside_the_published_and_quotes_the_rest() -> None:
     (table,) = tables.table1(beside(ALL))
-    titles = list(table.columns.values())
+    titles = [column.heading for column in table.columns.values()]
     assert titles[:4] == ["Geometric", "SSD", "CSI", "MTL (publ.)"]
     assert set(titles[4:]) == {
         "Rot. ImgN", "Combined", "SimCLR", "MSP", "OE, ImgN", "OE, Rot. In-Dist.", "OE, DTI"
@@ -122,13 +123,15 @@ def test_table_1_has_rivals_trained_here_beside_the_published_and_quotes_the_res
                "combined": "aux", "oe-imgn": "labels, aux", "oe-rot-in-dist": "labels",
                "oe-dti": "labels, aux, made with labels"}  # fmt: skip
     assert {key: rows["training data"].texts[key] for key in leagues} == leagues
-    assert table.training_data == rows["training data"].texts
+    assert {key: column.learns_from for key, column in table.columns.items()} == rows["training data"].texts
 
 
 def test_a_quoted_rival_has_its_training_data_too() -> None:
     (table,) = tables.table1(beside(ALL[:2]))
-    assert list(table.columns.values())[:4] == [f"{rival} (publ.)" for rival in published.RIVALS]
-    quoted = {rival: table.training_data[rival] for rival in published.RIVALS}
+    assert [column.heading for column in table.columns.values()][:4] == [
+        f"{rival} (publ.)" for rival in published.RIVALS
+    ]
+    quoted = {rival: table.columns[rival].learns_from for rival in published.RIVALS}
     assert quoted == {"Geometric": "labels", "SSD": "scratch", "CSI": "scratch", "MTL": "labels"}
 
 
@@ -225,12 +228,12 @@ def test_stand_ins_are_marked_with_the_averages_that_hold_them() -> None:
     chosen = [with_oods(one) for one in (*DETECTORS[:4], *ALL[:2])]
     group = group_runs(chosen, [fake(one) for one in chosen], beside=True)[0]
     (table,) = detectors(group)
-    titles = {row.key: row.title for row in table.rows}
+    titles = {row.key: row.heading for row in table.rows}
     assert (
         titles["auroc:lsunlike"] == titles["fpr95:lsunlike"] == "LSUN-like†" and titles["auroc:cifar100"] == "CIFAR100"
     )
     assert any(note.startswith("† LSUN-like stands in for LSUN") for note in table.notes)
-    titles = {row.key: row.title for row in tables.table1(group)[0].rows}
+    titles = {row.key: row.heading for row in tables.table1(group)[0].rows}
     assert titles["average"] == "average (8)†" and titles["near average"] == "near average (1)"
 
 

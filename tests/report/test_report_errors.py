@@ -9,12 +9,13 @@ import pytest
 from report_fakes import config, record_of
 from scipy import stats
 
+from benchmark.advise import recommend
+from benchmark.advise.ranking import Candidate, candidates, rank
+from benchmark.advise.trial import trial
 from benchmark.plan.config import RunConfig
-from benchmark.report import recommend
-from benchmark.report.groups import Group, Run, group_runs
+from benchmark.report.grouping import group_runs
+from benchmark.report.groups import Group, Run
 from benchmark.report.intervals import delong, hanley_mcneil
-from benchmark.report.ranking import Candidate, candidates, rank
-from benchmark.report.trial import class_trial, trial
 from benchmark.store.records import Record
 
 TRAIN, TEST = 300, 20
@@ -70,14 +71,14 @@ def group_of(in_dists: list[str], ood: list[str]) -> Group:
 def test_training_images_are_the_negatives_of_a_sensitivity_and_test_images_the_positives(tmp_path: Path) -> None:
     group = group_of(["cifar10"], ["cifar100", "svhn"])
     assert {one.counts for one in candidates(group, "cifar10", tmp_path)} == {(TRAIN, TEST)}
-    found = trial("mine", group, "cifar10", tmp_path)
+    found = trial("mine", group, ["cifar10"], tmp_path)
     assert found is not None and (found.chosen, found.best, found.spread) == ("imgn", "rot-imgn", 15.0)
     assert found.error == pytest.approx(stats.norm.ppf(0.975) * hanley_mcneil(75.0, TRAIN, TEST), rel=1e-4)
 
 
 def test_the_error_of_a_mean_over_classes_falls_with_their_root() -> None:
     classes = [f"cifar10:{name}" for name in ("airplane", "bird", "cat", "dog")]
-    found = class_trial("mine", group_of(classes, ["other-classes"]), classes)
+    found = trial("mine", group_of(classes, ["other-classes"]), classes, Path())
     assert found is not None and (found.chosen, found.best, found.spread) == ("imgn", "rot-imgn", 15.0)
     assert found.error == pytest.approx(stats.norm.ppf(0.975) * hanley_mcneil(75.0, TRAIN, TEST) / 2, rel=1e-4)
 
@@ -87,7 +88,7 @@ def test_the_references_sensitivity_stands_beside_the_ranking(tmp_path: Path) ->
     one = group.runs[0].config.reference("untrained")
     record = record_of(one, sensitivity=52.5)
     more = Group("", (*group.runs, Run(one, one.recipe_id(), record)))
-    found = recommend._ranking(more, "cifar10", tmp_path, None, None)
+    found = recommend._ranking(more, "cifar10", tmp_path, None)
     assert found is not None and found.references == {"untrained": 52.5} and found.best.label == "imgn"
 
 
@@ -97,6 +98,16 @@ def test_a_variant_that_lacks_a_set_is_in_no_trial_of_the_average(tmp_path: Path
     lacks = ("combined", "svhn")
     made = [record_of(one, lambda c, ood: None if (c.variant, ood) == lacks else more[c.variant][1],
                       sensitivity=more[one.variant][0]) for one in configs]  # fmt: skip
-    found = trial("mine", group_runs(configs, made)[0], "cifar10", tmp_path)
+    found = trial("mine", group_runs(configs, made)[0], ["cifar10"], tmp_path)
     assert found is not None and (found.n, found.chosen, found.cost) == (3, "imgn", 20.0)
     assert {one.title: one.n for one in found.agreements} == {"average (2)": 3, "CIFAR100": 4, "SVHN": 3}
+
+
+def test_a_variant_of_which_one_seed_lacks_a_set_is_in_no_trial_of_it(tmp_path: Path) -> None:
+    more = {**VARIANTS, "combined": (90.0, 99.0)}
+    configs = [config(variant=v, seed=s, eval={"ood": ["cifar100", "svhn"]}) for v in more for s in (0, 1)]
+    lacks = ("combined", 1, "svhn")
+    made = [record_of(one, lambda c, ood: None if (c.variant, c.seed, ood) == lacks else more[c.variant][1],
+                      sensitivity=more[one.variant][0]) for one in configs]  # fmt: skip
+    found = trial("mine", group_runs(configs, made)[0], ["cifar10"], tmp_path)
+    assert found is not None and {one.title: one.n for one in found.agreements}["SVHN"] == 3 and found.n == 3

@@ -12,10 +12,11 @@ from scipy import stats
 
 from benchmark.negatives import OURS, VARIANTS
 from benchmark.plan.titles import title_of
-from benchmark.report.figures import embed, files, of_sets, of_variants
+from benchmark.report.figures import embed, files, paper, variants
 from benchmark.report.figures.panels import Bars, Line, Lines, Point, Scatter
 from benchmark.report.figures.style import BACK, STYLES, VARIABLES, marker
-from benchmark.report.groups import Group, group_runs
+from benchmark.report.grouping import group_runs
+from benchmark.report.groups import Group
 from benchmark.report.intervals import Estimate, hanley_mcneil
 from benchmark.report.published import sets as published
 
@@ -58,7 +59,7 @@ def test_styles_are_distinct_and_cover_every_column():
 def test_figure3_shows_every_variant_once_and_its_correlation():
     sensitivity = {name: 50 + 3 * (i % 4) for i, name in enumerate([*VARIANTS, "none"])}
     group = group_of(all_configs(), lambda c: record_of(c, sensitivity=float(sensitivity[c.variant])))
-    shown = panels(of_sets.figure3(group, "cifar10"))
+    shown = panels(paper.figure3(group, "cifar10"))
     assert len(shown) == 4
     for axes, ood in ((shown[2], "cifar100"), (shown[3], "texture")):
         xs = [paper_auroc(config(variant=name), ood) for name in VARIANTS]
@@ -74,7 +75,7 @@ def test_figure3_shows_every_variant_once_and_its_correlation():
 def test_a_reference_near_the_variants_is_drawn_hollow_and_not_counted():
     auroc = lambda c, ood: paper_auroc(c, ood) if c.variant != "none" else 90.0  # noqa: E731
     group = group_of(all_configs(), lambda c: record_of(c, auroc))
-    axes = panels(of_sets.figure3(group, "cifar10"))[0]
+    axes = panels(paper.figure3(group, "cifar10"))[0]
     assert "n = 11" in axes.get_title(loc="left") and "off the axes" not in axes.get_xlabel()
     hollow = [line for line in axes.get_lines() if line.get_markerfacecolor() == BACK]
     assert len(hollow) == 2
@@ -83,19 +84,17 @@ def test_a_reference_near_the_variants_is_drawn_hollow_and_not_counted():
 def test_several_seeds_make_one_point_with_error_bars():
     configs = [config(variant=name, seed=seed) for name in ("dino", "imgn", "dti") for seed in (0, 1)]
     group = group_of(configs, lambda c: record_of(c, lambda c, ood: paper_auroc(c, ood) + c.seed))
-    axes = panels(of_sets.figure3(group, "cifar10"))[0]
+    axes = panels(paper.figure3(group, "cifar10"))[0]
     assert len(drawn(axes)) == 3
-    points = of_sets.variant_points(
-        group, "cifar10", lambda r: r.own_score.ood["cifar100"].auroc, lambda r: r.own_score.sensitivity
-    )
-    x, y = points["dino"]
+    auroc, sensitivity = group.values("auroc", "cifar10", "cifar100"), group.values("sensitivity", "cifar10")
+    x, y = paper.points(group, "cifar10", auroc, sensitivity)["dino"]
     assert (x.mean, x.n, y.n) == (pytest.approx(90.79), 2, 2)
     assert x.half == pytest.approx(stats.t.ppf(0.975, 1) * 0.5)
 
 
 def test_figure2_bars_are_the_occupied_classes():
     group = group_of(all_configs())
-    bars, scatter = panels(of_sets.figure2(group, "cifar10"))
+    bars, scatter = panels(paper.figure2(group, "cifar10"))
     widths = [bar.get_width() for bar in bars.patches]
     assert widths == [pytest.approx(3000 - 10 * paper_auroc(config(variant=name), "cifar100")) for name in VARIANTS]
     assert [label.get_text() for label in bars.get_yticklabels()][:3] == ["DINO", "ImgN", "Rot. ImgN"]
@@ -114,7 +113,7 @@ def test_the_pages_bars_leave_room_for_the_longest_name():
 
 def test_the_authors_protocol_counts_their_reading_of_occupancy():
     configs = [config(variant=name, protocol="authors") for name in ("dino", "imgn")]
-    bars, _ = panels(of_sets.figure2(group_of(configs), "cifar10"))
+    bars, _ = panels(paper.figure2(group_of(configs), "cifar10"))
     assert [bar.get_width() for bar in bars.patches] == [7, 7]
 
 
@@ -135,9 +134,9 @@ def test_the_authors_protocol_counts_their_reading_of_occupancy():
 def test_near_and_far_sets_of_figure3(in_dist, ood, near, far):
     c = config(in_dist=in_dist, variant="dino", eval={"ood": ood})
     group = group_of([c], lambda c: record_of(c, lambda c, ood: 80.0))
-    chosen = of_sets.near_and_far(group, in_dist)
-    assert (chosen.get("near"), chosen["far"]) == (near, far)
-    assert len(panels(of_sets.figure3(group, in_dist))) == (4 if near else 2)
+    chosen = paper.near_and_far(group, in_dist)
+    assert (chosen["near"].ood if near else None, chosen["far"].ood) == (near, far)
+    assert len(panels(paper.figure3(group, in_dist))) == (4 if near else 2)
 
 
 def test_bytes_never_change_and_constant_input_warns_of_nothing():
@@ -145,13 +144,13 @@ def test_bytes_never_change_and_constant_input_warns_of_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         first, again = (
-            files.content(of_sets.figure2(group, "cifar10")),
-            files.content(of_sets.figure2(group, "cifar10")),
+            files.content(paper.figure2(group, "cifar10")),
+            files.content(paper.figure2(group, "cifar10")),
         )
     assert first == again
     assert set(first) == {"png", "svg"}
     assert b"<dc:date>" not in first["svg"] and first["svg"].startswith(b"<?xml")
-    title = panels(of_sets.figure2(group, "cifar10"))[1].get_title(loc="left")
+    title = panels(paper.figure2(group, "cifar10"))[1].get_title(loc="left")
     assert "correlation undefined, n = 11" in title
 
 
@@ -161,7 +160,7 @@ def test_png_is_200_dpi(tmp_path):
     from PIL import Image
 
     group = group_of([config(variant=name) for name in VARIANTS10[:3]])
-    image = Image.open(io.BytesIO(files.content(of_sets.figure2(group, "cifar10"))["png"]))
+    image = Image.open(io.BytesIO(files.content(paper.figure2(group, "cifar10"))["png"]))
     assert image.size == (1800, 960)
     assert round(image.info["dpi"][0]) == 200
 
@@ -169,7 +168,7 @@ def test_png_is_200_dpi(tmp_path):
 def test_a_half_finished_sweep_draws_what_there_is():
     configs = all_configs()
     (group,) = group_runs(configs, [record_of(configs[0])])
-    assert files.content(of_sets.figure3(group, "cifar10"))["svg"]
+    assert files.content(paper.figure3(group, "cifar10"))["svg"]
 
 
 def bars_of(container) -> dict[str, list[float]]:
@@ -187,14 +186,14 @@ def test_error_bars_are_the_whole_interval_each_along_its_own_axis():
                                knn_accuracy={"20": base[c.variant] - 5 + 3 * c.seed, "10": 0.0},
                                occupancy={"paper": base[c.variant] + 2 * c.seed, "classes": 4096})  # fmt: skip
     group = group_of(configs, make)
-    shown = panels(of_sets.figure3(group, "cifar10"))
+    shown = panels(paper.figure3(group, "cifar10"))
     for axes, low, apart in ((shown[0], 65.0, 3), (shown[2], 50.0, 4)):
         found = bars_of(axes.containers[1])  # ImgN's
         assert found["x"] == pytest.approx([70.5 - 6.353, 70.5 + 6.353], abs=1e-3)
         middle = low + apart / 2
         assert found["y"] == pytest.approx([middle - 6.353 * apart, middle + 6.353 * apart], abs=1e-3)
         assert (70.5, middle) in drawn(axes)
-    bars = panels(of_sets.figure2(group, "cifar10"))[0]
+    bars = panels(paper.figure2(group, "cifar10"))[0]
     spans = [bars_of(one)["x"] for one in bars.containers if hasattr(one, "has_xerr")]
     assert spans == [pytest.approx([mean - 12.706, mean + 12.706], abs=1e-3) for mean in (61.0, 71.0)]
 
@@ -202,7 +201,8 @@ def test_error_bars_are_the_whole_interval_each_along_its_own_axis():
 def test_the_dotted_line_of_figure2_is_dinos():
     group = group_of([config(variant=name) for name in ("dino", "combined", "rot-imgn")],
                      lambda c: record_of(c, occupancy={"paper": 10.0 * len(c.variant), "classes": 4096}))  # fmt: skip
-    (line,) = [line for line in panels(of_sets.figure2(group, "cifar10"))[0].get_lines() if line.get_linestyle() == ":"]
+    bars = panels(paper.figure2(group, "cifar10"))[0]
+    (line,) = [line for line in bars.get_lines() if line.get_linestyle() == ":"]
     assert set(line.get_xdata()) == {40.0}
 
 
@@ -237,10 +237,10 @@ def test_every_colour_of_a_drawing_is_the_pages_own():
 
 def test_a_point_without_an_interval_looks_unlike_one_with_one():
     group = group_of([config(variant="dino", seed=seed) for seed in (0, 1)] + [config(variant="imgn")])
-    axes = panels(of_sets.figure3(group, "cifar10"))[0]
+    axes = panels(paper.figure3(group, "cifar10"))[0]
     dino, imgn = [line for line in axes.get_lines() if line.get_marker() == "o"]
     assert dino.get_markerfacecolor() == STYLES["dino"][0] and imgn.get_markerfacecolor() == (STYLES["imgn"][0], 0.35)
-    assert "pale: n = 1" in of_sets.figure3(group, "cifar10").heading
+    assert "pale: n = 1" in paper.figure3(group, "cifar10").heading
     faces = {look: marker("o", "#0072b2", look)["markerfacecolor"] for look in ("interval", "single", "reference")}
     assert len(set(map(str, faces.values()))) == 3
 
@@ -270,7 +270,7 @@ def test_figure2s_points_have_their_auroc_across_and_their_classes_up():
     counted = {name: 100.0 + (7 * place) % 11 for place, name in enumerate([*VARIANTS, "none"])}
     group = group_of([config(variant=name) for name in VARIANTS],
                      lambda c: record_of(c, occupancy={"paper": counted[c.variant], "classes": 4096}))  # fmt: skip
-    scatter = panels(of_sets.figure2(group, "cifar10"))[1]
+    scatter = panels(paper.figure2(group, "cifar10"))[1]
     wanted = {(round(paper_auroc(config(variant=name), "cifar100"), 6), counted[name]) for name in VARIANTS}
     assert drawn(scatter) == wanted and scatter.get_xlabel() == "AUROC (%), CIFAR100"
 
@@ -321,7 +321,7 @@ def test_the_figure_of_variants_has_each_mean_its_interval_and_the_published_val
     configs = [config(variant="imgn", seed=0), config(variant="imgn", seed=1), config(variant="dino")]
     values = lambda c, ood: {"imgn": 70.0 + 2 * c.seed, "dino": 60.0}.get(c.variant, 55.0)  # noqa: E731
     group = group_of([*configs, configs[0].reference("untrained")], lambda c: record_of(c, values))
-    picture = of_variants.variants(group, "cifar10")
+    picture = variants.variants(group, "cifar10")
     near, far = picture.panels
     assert near.title.endswith("CIFAR100") and far.title == "far OOD: mean of 7 sets" and near.slanted
     assert near.places == far.places == ["DINO", "ImgN", "untrained"]
@@ -340,7 +340,7 @@ def test_the_figure_of_variants_has_each_mean_its_interval_and_the_published_val
 
 def test_the_figure_of_variants_leaves_out_what_is_not_measured():
     partly = lambda c: record_of(c, lambda c, ood: None if ood == "svhn" else 60.0)  # noqa: E731
-    near, far = of_variants.variants(group_of([config(variant="dino")], partly), "cifar10").panels
+    near, far = variants.variants(group_of([config(variant="dino")], partly), "cifar10").panels
     assert near.dots[0].ours.mean == 60 and far.dots[0].ours is None and far.dots[0].published
     rotation = config(method={"name": "rotation"}, train={"epochs": 50})
-    assert of_variants.variants(group_of([rotation]), "cifar10") is None
+    assert variants.variants(group_of([rotation]), "cifar10") is None

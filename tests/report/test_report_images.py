@@ -14,7 +14,8 @@ from sklearn.metrics import roc_auc_score
 from benchmark.errors import BenchError
 from benchmark.plan.config import RunConfig
 from benchmark.report import images
-from benchmark.report.images import REPLICATES, OfImages, bootstrap, mean_of, of_records, of_scores
+from benchmark.report.groups import OWN, Case, Group, Run
+from benchmark.report.images import REPLICATES, OfImages, bootstrap, mean_of, of_column, of_scores
 from benchmark.report.intervals import delong
 from benchmark.store.folders import RunFolder
 from benchmark.store.records import Record
@@ -119,6 +120,13 @@ def kept(place: Path, one: RunConfig, arrays: list[np.ndarray], prints: dict[str
     return found
 
 
+def of_records(records: list[Record], oods: list[str], score: str = OWN) -> OfImages | None:
+    """The mean of these runs of one column over these sets."""
+    group = Group("", tuple(Run(record.run_config, record.recipe_id, record) for record in records))
+    label = records[0].run_config.label if records else "dino"
+    return of_column(group, label, [Case("cifar10", ood, ood) for ood in oods], score)
+
+
 def run(variant: str = "dino") -> RunConfig:
     return config(variant=variant, eval={"ood": OODS, "scores": ["msp"]})
 
@@ -164,3 +172,14 @@ def test_scores_that_change_are_read_again_and_without_them_there_is_nothing(tmp
     assert of_records([record], OODS) is None
     shutil.rmtree(folder.path)
     assert of_records([record], OODS) is None
+
+
+def test_seeds_that_are_asked_for_alone(tmp_path: Path) -> None:
+    records = [kept(tmp_path, run().model_copy(update={"seed": seed}), scores(seed)) for seed in (1, 2)]
+    group = Group("", tuple(Run(record.run_config, record.recipe_id, record) for record in records))
+    cases = [Case("cifar10", ood, ood) for ood in OODS]
+    alone = [of_records([record], OODS) for record in records]
+    both, second = of_column(group, "dino", cases), of_column(group, "dino", cases, seeds=[2])
+    assert both is not None and second is not None and alone[0] is not None and alone[1] is not None
+    assert second.value == pytest.approx(alone[1].value) != pytest.approx(alone[0].value)
+    assert both.value == pytest.approx((alone[0].value + alone[1].value) / 2)

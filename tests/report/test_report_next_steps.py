@@ -9,11 +9,11 @@ from command import run_bench
 from report_fakes import config, record_of, write_runs, write_sweep
 from test_report_advice import of, ranking
 
+from benchmark.advise import wording
+from benchmark.advise.supported import supported
+from benchmark.advise.wording import Advice, brief, sections, to_do
 from benchmark.plan.config import RunConfig
-from benchmark.report import advice as wording
-from benchmark.report.advice import Advice, brief, sections, to_do
 from benchmark.report.here import sweeps_here
-from benchmark.report.supported import supported
 from benchmark.store.folders import RunFolder
 from benchmark.store.records import Record, ScoreInRecord
 
@@ -68,7 +68,7 @@ def test_eq_6_stays_where_nothing_is_clearly_above_it(reference: Path, monkeypat
     ):
         chosen = supported(scored(run, **scores), reference)
         assert chosen.score == "eq6" and "no other of this run is clearly above it" in chosen.why
-    monkeypatch.setattr("benchmark.report.supported.reference_folder", lambda given: None)
+    monkeypatch.setattr("benchmark.advise.supported.reference_folder", lambda given: None)
     assert "are not here" in supported(scored(config(variant="imgn", model=RESNET), msp=9.0)).why
 
 

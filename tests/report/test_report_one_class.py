@@ -21,10 +21,11 @@ from report_fakes import config
 from scipy import stats
 
 from benchmark.plan.training_data import meaning, training_data
-from benchmark.report.one_class import OneOfAll, class_of, one_class_groups
-from benchmark.report.one_class_table import one_class
+from benchmark.report.grouping import class_groups
 from benchmark.report.published import one_class as published
-from benchmark.report.table_text import latex, lines, markdown
+from benchmark.report.settings import class_of
+from benchmark.report.tables.auroc import one_class
+from benchmark.report.tables.text import latex, lines, markdown
 
 
 def test_published_values_are_the_papers():
@@ -43,12 +44,12 @@ def test_published_values_are_the_papers():
 @pytest.mark.parametrize(
     ("in_dist", "oods", "wanted"),
     [
-        ("cifar10:cat", ["cifar10:not-cat"], OneOfAll("cifar10", "cat", "cifar10:not-cat")),
-        ("cifar10:cat", ["svhn", "cifar10:not-cat"], OneOfAll("cifar10", "cat", "cifar10:not-cat")),
-        ("own:a-b", ["own:not-a-b"], OneOfAll("own", "a-b", "own:not-a-b")),
+        ("cifar10:cat", ["cifar10:not-cat"], ("cifar10", "cat")),
+        ("cifar10:cat", ["svhn", "cifar10:not-cat"], ("cifar10", "cat")),
+        ("own:a-b", ["own:not-a-b"], ("own", "a-b")),
         ("cifar10:cat", ["svhn"], None),
         ("cifar10:not-cat", ["cifar10:cat"], None),
-        ("own:not-safe", ["own:not-not-safe"], OneOfAll("own", "not-safe", "own:not-not-safe")),
+        ("own:not-safe", ["own:not-not-safe"], ("own", "not-safe")),
         ("cifar10", ["cifar100"], None),
     ],
 )
@@ -63,7 +64,7 @@ def test_a_row_a_class_a_column_a_method_references_last():
         "CSI", "untrained", "image-statistics",
     ]  # fmt: skip
     assert [r.title for r in table.rows] == ["training data", *CIFAR10, "mean (10)", "n (runs)"]
-    assert table.columns["CSI"] == "CSI (publ.)" and table.columns["dino"] == "DINO"
+    assert table.columns["CSI"].heading == "CSI (publ.)" and table.columns["dino"].heading == "DINO"
 
 
 def test_published_columns_are_of_methods_without_a_column_of_ours():
@@ -128,9 +129,9 @@ def test_a_mean_is_over_the_classes_that_every_seed_has_and_says_so():
     (line, *_) = lines(table, row(table, "mean"), inline_interval=True)
     assert line.texts[0].endswith("*") and not line.texts[1].endswith("*")
     notes = "\n".join(table.notes)
-    assert "have: rotation: over 8 of 10 classes, all classes in seed 1 alone." in notes
+    assert "have: rotation, mean (10): over 8, all of them in seed 1 alone." in notes
     assert "n differs within a column: rotation: cat n = 2, ship n = 2, the rest n = 3." in notes
-    assert "2 of 60 runs have no record yet: cifar10:cat-rotation-s0, cifar10:ship-rotation-s2." in notes
+    assert "2 of 60 runs have no record yet: cifar10.cat-rotation-s0, cifar10.ship-rotation-s2." in notes
     assert row(table, "n").texts == {"rotation": "2-3", "dino": "3"}
 
 
@@ -139,7 +140,7 @@ def test_seeds_without_a_class_in_common_have_no_mean():
     table = table_of(configs)
     cell = row(table, "mean").cells["rotation"]
     assert cell.ours is None and cell.planned
-    assert any("rotation: no class in common, no mean" in note for note in table.notes)
+    assert any("rotation, mean (2 of 10): none in common" in note for note in table.notes)
 
 
 def test_missing_cells_are_shown_and_counted_and_unplanned_ones_are_blank():
@@ -157,7 +158,7 @@ def test_a_column_without_any_record():
     table = table_of(runs(["rotation", "dino"]), lambda c: one_record(c) if c.label == "rotation" else None)
     assert "10 of 20 cells missing: DINO (all)." in table.notes
     assert row(table, "n").texts["dino"] == "0" and row(table, "mean").cells["dino"].ours is None
-    assert any("10 of 20 runs have no record yet" in note and "and 4 more" in note for note in table.notes)
+    assert any("10 of 20 runs have no record yet" in note and "(10 in all)" in note for note in table.notes)
 
 
 def test_fewer_classes_than_the_set_has_are_said_and_not_compared():
@@ -195,12 +196,12 @@ def test_two_recipes_of_a_label_are_two_columns_told_apart():
     table = table_of(configs, make)
     keys = [key for key in table.columns if key.startswith("dino")]
     assert keys == ["dino (train.epochs = 500)", "dino (train.epochs = 40)"]
-    assert [table.columns[key] for key in keys] == ["DINO (a)", "DINO (b)"]
+    assert [table.columns[key].title for key in keys] == ["DINO (a)", "DINO (b)"]
     assert [row(table, "mean").cells[key].ours.mean for key in keys] == [90.0, 70.0]
     assert [row(table, "cat").cells[key].ours.n for key in keys] == [2, 2]
     notes = "\n".join(table.notes)
     assert "DINO (a): train.epochs = 500; DINO (b): train.epochs = 40" in notes and "rotation:" in notes
-    assert table.label(keys[1]) == "dino" and "own" not in table.columns["rotation"]
+    assert table.columns[keys[1]].label == "dino" and table.columns["rotation"].own == ""
 
 
 def test_a_recipe_of_a_single_class_does_not_slip_into_the_column():
@@ -218,8 +219,8 @@ def test_two_networks_give_two_untrained_columns():
     table = table_of(configs)
     keys = [key for key in table.columns if key.startswith("untrained")]
     assert len(keys) == 2 and "model.backbone = resnet18" in keys[0]
-    assert [table.columns[key] for key in keys] == ["untrained (a)", "untrained (b)"]
-    assert [table.training_data[key] for key in keys] == ["scratch, no training"] * 2
+    assert [table.columns[key].title for key in keys] == ["untrained (a)", "untrained (b)"]
+    assert [table.columns[key].learns_from for key in keys] == ["scratch, no training"] * 2
     assert list(table.columns)[-3:] == [*keys, "image-statistics"]
 
 
@@ -233,12 +234,13 @@ def test_records_of_other_images_are_parted_with_a_heading():
     configs = runs(["rotation"], seeds=[0, 1])
     records = [one_record(c) for c in configs]
     again = one_record(configs[0], lambda c: 1.0, prints={"cifar10:airplane/train": "other"})
-    first, second = groups = one_class_groups(configs, [*records, again])
+    first, second = groups = class_groups(configs, [*records, again])
     assert all("cifar10:airplane/train" in group.heading for group in groups)
-    values = [group.values(group.columns[0], "airplane") for group in groups]
+    values = [group.values("auroc", *group.cases("cifar10")[0][:2])["rotation"].to_dict() for group in groups]
     assert values[0] == {s: pytest.approx(level(run("airplane", seed=s))) for s in (0, 1)}
     assert values[1] == {0: 1.0}  # seed 1 read the other images
-    assert second.values(second.columns[0], "cat") == first.values(first.columns[0], "cat")
+    cats = [group.values("auroc", "cifar10:cat", "cifar10:not-cat") for group in (first, second)]
+    assert cats[0].equals(cats[1]) and len(cats[0]) == 2
     assert "### images 1 of 2" in markdown(one_class(first)[0])
 
 
@@ -246,7 +248,7 @@ def test_several_parents_are_several_tables():
     own = [run(name, "rotation", parent="photos") for name in ("b", "a")]
     hundred = runs(["rotation"], classes=["apple", "bear"], parent="cifar100")
     configs = [*runs(["rotation"]), *own, *hundred, config(variant="dino")]
-    groups = one_class_groups(configs, [one_record(c) for c in configs if ":" in c.in_dist])
+    groups = class_groups(configs, [one_record(c) for c in configs if ":" in c.in_dist])
     assert [group.parent for group in groups] == ["cifar10", "photos", "cifar100"]
     tables = [table for group in groups for table in one_class(group)]
     assert [row(table, "mean").title for table in tables] == ["mean (10)", "mean (2)", "mean (2 of 100)"]
@@ -302,7 +304,7 @@ def test_student_t_of_the_test_is_scipys():
 
 def test_a_published_mean_stands_beside_our_own_column_of_that_method() -> None:
     csi = [run(name, "rotation", method={"name": "csi"}, variant="none") for name in CIFAR10]
-    [table] = one_class(one_class_groups(csi, [one_record(one) for one in csi])[0])
+    [table] = one_class(class_groups(csi, [one_record(one) for one in csi])[0])
     cell = next(row for row in table.rows if row.section == "average").cells["csi"]
     assert cell.published == 94.3 and cell.ours is not None and cell.ours.n == 1
     assert "CSI" not in table.columns and {"SimCLR", "Rot+Trans in CSI"} <= set(table.columns)

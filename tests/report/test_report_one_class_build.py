@@ -18,7 +18,7 @@ from report_fakes import make, record_of, write_runs
 from benchmark.data.catalog import info
 from benchmark.errors import BenchError
 from benchmark.report import build
-from benchmark.report.figures import files, of_classes
+from benchmark.report.figures import files, one_class
 from benchmark.report.figures.style import STYLES
 from benchmark.report.intervals import estimate
 from benchmark.report.page.charts import class_charts
@@ -116,7 +116,7 @@ def test_several_sets_make_several_tables_and_figures(place):
 
 
 def drawn(group):
-    return files.figure_of(of_classes.one_class(group, "cifar10"))
+    return files.figure_of(one_class.one_class(group, "cifar10"))
 
 
 def on_the_page(group) -> str:
@@ -147,7 +147,7 @@ def test_the_figure_has_a_dot_a_class_and_method_and_published_values_open():
     assert sorted(y for _, face, _, y in points(means) if face == "none") == [88.4, 89.8]
     bars = [sorted(line.get_ydata()) for line in means.get_lines() if len(line.get_xdata()) == 2
             and line.get_color() == STYLES["rotation"][0] and line.get_marker() in (None, "None")]  # fmt: skip
-    mean = group.mean(group.columns[0]).ours
+    mean = estimate(list(group.mean(group.cases("cifar10")).seeds(group.columns()[0].key).values()))
     assert [pytest.approx([mean.mean - mean.half, mean.mean + mean.half])] == bars
     texts = " ".join(text.get_text() for text in means.texts)
     assert all(f"{name} {value:.1f}" in texts for name, value in published.MEANS_ALONE.items())
@@ -155,11 +155,12 @@ def test_the_figure_has_a_dot_a_class_and_method_and_published_values_open():
 
 def test_no_two_methods_share_place_and_look():
     configs = [*everything(), *runs(["dino", "rotation", TRANSLATION, "untrained"], model={"backbone": "resnet18"})]
-    slots = of_classes.slots(group_of(configs))
-    assert len({slot.offset for slot in slots}) == len(slots)
-    assert len({(slot.colour, slot.marker) for slot in slots}) == len(slots)
-    assert max(abs(slot.offset) for slot in slots) < 0.5
-    shown = [slot.label for slot in slots if slot.published(group_of(configs), "cat") is not None]
+    slots = [dot for _, dot in one_class.slots(group_of(configs))]
+    assert len({slot.x for slot in slots}) == len(slots)
+    assert len({(slot.colour, slot.shape) for slot in slots}) == len(slots)
+    assert max(abs(slot.x) for slot in slots) < 0.5
+    ((classes, _),) = one_class.one_class(group_of(configs), "cifar10").rows
+    shown = [dot.label for dot in classes.dots if dot.published is not None and round(dot.x) == 3]
     assert sorted(shown) == ["rotation", TRANSLATION]  # once each, though there are two recipes of both
 
 
@@ -175,26 +176,27 @@ def test_a_class_has_a_bar_over_the_range_of_its_seeds():
 def test_a_mean_over_fewer_classes_is_named_in_the_figure():
     gone = lambda c: None if (c.label, c.in_dist) == ("dino", "cifar10:frog") else one_record(c)  # noqa: E731
     group = group_of(runs(["dino", "rotation"]), gone)
-    titles = [slot.legend(group) for slot in of_classes.slots(group) if slot.column]
-    assert titles == ["rotation", "DINO (mean of 9)"] and "DINO (mean of 9)" in on_the_page(group)
+    titles = [key.title for key in one_class.one_class(group, "cifar10").keys]
+    assert titles[:2] == ["rotation", "DINO (mean of 9)"] and "DINO (mean of 9)" in on_the_page(group)
     few = group_of(runs(["rotation"], ["cat", "dog"]))
-    assert [slot.published_mean(few) for slot in of_classes.slots(few)] == [None, None]
+    ((_, means),) = one_class.one_class(few, "cifar10").rows
+    assert [dot.published for dot in means.dots] == [None]
 
 
 def test_published_methods_without_a_column_have_a_place_in_the_figure():
-    slots = of_classes.slots(group_of(runs(["dino"])))
-    assert [(slot.label, slot.column is None) for slot in slots] == [
+    assert [(column.label, column.is_quoted) for column, _ in one_class.slots(group_of(runs(["dino"])))] == [
         ("rotation", True), ("rotation-translation", True), ("dino", False),
     ]  # fmt: skip
-    assert [slot.label for slot in of_classes.slots(group_of(runs(["dino"], ["a", "b"], parent="own")))] == ["dino"]
+    own = one_class.slots(group_of(runs(["dino"], ["a", "b"], parent="own")))
+    assert [column.label for column, _ in own] == ["dino"]
 
 
 def test_the_figure_is_the_same_every_time_and_drawn_of_whatever_there_is():
     group = group_of(runs(["dino"], ["cat", "dog"]))
-    first, second = (files.content(of_classes.one_class(group, "cifar10"), "key") for _ in range(2))
+    first, second = (files.content(one_class.one_class(group, "cifar10"), "key") for _ in range(2))
     assert first == second
     nothing = group_of(runs(["dino"], ["a"], parent="own"), lambda c: None)
-    assert files.content(of_classes.one_class(nothing, "own"))["svg"]
+    assert files.content(one_class.one_class(nothing, "own"))["svg"]
 
 
 def test_the_figure_is_drawn_again_when_a_number_changes(place):
@@ -295,7 +297,7 @@ def test_the_pages_dots_stand_at_the_means():
 
 def test_a_method_with_one_run_is_pale_and_one_with_several_has_its_interval():
     group = group_of([*runs(["rotation"], seeds=(0, 1, 2)), *runs(["dino"])])
-    picture = of_classes.one_class(group, "cifar10")
+    picture = one_class.one_class(group, "cifar10")
     assert "1-3 runs" in picture.heading and "pale: n = 1" in picture.heading
     classes = files.figure_of(picture).get_axes()[0]
     faces = {line.get_color(): line.get_markerfacecolor() for line in classes.get_lines()

@@ -7,9 +7,9 @@ import pytest
 from one_class_fakes import CIFAR10, TRANSLATION, by_hand, everything, group_of, level, one_record, run, runs
 from report_fakes import with_scores
 
-from benchmark.report.claims_text import Claim, as_csv, markdown
-from benchmark.report.one_class_claims import RULES, check, checked
-from benchmark.report.own_claims import CONFIDENT, OURS, PERMUTED, RESPONSE, TESTED
+from benchmark.report.claims.one_class import RULES, check, checked
+from benchmark.report.claims.ours import CONFIDENT, OURS, PERMUTED, RESPONSE, TESTED
+from benchmark.report.claims.text import Claim, as_csv, markdown
 from benchmark.report.published import one_class as published
 from benchmark.store.records import ScoreInRecord
 
@@ -126,9 +126,9 @@ def test_only_seeds_with_all_classes_of_both_are_paired():
     assert (claim.n, claim.ours, claim.verdict) == (2, 1.25, "unclear") and "training data: aux" in claim.note
     none = lambda c: None if (c.label, name_of(c)) == ("dino", "dog") else one_record(c, value)  # noqa: E731
     claim = find(check(group_of(configs, none)), "Rot. ImgN negatives")
-    assert (claim.verdict, claim.n, claim.note) == ("not judged", 0, "classes done: DINO 9 of 10")
+    assert (claim.verdict, claim.n, claim.note) == ("not judged", 0, "DINO on 9 of 10 classes alone")
     apart = [*runs(["dino"], seeds=[0]), *runs(["rot-imgn"], seeds=[1])]
-    assert find(claims_of(apart, value), "Rot. ImgN").note == "no seed has all classes of both"
+    assert find(claims_of(apart, value), "Rot. ImgN").note == "no seed has all of both"
 
 
 def test_a_negative_variant_below_dino_fails():

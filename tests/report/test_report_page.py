@@ -23,10 +23,10 @@ from benchmark.data.images import load
 from benchmark.errors import BenchError
 from benchmark.plan import sweep as sweeps
 from benchmark.report.figures.panels import Histogram
-from benchmark.report.groups import group_runs
+from benchmark.report.grouping import group_runs
 from benchmark.report.page import charts, compose, document, scores
 from benchmark.report.page.gallery import GalleryItem, write_gallery
-from benchmark.report.tables import table1, table2
+from benchmark.report.tables.auroc import table1, table2
 from benchmark.store.folders import RunFolder
 from benchmark.store.measurements import load_records
 
@@ -244,7 +244,7 @@ def test_thinned_curves_keep_the_mean():
 def test_claims_stand_as_the_report_judges_them(made):
     place, sweep, path = made
     (group,) = group_runs([run.config for run in sweeps.load(sweep).runs], load_records(place / "results"))
-    from benchmark.report.claims import check
+    from benchmark.report.claims.paper import check
 
     rows = [text for _, text in Reader(path.read_text()).all("tr")]
     for claim in check(group):

@@ -12,11 +12,12 @@ from one_class_fakes import runs, table_of
 from page_fakes import write_everything, write_page
 from report_fakes import config, record_of, with_own
 
-from benchmark.report import tables
-from benchmark.report.claims_text import Claim
-from benchmark.report.groups import Run, group_runs
+from benchmark.report.claims.text import Claim
+from benchmark.report.grouping import group_runs
+from benchmark.report.groups import Run
 from benchmark.report.page import compose, provenance, scores
 from benchmark.report.published.sets import value
+from benchmark.report.tables import auroc as tables
 
 LABELS = ["dino", "rot-imgn", "combined"]
 

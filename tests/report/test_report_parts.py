@@ -12,7 +12,7 @@ from scipy import stats
 
 from benchmark.plan import sweep as sweeps
 from benchmark.plan.titles import title_of
-from benchmark.report.groups import group_runs
+from benchmark.report.grouping import group_runs
 from benchmark.report.intervals import correlate, estimate
 from benchmark.report.published import sets as published
 

@@ -14,16 +14,16 @@ from report_fakes import VARIANTS10, config, record_of, with_own, with_scores, w
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
+from benchmark.advise import recommend as choosing
+from benchmark.advise import wording
+from benchmark.advise.ranking import Candidate, rank
+from benchmark.advise.trial import Agreement, Trial
 from benchmark.data.images import stored_fingerprint
 from benchmark.errors import BenchError
 from benchmark.files import write_json
 from benchmark.plan import sweep as sweeps
 from benchmark.plan.config import RunConfig
-from benchmark.report import advice as wording
-from benchmark.report import recommend as choosing
 from benchmark.report.intervals import delong, hanley_mcneil, holm, placements
-from benchmark.report.ranking import Candidate, rank
-from benchmark.report.trial import Agreement, Trial
 from benchmark.store.folders import RunFolder, all_runs
 from benchmark.store.records import Record, ScoreInRecord
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from report_fakes import config, record_of, write_sweep
 
+from benchmark.advise import recommend as choosing
+from benchmark.advise import wording
+from benchmark.advise.rules import ANY, tried
 from benchmark.files import write_json
 from benchmark.plan.config import RunConfig
-from benchmark.report import advice
-from benchmark.report import recommend as choosing
-from benchmark.report.groups import group_runs
-from benchmark.report.rules import ANY, tried
+from benchmark.report.grouping import group_runs
 from benchmark.store.folders import RunFolder
 from benchmark.store.records import OODMetrics, Record, ScoreInRecord
 
@@ -104,8 +104,8 @@ def test_classes_of_a_set_are_the_tasks_of_one_trial(tmp_path: Path) -> None:
     (rules,) = found.rules
     assert rules.kind == "classes" and rules.tasks == 3 and "k-NN" not in rules.lost["own"]
     assert rules.lost["own"]["sensitivity"] == pytest.approx((2 + 30 + 0) / 3)  # Combined, the longest label
-    section = advice.sections(found)[-1]
+    section = wording.sections(found)[-1]
     assert section.title == "Rules tried on one" and section.columns[:3] == ["score", "best", "sensitivity"]
     assert section.rows[0][2] == "10.7" and "mean over 3 classes" in section.notes[0]
-    write_json(tmp_path / "x.json", advice.as_json(found))
-    assert "Rules tried on one" in advice.markdown(found)
+    write_json(tmp_path / "x.json", wording.as_json(found))
+    assert "Rules tried on one" in wording.markdown(found)

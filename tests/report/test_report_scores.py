@@ -18,12 +18,11 @@ from rich.console import Console
 from benchmark.errors import BenchError
 from benchmark.plan.config import RunConfig
 from benchmark.report import build
-from benchmark.report.cells import Cell
-from benchmark.report.groups import group_runs
-from benchmark.report.one_class import one_class_groups
+from benchmark.report.grouping import class_groups, group_runs
 from benchmark.report.page import tables
-from benchmark.report.scores_table import _block, scores
-from benchmark.report.table_text import as_csv, markdown
+from benchmark.report.tables.cells import Cell
+from benchmark.report.tables.scores import _block, scores
+from benchmark.report.tables.text import as_csv, markdown
 from benchmark.store.records import OODMetrics, Record, ScoreInRecord
 
 ASKED = ["knn-5", "eq6-rotations"]
@@ -130,7 +129,7 @@ def test_classes_are_averaged_seed_by_seed_and_what_is_not_scored_is_starred() -
         scored(one, "knn-5" if one.label == "dino" and one.in_dist == "cifar10:bird" and one.seed else "")
         for one in asked
     ]
-    [table] = scores(one_class_groups(asked, records)[0])
+    [table] = scores(class_groups(asked, records)[0])
     rows = {row.key: row for row in table.rows}
 
     def by_hand(label: str, score: str, of: tuple[str, ...], seed: int) -> float:
@@ -153,8 +152,8 @@ def test_classes_are_averaged_seed_by_seed_and_what_is_not_scored_is_starred() -
 
 
 def test_a_mean_over_part_of_the_classes_is_never_the_best() -> None:
-    cells = {None: Cell({0: 45.5}), "knn-5": Cell({0: 59.7}, over=3), "cosine": Cell({0: 44.0})}
-    rows = _block("mean of 10 classes", "near", "cifar10", ["knn-5", "cosine"], ["dino"], lambda _, score: cells[score])
+    cells = {"own": Cell({0: 45.5}), "knn-5": Cell({0: 59.7}, over=3), "cosine": Cell({0: 44.0})}
+    rows = _block("cifar10", "near", "mean of 10 classes", {score: {"dino": cell} for score, cell in cells.items()})
     assert {row.key: row.cells["dino"].best for row in rows[1:]} == {
         "near:own": True, "near:knn-5": False, "near:cosine": False
     }  # fmt: skip
@@ -226,6 +225,6 @@ def test_a_score_that_lacks_a_set_has_no_mean_over_it() -> None:
 
 
 def test_scores_that_print_the_same_are_both_bold() -> None:
-    cells = {None: Cell({0: 59.74}), "knn-5": Cell({0: 59.66}), "cosine": Cell({0: 59.64})}
-    rows = _block("all", "all", "cifar10", ["knn-5", "cosine"], ["dino"], lambda _, score: cells[score])
+    cells = {"own": Cell({0: 59.74}), "knn-5": Cell({0: 59.66}), "cosine": Cell({0: 59.64})}
+    rows = _block("cifar10", "all", "all", {score: {"dino": cell} for score, cell in cells.items()})
     assert [row.cells["dino"].best for row in rows[1:]] == [True, True, False]

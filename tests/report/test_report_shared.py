@@ -8,9 +8,9 @@ import pytest
 from one_class_fakes import one_record, runs, table_of
 from report_fakes import record_of, write_runs, write_sweep
 
+from benchmark.advise import recommend as choosing
+from benchmark.advise import wording
 from benchmark.plan.config import RunConfig
-from benchmark.report import advice
-from benchmark.report import recommend as choosing
 from benchmark.report.build import report
 from benchmark.store.records import Record, SetInRecord
 
@@ -48,4 +48,4 @@ def test_they_stand_under_the_one_class_table_and_the_ranking(tmp_path: Path) ->
     write_runs(tmp_path / "results", sweep, lambda c: spoilt(record_of(c), "cifar10/test", {"cifar10/train": 9}))
     (ranking,) = choosing.recommend(sweep, tmp_path / "results").rankings
     assert ranking.shared == ("Identical images: 9 of 50 of CIFAR10 test are in CIFAR10 train too.",)
-    assert ranking.shared[0] in advice.markdown(choosing.recommend(sweep, tmp_path / "results"))
+    assert ranking.shared[0] in wording.markdown(choosing.recommend(sweep, tmp_path / "results"))

@@ -16,11 +16,12 @@ from scipy import stats
 
 from benchmark.negatives import VARIANTS
 from benchmark.plan import sweep as sweeps
-from benchmark.report import tables
-from benchmark.report.cells import Table
-from benchmark.report.groups import Group, group_runs
+from benchmark.report.grouping import group_runs
+from benchmark.report.groups import Group
 from benchmark.report.published import sets as published
-from benchmark.report.table_text import as_csv, fold, latex, lines, markdown, md, terminal, tex
+from benchmark.report.tables import auroc as tables
+from benchmark.report.tables.cells import Table
+from benchmark.report.tables.text import as_csv, fold, latex, lines, markdown, md, terminal, tex
 
 
 def group_of(path, make=record_of) -> Group:
@@ -136,7 +137,7 @@ def test_missing_cells_are_shown_and_counted(tmp_path):
     others = [published.VALUES["cifar10", ood, "imgn"] for ood in published.paper_sets("cifar10") if ood != "lsun"]
     assert average.ours.mean == pytest.approx(sum(others) / 7)
     assert average.published is None and average.over == 7 and not average.best
-    assert any("incomplete" in note and "ImgN, average (8): over 7 sets" in note for note in table.notes)
+    assert any("incomplete" in note and "ImgN, average (8): over 7" in note for note in table.notes)
     (line, *_) = lines(table, row(table, "lsun"), inline_interval=True)
     assert line.texts == ["92.20", "—", "—", "60.00", "60.00"]
     (line, *_) = lines(table, row(table, "average"), inline_interval=True)
@@ -171,7 +172,12 @@ def test_runs_of_different_code_are_told_below_their_table(tmp_path):
 def test_table1_marks_rivals_as_published(tmp_path):
     path = write_sweep(tmp_path, variant=["rot-imgn", "combined"], in_dist=["cifar10", "cifar100"])
     (table,) = tables.table1(group_of(path))
-    assert list(table.columns.values())[:4] == ["Geometric (publ.)", "SSD (publ.)", "CSI (publ.)", "MTL (publ.)"]
+    assert [column.heading for column in table.columns.values()][:4] == [
+        "Geometric (publ.)",
+        "SSD (publ.)",
+        "CSI (publ.)",
+        "MTL (publ.)",
+    ]
     assert list(table.columns)[4:] == ["rot-imgn", "combined", "untrained", "image-statistics"]
     assert row(table, "lsun", "cifar100").cells["SSD"].published == 79.50
     assert row(table, "lsun", "cifar100").cells["SSD"].ours is None
@@ -186,7 +192,7 @@ def test_footnotes_name_images_stand_ins_and_doubtful_cells(tmp_path):
     table = table2(path, lambda c: record_of(c, official=False))
     notes = "\n".join(table.notes)
     assert "CIFAR10 train 50 imported (official 100)" in notes
-    assert "† LSUN-like stands in for LSUN" in notes and row(table, "lsunlike").title == "LSUN-like†"
+    assert "† LSUN-like stands in for LSUN" in notes and row(table, "lsunlike").heading == "LSUN-like†"
     assert "STL10 shares all its classes but monkey" in notes
     assert "probably a slip" in notes
     assert "one GPU, torch 2.11, commit 0123456789" in notes and "Runs: 4 of 4 done" in notes

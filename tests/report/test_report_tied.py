@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmark.report.cells import Cell, Row
 from benchmark.report.images import OfImages, of_scores
-from benchmark.report.tied import IMAGES, SEEDS, WELCH, bold_note, mark_best, p_values
+from benchmark.report.tables.cells import Cell, Row
+from benchmark.report.tables.tied import IMAGES, SEEDS, WELCH, bold_note, mark_best, p_values
 
 
 def seeds(*values: float) -> Cell:

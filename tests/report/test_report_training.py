@@ -9,13 +9,13 @@ import pytest
 from report_fakes import config, make, record_of, write_runs, write_sweep
 from scipy import stats
 
+from benchmark.advise.recommend import recommend
 from benchmark.errors import BenchError
 from benchmark.report.figures.files import figure_of
 from benchmark.report.figures.style import style_of
-from benchmark.report.figures.training import curves, looks, panels, training
-from benchmark.report.groups import group_runs
+from benchmark.report.figures.training import curves, on_the_way, panels, training
+from benchmark.report.grouping import group_runs
 from benchmark.report.page.charts import training_charts
-from benchmark.report.recommend import recommend
 from benchmark.store.records import Look
 
 SETS = ["svhn", "cifar100", "texture"]
@@ -54,19 +54,17 @@ def drawn(group):
 
 
 def test_a_run_ends_where_its_record_does():
-    (one,) = configs(["dino"], [0], references=False)
-    record = scored(one, epochs=(20, 10))
-    assert [look.epoch for look in looks(record)] == [10, 20, 50]
-    assert (
-        looks(record)[-1].ood == {ood: VALUE[ood] + 5 for ood in SETS}
-        and looks(record)[-1].sensitivity == record.own_score.sensitivity
-    )
-    assert looks(scored(one, epochs=())) == []  # scored at the end alone: no line
+    chosen = configs(["dino"], [0], references=False)
+    seen = on_the_way(group_of(chosen, lambda c: scored(c, epochs=(20, 10), sensitivity=61.0)), "cifar10")
+    assert sorted(set(seen["epoch"])) == [10, 20, 50]
+    end = seen[seen["epoch"] == 50].set_index(["metric", "ood"])["value"]
+    assert end["auroc"].to_dict() == {ood: VALUE[ood] + 5 for ood in SETS} and list(end["sensitivity"]) == [61.0]
+    assert on_the_way(group_of(chosen, lambda c: scored(c, epochs=())), "cifar10").empty  # at the end alone: no line
 
 
 def test_lines_are_means_over_seeds_at_the_epochs_that_all_have():
     group = group_of(configs(), lambda c: scored(c, (10, 20) if c.seed else (5, 10, 20)))
-    shown = {title: curves(group, "cifar10", measure) for title, measure in panels(group, "cifar10").items()}
+    shown = {title: curves(values) for title, values in panels(group, "cifar10").items()}
     assert list(shown) == ["average AUROC over 3 OOD sets, %", "AUROC on CIFAR100, %", "k-NN accuracy (k = 20), %",
                            "occupied soft classes"]  # fmt: skip
     average, near, accuracy, occupied = ({e: v for e, v in of["imgn"]} for of in shown.values())
@@ -85,9 +83,9 @@ def test_the_average_is_over_the_sets_that_every_look_has():
         return scored(c).model_copy(update={"trajectory": short} if c.variant == "imgn" else {})
 
     group = group_of(configs(seeds=[0]), make)
-    title, measure = next(iter(panels(group, "cifar10").items()))
+    title, values = next(iter(panels(group, "cifar10").items()))
     assert title == "average AUROC over 2 OOD sets, %"
-    assert [v.mean for _, v in curves(group, "cifar10", measure)["dino"]] == pytest.approx([76, 77, 80])
+    assert [v.mean for _, v in curves(values)["dino"]] == pytest.approx([76, 77, 80])
 
 
 def test_the_figure_has_a_line_a_variant_bands_and_dotted_references():
@@ -148,7 +146,7 @@ def test_everything_is_reported_of_runs_without_ood_sets(place: Path):
         (row,) = [line for line in text.splitlines() if line[:1] == "|" and "AUROC: not measured" in line]
         assert row.count("—") == 5
         assert "score no OOD set (eval.ood: []): no AUROC is measured" in text
-    assert "k-NN accuracy, k=20" in said and " 0 hold, 0 fail" in " ".join(said.split())
+    assert "k-NN accuracy, k=20" in said and "None is judged: the paper's claims are about" in " ".join(said.split())
     (ranking,) = recommend(sweep, Path("results"), Path("results")).rankings
     assert [each.label for each in ranking.places] == ["rot-imgn", "dino", "imgn"]
     assert ranking.trial is None and ranking.columns == () and all(math.isfinite(each.half) for each in ranking.places)

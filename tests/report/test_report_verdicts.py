@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmark.report.claims_text import Checked, Claim, judged, judged_least, markdown, terminal
+from benchmark.report.claims.text import Checked, Claim, judged, judged_least, markdown, terminal
+from benchmark.report.claims.verdicts import ABOVE, BELOW, Measured, tally, verdict, verdict_of_all, within
 from benchmark.report.images import OfImages, bootstrap
-from benchmark.report.verdicts import ABOVE, BELOW, Measured, tally, verdict, verdict_of_all, within
 
 
 @pytest.mark.parametrize(("interval", "above", "below", "close"), [

@@ -21,7 +21,6 @@ from benchmark.plan.identity import digest
 from benchmark.report.figures.panels import Marks, Panel
 from benchmark.report.figures.style import Look, marker
 from benchmark.report.groups import Group
-from benchmark.report.one_class import OneClass
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -117,13 +116,13 @@ def content(picture: Picture, key: str = "") -> dict[str, bytes]:
     return made
 
 
-def fingerprint(name: str, group: Group | OneClass, in_dist: str) -> str:
+def fingerprint(name: str, group: Group, subject: str) -> str:
     """sha256 of all that a figure is made of: its name, the runs' settings and numbers, and the code that draws."""
     runs = [
         [run.config.label, run.config.seed, run.recipe, run.record.model_dump(mode="json") if run.record else None]
-        for run in group.runs_of(in_dist)
+        for run in group.runs_of(subject)
     ]
-    return digest([name, group.heading, in_dist, runs, _code()])
+    return digest([name, group.heading, subject, runs, _code()])
 
 
 @cache

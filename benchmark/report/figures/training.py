@@ -2,98 +2,84 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from functools import partial
+from typing import TYPE_CHECKING
 
-from benchmark.data.catalog import info, is_near
-from benchmark.plan.methods import REFERENCES
-from benchmark.plan.titles import title_of
 from benchmark.report.figures.files import Picture
-from benchmark.report.figures.of_sets import heading_of, keys_of
 from benchmark.report.figures.panels import Line, Lines
+from benchmark.report.figures.paper import heading_of, keys_of
 from benchmark.report.groups import Group
 from benchmark.report.intervals import Estimate, estimate
-from benchmark.report.numbers import occupancy_reading
-from benchmark.store.records import Look, Record
 
-Measure = Callable[[Look], float | None]
+if TYPE_CHECKING:
+    import pandas as pd
+
 Curve = list[tuple[int, Estimate]]  # epoch and mean over seeds
 
 
-def looks(record: Record) -> list[Look]:
-    """What a run measured on the way, in order, and what its record says of the end; [] where it was not scored on the
-    way. A reference row has the end alone."""
-    if not record.trajectory and record.run_config.method.name not in REFERENCES:
-        return []
-    end = Look(
-        epoch=record.run_config.train.epochs,
-        knn_accuracy=record.knn_accuracy,
-        ood={name: measured.auroc for name, measured in record.own_score.ood.items()},
-        sensitivity=record.own_score.sensitivity,
-        occupancy=record.occupancy,
-    )
-    return [*sorted(record.trajectory, key=lambda look: look.epoch), end]
+def on_the_way(group: Group, in_dist: str) -> pd.DataFrame:
+    """The rows of the group's frame, by each method's own score, of runs that were scored on the way, the end as a
+    further epoch; of a reference row the end alone."""
+    frame = group.frame
+    frame = frame[(frame["in_dist"] == in_dist) & frame["own"]]
+    end = {column.key: column.config.train.epochs for column in group.columns(in_dist)}
+    references = [column.key for column in group.columns(in_dist) if column.is_reference]
+    scored = frame["epoch"].notna().groupby([frame["column"], frame["seed"]]).transform("any")
+    frame = frame[scored | frame["column"].isin(references)]
+    return frame.assign(epoch=frame["epoch"].fillna(frame["column"].map(end)).astype(int))
 
 
-def curves(group: Group, in_dist: str, measure: Measure, references: bool = False) -> dict[str, Curve]:
-    """Column -> its means over the seeds at the epochs that all of its seeds have, those scored on the way alone. The
-    trained columns, or the reference rows."""
-    made = {}
-    for label in group.labels(in_dist):
-        seeds = [found for record in group.records(in_dist, label).values() if (found := looks(record))]
-        by_epoch = [{look.epoch: v for look in found if (v := measure(look)) is not None} for found in seeds]
-        shared = sorted(set.intersection(*map(set, by_epoch))) if by_epoch else []
-        if shared and (label in REFERENCES) == references:
-            made[label] = [(epoch, estimate([values[epoch] for values in by_epoch])) for epoch in shared]
+def curves(values: pd.DataFrame) -> dict[str, Curve]:
+    """Column -> its means over the seeds at the epochs that all of its seeds have. values: rows of `on_the_way` that
+    are of one measure; of several OOD sets their average is taken, where all are there."""
+    made: dict[str, Curve] = {}
+    sets = max(1, values["ood"].nunique())
+    for key, rows in values.groupby("column"):
+        of = rows.groupby(["epoch", "seed"])["value"]
+        shared = of.mean()[of.count() == sets].unstack("seed").dropna()
+        curve = [(int(epoch), estimate(list(row))) for epoch, row in zip(shared.index, shared.to_numpy(), strict=True)]
+        made |= {str(key): curve} if curve else {}
     return made
 
 
-def scored_sets(group: Group, in_dist: str) -> list[str]:
-    """The OOD sets that every run had from its first look to its end: an average over others would leap."""
-    found = [look for label in group.labels(in_dist) if label not in REFERENCES
-             for record in group.records(in_dist, label).values() for look in looks(record)]  # fmt: skip
-    return [ood for ood in group.ood_sets(in_dist) if all(ood in look.ood for look in found)]
-
-
-def average(look: Look, sets: list[str]) -> float | None:
-    """Average AUROC over these sets, None without any or where one is missing."""
-    if not sets or any(ood not in look.ood for ood in sets):
-        return None
-    return math.fsum(look.ood[ood] for ood in sets) / len(sets)
-
-
-def panels(group: Group, in_dist: str) -> dict[str, Measure]:
-    """What is shown: the title of each panel, which is its axis too, and the measure."""
-    sets = scored_sets(group, in_dist)
-    near = [ood for ood in sets if is_near(in_dist, ood)][:1]
-    k = next(run.config.eval.knn[0] for run in group.runs_of(in_dist))
-    reading = occupancy_reading(group)
+def panels(group: Group, in_dist: str) -> dict[str, pd.DataFrame]:
+    """What is shown: the title of each panel, which is its axis too, and its rows. AUROC is over the OOD sets that
+    every run had from its first epoch to its end: an average over others would leap."""
+    frame = on_the_way(group, in_dist)
+    times = ["column", "seed", "epoch"]
+    trained = {column.key for column in group.columns(in_dist) if not column.is_reference}
+    everywhere = len(frame.loc[frame["column"].isin(trained), times].drop_duplicates())
+    auroc = frame[frame["metric"] == "auroc"].astype({"ood": object})
+    had = auroc[auroc["column"].isin(trained)].groupby("ood")["value"].count()
+    cases = [case for case in group.cases(in_dist) if had.get(case.ood, 0) == everywhere]
+    near = [case for case in cases if case.near][:1]
+    k = group.knn_ks(in_dist)[0]
     return {
-        f"average AUROC over {len(sets)} OOD sets, %" if sets else "AUROC: no OOD set": partial(average, sets=sets),
-        f"AUROC on {info(near[0]).title}, %" if near else "AUROC: no near OOD set": partial(average, sets=near),
-        f"k-NN accuracy (k = {k}), %": lambda look: look.knn_accuracy.get(str(k)),
-        "occupied soft classes": lambda look: (look.occupancy or {}).get(reading),
-    }
+        f"average AUROC over {len(cases)} OOD sets, %" if cases else "AUROC: no OOD set":
+            auroc[auroc["ood"].isin([case.ood for case in cases])],
+        f"AUROC on {near[0].title}, %" if near else "AUROC: no near OOD set":
+            auroc[auroc["ood"].isin([case.ood for case in near])],
+        f"k-NN accuracy (k = {k}), %": frame[frame["metric"] == f"knn_accuracy_{k}"],
+        "occupied soft classes": frame[frame["metric"] == group.occupancy],
+    }  # fmt: skip
 
 
 def training(group: Group, in_dist: str) -> Picture | None:
     """Average and near-OOD AUROC, k-NN accuracy and occupied classes over the epochs, a line a variant, the reference
     rows dotted; None where no run was scored on the way."""
+    columns = group.columns(in_dist)
     found = {}
-    for title, measure in panels(group, in_dist).items():
-        lines = [Line(label, title_of(label), [epoch for epoch, _ in curve], [value for _, value in curve])
-                 for label, curve in curves(group, in_dist, measure).items()]  # fmt: skip
-        levels = [(label, title_of(label), curve[-1][1].mean)
-                  for label, curve in curves(group, in_dist, measure, references=True).items()]  # fmt: skip
+    for title, values in panels(group, in_dist).items():
+        made = curves(values)
+        shown = [(column, made[column.key]) for column in columns if column.key in made]
+        lines = [Line(one.label, one.title, [epoch for epoch, _ in curve], [value for _, value in curve])
+                 for one, curve in shown if not one.is_reference]  # fmt: skip
+        levels = [(one.label, one.title, curve[-1][1].mean) for one, curve in shown if one.is_reference]
         found[title] = Lines(title, "epoch", lines, levels)
-    shown = [
-        label for label in group.labels(in_dist) if any(line.label == label for p in found.values() for line in p.lines)
-    ]
-    if not shown:
+    drawn = {line.label for panel in found.values() for line in panel.lines}
+    if not drawn:
         return None
     counts = sorted({value.n for panel in found.values() for line in panel.lines for value in line.y})
-    references = [label for label in group.labels(in_dist) if label in REFERENCES]
+    keys = [one for one in columns if one.label in drawn or (one.is_reference and group.records(in_dist, one.key))]
     first, second, third, fourth = found.values()
     return Picture(heading_of("Training", group, in_dist, counts, "bands"), ((first, second), (third, fourth)),
-                   keys_of(group, in_dist, [*shown, *references]), (9, 7.4))  # fmt: skip
+                   keys_of(keys), (9, 7.4))  # fmt: skip

@@ -13,12 +13,11 @@ import numpy as np
 from benchmark.data.catalog import info
 from benchmark.plan.methods import DinoConfig
 from benchmark.plan.titles import title_of
-from benchmark.report.figures import embed, of_classes, of_sets, training
+from benchmark.report.figures import embed, one_class, paper, training
 from benchmark.report.figures.files import Key, Picture
 from benchmark.report.figures.panels import Line, Lines, Panel
 from benchmark.report.groups import Group
 from benchmark.report.intervals import Estimate
-from benchmark.report.one_class import OneClass
 from benchmark.store.folders import RunFolder
 
 CURVE_POINTS = 24_000  # of all runs of a chart together
@@ -52,20 +51,20 @@ def _block(heading: str, picture: Picture) -> Block:
 def figure_charts(group: Group, in_dist: str) -> list[Block]:
     """Figures 2 and 3 of an in-distribution set."""
     title = info(in_dist).title
-    if not any(group.records(in_dist, label) for label in group.labels(in_dist)):
+    if not any(run.record for run in group.runs_of(in_dist)):
         return [Block(note=f"{title}: no run is done yet.")]
     note = (
         "Hollow: references, outside the correlations. Pale: n = 1, no interval. Bars: 95% Student-t intervals over "
         "seeds. r: Pearson with Fisher's 95% interval; ρ: Spearman; n: variants."
     )
-    return [_block(f"Figure 2. What negatives do to the soft classes ({title})", of_sets.figure2(group, in_dist)),
-            _block(f"Figure 3. What goes with good detection ({title})", of_sets.figure3(group, in_dist)),
+    return [_block(f"Figure 2. What negatives do to the soft classes ({title})", paper.figure2(group, in_dist)),
+            _block(f"Figure 3. What goes with good detection ({title})", paper.figure3(group, in_dist)),
             Block(note=note)]  # fmt: skip
 
 
-def class_charts(group: OneClass) -> list[Block]:
+def class_charts(group: Group) -> list[Block]:
     """The figure of the one-class protocol."""
-    picture = of_classes.one_class(group, group.parent)
+    picture = one_class.one_class(group, group.parent)
     if not any(key.look != "published" for key in picture.keys):
         return [Block(note="Not measured yet.")]
     note = "Bars: the range of the seeds, of a mean its 95% Student-t interval. Pale: n = 1. Hollow grey: references."

@@ -9,7 +9,8 @@ from benchmark.data.catalog import info
 from benchmark.plan.identity import flat
 from benchmark.plan.methods import REFERENCES
 from benchmark.plan.titles import title_of
-from benchmark.report.groups import Group, Run, differences
+from benchmark.report.groups import Group, Run
+from benchmark.report.settings import differences
 
 DETAILED_RUNS = 150  # with their provenance in full
 NAMED_RUNS = 30  # of those that are not done

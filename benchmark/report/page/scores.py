@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,14 +13,11 @@ from PIL import Image
 
 from benchmark.data.catalog import info
 from benchmark.data.images import ImageSet, load, read_manifest
-from benchmark.plan.methods import REFERENCES
-from benchmark.plan.titles import title_of
 from benchmark.report.figures import embed
 from benchmark.report.figures.panels import Histogram, span
 from benchmark.report.groups import Group, Run
 from benchmark.report.page.document import png
 from benchmark.store.folders import RunFolder
-from benchmark.store.records import Record
 
 THUMBNAILS = 8  # at each end of each OOD set
 THUMBNAIL_SIDE = 64  # larger images are shrunk to it
@@ -79,28 +75,27 @@ def thumbnail(image: np.ndarray) -> bytes:
 
 
 def chooser(group: Group, in_dist: str, results: Path, thumbnails: Thumbnails) -> dict[str, Any]:
-    """Histograms and extreme images of each OOD set, a block a variant of which one is shown."""
-    runs = {}
-    for label in group.labels(in_dist):
-        done = sorted(group.records(in_dist, label))
-        run = next((r for r in group.runs if r.record and r.config.in_dist == in_dist and r.config.label == label
-                    and r.config.seed == done[0]), None) if done else None  # fmt: skip
+    """Histograms and extreme images of each OOD set, a block a column of which one is shown."""
+    shown = {}
+    for column in group.columns(in_dist):
+        done = [run for run in group.runs_of(in_dist) if run.record in group.records(in_dist, column.key).values()]
+        run = min(done, key=lambda run: run.config.seed, default=None)
         folder = RunFolder(results / run.record.name) if run and run.record else None
         if run and folder and folder.scores.exists():
-            runs[label] = (run, folder.read_scores(run.config))
+            shown[column.key] = (column, run, folder.read_scores(run.config))
     # The best first: it is shown first, and gets its thumbnails while there is room.
-    order = sorted(runs, key=lambda label: (label in REFERENCES, -_average(runs[label][0].record, group, in_dist)))
-    blocks = [_block(f"{in_dist} {label}", *runs[label], thumbnails) for label in order]
-    options = [(f"{in_dist} {label}", f"{title_of(label)}, seed {run.config.seed}", label == order[0])
-               for label, (run, _) in runs.items()]  # fmt: skip
+    cases = group.cases(in_dist) if not group.parent else [c for c in group.cases(group.parent) if c.in_dist == in_dist]
+    mean = group.mean(cases)
+
+    def rank(key: str) -> tuple[bool, float]:
+        column, run, _ = shown[key]
+        return column.is_reference, -mean.seeds(key).get(run.config.seed, 0.0)
+
+    order = sorted(shown, key=rank)
+    blocks = [_block(f"{in_dist} {key}", *shown[key][1:], thumbnails) for key in order]
+    options = [(f"{in_dist} {key}", f"{column.title}, seed {run.config.seed}", key == order[0])
+               for key, (column, run, _) in shown.items()]  # fmt: skip
     return {"title": info(in_dist).title, "options": options, "blocks": blocks}
-
-
-def _average(record: Record | None, group: Group, in_dist: str) -> float:
-    values = [
-        record.own_score.ood[ood].auroc for ood in group.ood_sets(in_dist) if record and ood in record.own_score.ood
-    ]
-    return math.fsum(values) / len(values) if values else 0.0
 
 
 def _block(value: str, run: Run, scores: dict[str, np.ndarray], thumbnails: Thumbnails) -> dict[str, Any]:

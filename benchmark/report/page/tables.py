@@ -7,9 +7,8 @@ from itertools import groupby
 from typing import Any
 
 from benchmark.data.catalog import info
-from benchmark.plan.methods import REFERENCES
-from benchmark.report import table_text
-from benchmark.report.cells import Cell, Row, Table
+from benchmark.report.tables import text
+from benchmark.report.tables.cells import Cell, Row, Table
 
 Cells = dict[int, dict[str, dict[str, Any]]]  # of each row, by column
 _BELOW = {"interval": "half", "published": "published", "difference": "published"}  # a line's kind -> its class
@@ -23,19 +22,19 @@ def shown(made: Sequence[Table], said: Collection[str] = ()) -> dict[str, Any]:
 
 def _table(table: Table, said: Collection[str]) -> dict[str, Any]:
     """A table twice, as the report has it and turned over; the page shows one of them."""
-    columns = sorted(table.columns, key=lambda column: column in table.quoted)  # ours first, others' at the end
+    columns = sorted(table.columns, key=lambda key: table.columns[key].is_quoted)  # ours first, others' at the end
     notes = [note for note in table.notes if note not in said]
     if len(notes) < len(table.notes):
         notes.append("What is noted below Table 1 holds here too.")
     cells = {id(row): _cells(table, row) for row in table.rows}
-    return {"title": table.title.removeprefix(f"Table {table.name}. "), "notes": notes,
+    return {"title": table.title, "notes": notes,
             "grids": [_plain(table, columns, cells), _turned(table, columns, cells)]}  # fmt: skip
 
 
 def _plain(table: Table, columns: list[str], cells: Cells) -> dict[str, Any]:
     """OOD sets down, variants across; only the OOD sets are sorted, averages and measures stay below."""
     head = [("OOD set" if table.several_in_dists else table.corner, "text", "")]
-    head += [(_whole(table.columns[column]), "number", table.label(column)) for column in columns]
+    head += [(_whole(table.columns[key].heading), "number", table.columns[key].label) for key in columns]
     bodies = []
     before = ""
     for (section, _), members in groupby(table.rows, lambda row: row.place):
@@ -43,7 +42,7 @@ def _plain(table: Table, columns: list[str], cells: Cells) -> dict[str, Any]:
         new = table.several_in_dists and section != "texts" and rows[0].in_dist != before
         before = rows[0].in_dist if new else before
         lines = [
-            {"title": row.title, "label": "", "cells": [cells[id(row)][column] for column in columns]} for row in rows
+            {"title": row.heading, "label": "", "cells": [cells[id(row)][column] for column in columns]} for row in rows
         ]
         above = f"{info(before).title} →" if new else ""  # once, not in each row
         bodies.append({"kind": section, "sorts": section == "ood", "above": above, "lines": lines})
@@ -56,14 +55,10 @@ def _turned(table: Table, columns: list[str], cells: Cells) -> dict[str, Any]:
     rows.sort(key=lambda row: row.section == "texts")  # words behind the numbers
     head = [("variant", "text", ""), *((_whole(_title(table, row)), "number", "") for row in rows)]
     parts: dict[str, list[dict[str, Any]]] = {"trained": [], "references": [], "rivals": []}
-    for column in columns:
-        label = table.label(column)
-        kind = "references" if label in REFERENCES else "rivals" if column in table.quoted else "trained"
-        line = {
-            "title": _whole(table.columns[column]),
-            "label": label,
-            "cells": [cells[id(row)][column] for row in rows],
-        }
+    for key in columns:
+        column = table.columns[key]
+        kind = "references" if column.is_reference else "rivals" if column.is_quoted else "trained"
+        line = {"title": _whole(column.heading), "label": column.label, "cells": [cells[id(row)][key] for row in rows]}
         parts[kind].append(line)
     of = groupby(rows, lambda row: f"{info(row.in_dist).title} →" if row.section != "texts" else "")
     above = [(name, len(list(members))) for name, members in of] if table.several_in_dists else []
@@ -79,24 +74,24 @@ def _whole(name: str) -> str:
 def _title(table: Table, row: Row) -> str:
     """A row's title where no heading above it says of what block it is."""
     blocks = {one.block for one in table.rows}
-    return f"{row.title}, {row.block}" if row.block and len(blocks) > 1 else row.title
+    return f"{row.heading}, {row.block}" if row.block and len(blocks) > 1 else row.heading
 
 
 def _cells(table: Table, row: Row) -> dict[str, dict[str, Any]]:
     """The cells of a row by column, with the very numbers of the report's other files."""
     texts = {line.kind: dict(zip(table.columns, line.texts, strict=True))
-             for line in table_text.lines(table, row, inline_interval=False)}  # fmt: skip
-    where = f"{info(row.in_dist).title} → {row.title}" if table.several_in_dists else _title(table, row)
+             for line in text.lines(table, row, inline_interval=False)}  # fmt: skip
+    where = f"{info(row.in_dist).title} → {row.heading}" if table.several_in_dists else _title(table, row)
     made = {}
-    for column, name in table.columns.items():
-        cell = row.cells.get(column, Cell())
-        quoted = column in table.quoted and bool(row.cells)
-        more = [(class_, text) for kind, class_ in _BELOW.items() if (text := texts.get(kind, {}).get(column))]
-        made[column] = {
-            "label": table.label(column),
-            "ours": texts.get("published", texts["ours"])[column] if quoted else texts["ours"][column],
+    for key, column in table.columns.items():
+        cell = row.cells.get(key, Cell())
+        quoted = column.is_quoted and bool(row.cells)
+        more = [(class_, said) for kind, class_ in _BELOW.items() if (said := texts.get(kind, {}).get(key))]
+        made[key] = {
+            "label": column.label,
+            "ours": texts.get("published", texts["ours"])[key] if quoted else texts["ours"][key],
             "number": cell.ours.mean if cell.ours else cell.published,
-            "tip": _tip(f"{name}, {where}", cell, row.decimals) if row.cells else "",
+            "tip": _tip(f"{column.heading}, {where}", cell, row.decimals) if row.cells else "",
             "kind": "rival" if quoted else "best" if cell.best else "",
             "more": [] if quoted else more,
         }

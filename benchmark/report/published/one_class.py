@@ -34,4 +34,4 @@ def value(parent: str, name: str, label: str) -> float | None:
 
 def mean(parent: str, label: str) -> float | None:
     """The published mean over the ten classes of this column, None where there is none."""
-    return MEANS.get(label, MEANS_ALONE.get(OF_LABEL.get(label, ""))) if is_known(parent) else None
+    return MEANS.get(label, MEANS_ALONE.get(OF_LABEL.get(label, label))) if is_known(parent) else None

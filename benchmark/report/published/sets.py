@@ -11,10 +11,8 @@ from benchmark.report.published import read
 
 _RIVALS = read("rivals")[0]
 RIVALS = tuple(row["rival"] for row in _RIVALS)
-# What trains them here: a run's label and the score that detects (None: the method's own).
-TRAINED_AS: dict[str, tuple[str, str | None]] = {
-    row["rival"]: (row["label"], row["score"] or None) for row in _RIVALS if row["label"]
-}
+# What trains them here: a run's label and the score that detects.
+TRAINED_AS: dict[str, tuple[str, str]] = {row["rival"]: (row["label"], row["score"]) for row in _RIVALS if row["label"]}
 LABEL_FREE_RIVALS = tuple(row["rival"] for row in _RIVALS if row["learns_from"] == "scratch")
 SUPERVISED_RIVALS = tuple(row["rival"] for row in _RIVALS if row["learns_from"] == "labels")
 

@@ -8,16 +8,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmark.report.cells import Cell, Row
 from benchmark.report.images import bootstrap
 from benchmark.report.intervals import by_seeds, holm, student
+from benchmark.report.tables.cells import Cell, Row
 
 LEVEL = 0.05
 SEEDS, WELCH, IMAGES = "paired t over the seeds", "Welch's t over the seeds", "paired bootstrap over the test images"
 
 
-def mark_best(cells: Mapping[str, Cell], among: Collection[str], more: bool = True, decimals: int = 2
-              ) -> dict[str, Cell]:  # fmt: skip
+def mark_best(
+    cells: Mapping[str, Cell], among: Collection[str], decimals: int = 2, more: bool = True
+) -> dict[str, Cell]:
     """Mark the best of `among` and all that cannot be told from it, or are printed the same; a lone cell has nothing to
     be best of, and an average over fewer sets than the others is left out. more: is better.
 
@@ -67,7 +68,7 @@ def bold_note(rows: Iterable[Row], of: str = "row") -> list[str]:
         return []
     ways = [way for way in (SEEDS, WELCH, IMAGES) if any(cell.told == way for _, cell in cells)]
     told = f"Bold: the best {'trained column of a row' if of == 'row' else 'score of a column'}"
-    alone = list(dict.fromkeys(row.title for row, cell in cells if cell.told == ""))
+    alone = list(dict.fromkeys(row.heading for row, cell in cells if cell.told == ""))
     if ways:
         told += f", and all that cannot be told from it at {LEVEL:.0%} ({'; '.join(ways)}; Holm over the {of})"
     if alone and ways:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from benchmark.data.catalog import info
+from benchmark.report.tables.cells import MISSING, Cell, Row, Table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-from benchmark.report.cells import MISSING, Cell, Row, Table
 
 # --- one table, written four ways ---------------------------------------------------------------------------------
 
@@ -32,7 +32,8 @@ def lines(table: Table, row: Row, inline_interval: bool) -> list[Line]:
     """A row as printed lines: ours, its interval (or inline), published, difference; only those that have content."""
     columns = list(table.columns)
     # A terminal has a heading for each in-distribution set instead.
-    title = f"{info(row.in_dist).title} → {row.title}" if inline_interval and table.several_in_dists else row.title
+    several = inline_interval and table.several_in_dists
+    title = f"{info(row.in_dist).title} → {row.heading}" if several else row.heading
     if row.texts:
         return [Line("ours", title, [row.texts.get(column, "") for column in columns], [False] * len(columns))]
     cells = [row.cells[column] for column in columns]
@@ -68,13 +69,13 @@ def markdown(table: Table) -> str:
             texts = [f"**{text}**" if best else md(text) for text, best in zip(line.texts, line.best, strict=True)]
             label = md(line.label.strip())
             body.append([f"&emsp;*{label}*" if line.kind != "ours" else label, *texts])
-    header = [md(table.corner), *(md(title) for title in table.columns.values())]
+    header = [md(table.corner), *(md(column.heading) for column in table.columns.values())]
     grid = tabulate(
         body, header, tablefmt="pipe", disable_numparse=True, colalign=["left"] + ["right"] * len(table.columns)
     )
     heading = f"\n### {md(table.heading)}\n" if table.heading else ""
     notes = "\n".join(f"- {md(note)}" for note in table.notes)
-    return f"## {md(table.title)}\n{heading}\n{grid}\n\n{notes}\n"
+    return f"## {md(table.caption)}\n{heading}\n{grid}\n\n{notes}\n"
 
 
 def md(text: str) -> str:
@@ -104,8 +105,8 @@ def latex(table: Table) -> str:
             label = tex(line.label.strip())
             texts = [_tex_cell(text, best) for text, best in zip(line.texts, line.best, strict=True)]
             body.append(" & ".join([rf"\quad {label}" if line.kind != "ours" else label, *texts]) + r" \\")
-    header = " & ".join([tex(table.corner), *(tex(title) for title in table.columns.values())]) + r" \\"
-    caption = f"{table.title}{f' ({table.heading})' if table.heading else ''}."
+    header = " & ".join([tex(table.corner), *(tex(column.heading) for column in table.columns.values())]) + r" \\"
+    caption = f"{table.caption}{f' ({table.heading})' if table.heading else ''}."
     return "\n".join([
         r"\begin{table}", r"\centering", rf"\caption{{{tex(caption)}}}", r"\resizebox{\textwidth}{!}{%",
         rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}", r"\toprule", header, r"\midrule", *body, r"\bottomrule",
@@ -129,7 +130,7 @@ def as_csv(many: Iterable[Table]) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     many = list(many)
-    stated = any(table.training_data for table in many)
+    stated = any(table.states_training_data for table in many)
     writer.writerow([*CSV_FIELDS, *(["training_data"] if stated else [])])
     for table in many:
         for row in table.rows:
@@ -142,7 +143,7 @@ def as_csv(many: Iterable[Table]) -> str:
                 numbers = [ours.mean, *span, ours.n] if ours else [None, None, None, 0]
                 about_it = [cell.published, cell.difference, table.heading]
                 if stated:
-                    about_it.append(table.training_data.get(column, ""))
+                    about_it.append(table.columns[column].learns_from)
                 writer.writerow([row.in_dist, row.key, column, *numbers, *about_it])
     return stream.getvalue()
 
@@ -155,11 +156,11 @@ def terminal(table: Table, width: int) -> list[RenderableType]:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    parts: list[RenderableType] = [Text(table.title, style="bold")]
+    parts: list[RenderableType] = [Text(table.caption, style="bold")]
     if table.heading:
         parts.append(Text(table.heading, style="bold yellow"))
     everything = [(row, _folded(row, lines(table, row, inline_interval=False))) for row in table.rows]
-    titles = [fold(title) for title in table.columns.values()]
+    titles = [fold(column.heading) for column in table.columns.values()]
     printed = [line for _, of_row in everything for line in of_row]
     widths = [
         max(map(len, "\n".join([title, *(line.texts[i] for line in printed)]).split("\n")))

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmark.report.table_text import md
-from benchmark.report.verdicts import ABOVE, Interval, Measured, Verdict, tally, verdict, verdict_of_all
+from benchmark.report.claims.verdicts import ABOVE, Interval, Measured, Verdict, tally, verdict, verdict_of_all
+from benchmark.report.tables.text import md
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from benchmark.advise.ranking import LEVEL, Place
+from benchmark.advise.rules import ANY, RULES, RulesTried
+from benchmark.advise.trial import Agreement, Trial
 from benchmark.data.catalog import info
 from benchmark.plan.titles import title_of
 from benchmark.report.intervals import hanley_mcneil
-from benchmark.report.ranking import LEVEL, Place
-from benchmark.report.rules import ANY, RULES, RulesTried
-from benchmark.report.table_text import md
-from benchmark.report.trial import Agreement, Trial
+from benchmark.report.tables.text import md
 
 PUBLISHED = (
     "Published: the paper finds a positive correlation (its Figure 3: CIFAR10 against CIFAR100 and Texture, single "

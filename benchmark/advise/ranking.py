@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.plan.methods import REFERENCES
-from benchmark.report.groups import Group
+from benchmark.report.groups import OWN, Group, seeds_of
 from benchmark.report.intervals import by_seeds, delong, estimate, hanley_mcneil, holm, student
 from benchmark.store.folders import RunFolder, score_key
 from benchmark.store.records import Record
@@ -123,27 +122,25 @@ def _same_images(one: Scores, other: Scores) -> bool:
 def candidates(group: Group, in_dist: str, results: Path) -> list[Candidate]:
     """The variants of a group that have a record, with what the ranking may read of them."""
     found = []
-    for label in group.labels(in_dist):
-        records = group.records(in_dist, label)
-        if label in REFERENCES or not records:
+    sensitivity = group.values("sensitivity", in_dist)
+    for column in group.columns(in_dist):
+        records = group.records(in_dist, column.key)
+        if column.is_reference or not records:
             continue
         keys = [f"{in_dist}/{split}" for split in ("train", "test")]
-        scores = {}
-        for seed, record in records.items():
-            kept = scores_of(results, record, keys)
-            if kept is not None:
-                scores[seed] = (kept[0], kept[1])
+        kept = {seed: scores_of(results, record, keys, group.score) for seed, record in records.items()}
         first = next(iter(records.values()))
         counts = (first.data[keys[0]].count, first.data[keys[1]].count)
-        found.append(Candidate(label, {seed: r.own_score.sensitivity for seed, r in records.items()}, scores, counts))
+        scores = {seed: (both[0], both[1]) for seed, both in kept.items() if both}
+        found.append(Candidate(column.label, seeds_of(sensitivity, column.key), scores, counts))
     return found
 
 
-def scores_of(results: Path, record: Record, keys: list[str]) -> list[NDArray[np.floating]] | None:
-    """The scores of these sets and of no other, by the score that the record is by; None where one is not kept."""
+def scores_of(results: Path, record: Record, keys: list[str], score: str) -> list[NDArray[np.floating]] | None:
+    """The scores of these sets and of no other, by `score`; None where one is not kept."""
     folder = RunFolder(results / record.name)
     if not folder.scores.is_file():
         return None
-    keys = [score_key(key, record.own) for key in keys]
+    keys = [score_key(key, record.own if score == OWN else score) for key in keys]
     kept = folder.read_scores(record.run_config, keys)
     return [kept[key] for key in keys] if all(key in kept for key in keys) else None

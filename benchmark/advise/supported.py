@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+from benchmark.advise.recommend import folders_of_runs, reference_folder
 from benchmark.plan.config import RunConfig
 from benchmark.plan.scores import EQ6
-from benchmark.report.recommend import folders_of_runs, reference_folder
 from benchmark.store.measurements import load_records
 from benchmark.store.records import Record
 

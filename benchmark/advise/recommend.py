@@ -11,19 +11,19 @@ from collections.abc import Iterable
 from pathlib import Path
 from shlex import quote
 
+from benchmark.advise import rules
+from benchmark.advise.ranking import candidates, rank
+from benchmark.advise.trial import Trial, costs, trial
+from benchmark.advise.wording import Advice, Ranking
 from benchmark.data.catalog import info, set_behind, split_class
 from benchmark.data.images import stored_fingerprint
 from benchmark.errors import BenchError
 from benchmark.plan import sweep as sweeps
+from benchmark.plan.config import RunConfig
 from benchmark.plan.methods import REFERENCES
-from benchmark.report import rules
-from benchmark.report.advice import Advice, Ranking
-from benchmark.report.by_score import by_score
-from benchmark.report.groups import Group, group_runs, of_other_sweeps
-from benchmark.report.numbers import sensitivity
-from benchmark.report.ranking import candidates, rank
-from benchmark.report.table_notes import describe, shared_notes
-from benchmark.report.trial import Trial, class_trial, costs, trial
+from benchmark.report.grouping import by_score, check_score, group_runs, of_other_sweeps
+from benchmark.report.groups import Group, seeds_of
+from benchmark.report.tables.about import describe, shared_notes
 from benchmark.store.folders import all_runs
 from benchmark.store.measurements import load_records
 from benchmark.store.records import Record
@@ -48,12 +48,12 @@ def recommend(
     is done yet, or nothing has been scored so.
     """
     wanted = [run.config for run in sweeps.load(sweep, sets, data=data).runs]
-    groups = group_runs(wanted, records := _load(results, score))
+    groups = _groups(wanted, records := _load(results, score), score)
     rankings = [
         ranking
         for group in groups
         for in_dist in group.in_dists
-        if (ranking := _ranking(group, in_dist, results, score, data))
+        if (ranking := _ranking(group, in_dist, results, data))
     ]
     if not rankings:
         raise BenchError(
@@ -68,30 +68,33 @@ def recommend(
 
 
 def _load(results: Path, score: str | None) -> list[Record]:
-    """The records, by `score` where one is given, of what has been scored so."""
+    """The records, where a score is given those that have been scored so, and the reference rows."""
     records = load_records(results)
     if score is None or not records:
         return records
-    return [record for record in by_score(records, score) if sensitivity(record) is not None]
+    check_score(records, score)
+    return [record for record in records if score in record.scores or record.config["method"]["name"] in REFERENCES]
 
 
-def _ranking(group: Group, in_dist: str, results: Path, score: str | None, data: Path | None) -> Ranking | None:
+def _groups(configs: Iterable[RunConfig], records: list[Record], score: str | None) -> list[Group]:
+    groups = group_runs(configs, records)
+    return [by_score(group, score) for group in groups] if score else groups
+
+
+def _ranking(group: Group, in_dist: str, results: Path, data: Path | None) -> Ranking | None:
     found = candidates(group, in_dist, results)
     if not found:
         return None
-    configs = [run for run in group.runs if run.config.in_dist == in_dist]
-    missing = [f"{run.config.label}-s{run.config.seed}" for run in configs if not run.record]
-    references = {
-        run.config.label: run.record.own_score.sensitivity
-        for run in configs
-        if run.record and run.config.label in REFERENCES
-    }
+    runs = group.runs_of(in_dist)
+    missing = [f"{run.config.label}-s{run.config.seed}" for run in runs if not run.record]
+    sensitivity = group.values("sensitivity", in_dist)
+    references = {one.label: value for one in group.columns(in_dist) if one.is_reference
+                  for value in seeds_of(sensitivity, one.key).values()}  # fmt: skip
     columns, cost, aurocs = costs(group, in_dist)
-    heading = "; ".join(filter(None, [group.heading, f"by {score}" if score else ""]))
     return Ranking(
-        heading, in_dist, describe(group.trained[0]), tuple(rank(found)), tuple(missing), found[0].counts,
-        references, columns, cost, aurocs, trial("this sweep", group, in_dist, results),
-        _replaced(group, in_dist, data), tuple(shared_notes(run.record for run in group.runs_of(in_dist))),
+        group.heading, in_dist, describe(group.trained[0]), tuple(rank(found)), tuple(missing), found[0].counts,
+        references, columns, cost, aurocs, trial("this sweep", group, [in_dist], results),
+        _replaced(group, in_dist, data), tuple(shared_notes(run.record for run in runs if run.record)),
         next(record.name for _, record in sorted(group.records(in_dist, rank(found)[0].label).items())),
     )  # fmt: skip
 
@@ -143,11 +146,9 @@ def _trials(place: Path, results: Path, score: str | None) -> Iterable[tuple[Tri
         except BenchError:  # nothing there has been scored so
             continue
         records = [r for r in loaded if r.run_config.method.name in ("dino", *REFERENCES)]
-        groups = group_runs([record.run_config for record in records], records)
+        groups = _groups([record.run_config for record in records], records, score)
         for number, group in enumerate(groups, 1):
             for in_dists in _together(group):
-                several = len(in_dists) > 1
                 more = f", {info(set_behind(in_dists[0])).title}" if len(group.in_dists) > len(in_dists) else ""
                 name = folder.name + more + (f" ({number} of {len(groups)})" if len(groups) > 1 else "")
-                made = class_trial(name, group, in_dists) if several else trial(name, group, in_dists[0], folder)
-                yield made, rules.tried(name, group, in_dists)
+                yield trial(name, group, in_dists, folder), rules.tried(name, group, in_dists)
