@@ -77,6 +77,12 @@ def test_a_small_mean_gain_is_none(tmp_path: Path) -> None:
     assert supported(scored(config(variant="imgn", model=RESNET), msp=0.9), tmp_path / "r").score == "eq6"
 
 
+def test_one_large_gain_among_losses_is_none(tmp_path: Path) -> None:
+    gains = {"imgn": 20.0, "dti": -1.0, "rot-dti": -1.0, "rot-imgn": -1.0}  # 4.25 in the mean, above in one of four
+    write(tmp_path / "r", *(scored(config(variant=v, model=RESNET), msp=gain) for v, gain in gains.items()))
+    assert supported(scored(config(variant="combined", model=RESNET), msp=0.0), tmp_path / "r").score == "eq6"
+
+
 def test_a_folder_with_many_runs_weighs_no_more_than_another(tmp_path: Path) -> None:
     variants = ["imgn", "dti", "rot-imgn", "rot-dti", "rot-in-dist"]
     many = [scored(config(variant=v, model=RESNET), msp=2.0, energy=1.5) for v in variants]
