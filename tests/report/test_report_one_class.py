@@ -278,8 +278,6 @@ def test_several_parents_are_several_tables():
         ("rot-imgn", {"data": {"sources": {"imagenet": "synthetic-dti"}}}, "aux, made with labels"),
         ("rot-imgn", {"data": {"sources": {"imagenet": "dti@64"}}}, "aux, made with labels"),
         ("rot-imgn", {"negatives": {"weight": 0.0}}, "scratch"),
-        ("rotation", {"model": {"args": {"pretrained": True}}}, "pretrained"),
-        ("rot-imgn", {"model": {"args": {"pretrained": True}}}, "pretrained, aux"),
         ("untrained", {}, "scratch, no training"),
         ("image-statistics", {}, "scratch, no training"),
     ],
@@ -289,6 +287,12 @@ def test_training_data(label, fields, wanted):
     words = wanted.split(", ")
     note = meaning([wanted])
     assert all(f"{word}: " in note for word in words) and note.count(": ") == len(words) + 1
+
+
+def test_weights_from_elsewhere_stand_before_what_else_training_reads():
+    config = run("cat", "rot-imgn")
+    begun = config.model.model_copy(update={"weights": "net.safetensors", "pretraining": "self-supervised"})
+    assert training_data(config.model_copy(update={"model": begun})) == "pretrained (self-supervised), aux"
 
 
 def test_a_method_with_labels_learns_from_labels(monkeypatch):
