@@ -12,9 +12,6 @@ import csv
 import functools
 from pathlib import Path
 
-from benchmark.data.catalog import split_class, split_size
-from benchmark.data.classes import official_names
-
 IMAGENET_1K = "imagenet-1k"  # in `model.pretraining_data`
 _WHOLLY = {"imagenet30": 30, "tinyimagenet": 200}
 
@@ -28,19 +25,8 @@ def seen_classes(name: str) -> dict[str, tuple[str, ...]]:
 
 
 def overlap(name: str) -> tuple[int, int] | None:
-    """How many of the classes of the set `name`, a class of a set or all others of it, are in ImageNet-1k, and how many
-    there are; None where it is not known."""
-    whole, of = split_class(name)
-    plain = split_size(whole)[0]
-    if plain in _WHOLLY and of is None:
-        return _WHOLLY[plain], _WHOLLY[plain]
-    known, names = seen_classes(plain), official_names(plain)
-    if not known or names is None:
-        return None
-    seen = dict(zip(names, (bool(synsets) for synsets in known.values()), strict=True))  # both in label order
-    if of is not None:
-        one = of.removeprefix("not-")
-        if one not in seen:
-            return None
-        seen = {name: was for name, was in seen.items() if (name == one) == (of == one)}
-    return sum(seen.values()), len(seen)
+    """How many of the classes of a set are in ImageNet-1k, and how many there are; None where it is not known."""
+    if name in _WHOLLY:
+        return _WHOLLY[name], _WHOLLY[name]
+    seen = seen_classes(name)
+    return (sum(bool(synsets) for synsets in seen.values()), len(seen)) if seen else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmark.data.catalog import info, split_class, split_size
+from benchmark.data.catalog import info, set_behind, split_class, split_size
 from benchmark.data.pretraining import IMAGENET_1K, overlap
 from benchmark.negatives import IN_DIST
 from benchmark.plan.config import RunConfig
@@ -52,13 +52,25 @@ def meaning(many: list[str]) -> str:
     return "Training data: " + "; ".join(f"{word}: {text}" for word, text in MEANINGS.items() if word in words) + "."
 
 
+def made_elsewhere(config: RunConfig) -> str:
+    """What a column is whose features this project has not trained, in a few words; "" for any other."""
+    method, model = config.method, config.model
+    if isinstance(method, FeaturesConfig):
+        return f"features from elsewhere, sha256 {method.sha256[:8]}"
+    if method.name != "frozen":
+        return ""
+    args = "".join(f", {key} {value}" for key, value in model.args.items())
+    known = str(model.weights_sha256)[:8]
+    return f"{model.backbone}{args}, frozen, weights sha256 {known}, {config.views.global_size} px"
+
+
 def caveats(config: RunConfig) -> list[str]:
     """What a reader must know of a run that begins with weights from elsewhere, a line each; [] for any other."""
     if config.model.weights is None:
         return []
     made, learnt, oods = [], config.model.pretraining_data, config.ood_sets()
     if learnt == IMAGENET_1K:
-        found = {name: overlap(name) for name in (config.in_dist, *oods)}
+        found = {name: overlap(name) for name in map(set_behind, (config.in_dist, *oods))}
         known = [f"{seen} of {of} of {info(name).title}" for name, (seen, of) in _known(found).items()]
         unknown = [info(name).title for name, both in found.items() if both is None]
         made.append(

@@ -42,25 +42,9 @@ def test_a_class_whose_name_alone_is_in_imagenet_is_not_one_it_has_seen() -> Non
     assert len(seen_classes("cifar10")["dog"]) == 118 and seen_classes("cifar10")["deer"] == ()
 
 
-@pytest.mark.parametrize(
-    ("name", "count"),
-    [
-        ("cifar10", (9, 10)),
-        ("cifar100@64", (70, 100)),
-        ("imagenet30", (30, 30)),
-        ("tinyimagenet@64", (200, 200)),
-        ("cifar10:deer", (0, 1)),
-        ("cifar10:cat", (1, 1)),
-        ("cifar10:not-deer", (9, 9)),
-        ("cifar10:not-cat", (8, 9)),
-        ("cifar100:aquarium-fish", (1, 1)),
-        ("svhn", None),
-        ("my-photos", None),
-        ("cifar10:nothing", None),
-    ],
-)
-def test_counts_of_sets_and_of_their_parts(name: str, count: tuple[int, int] | None) -> None:
-    assert overlap(name) == count
+def test_counts_of_sets() -> None:
+    names = ("cifar10", "cifar100", "imagenet30", "tinyimagenet", "svhn", "my-photos")
+    assert [overlap(name) for name in names] == [(9, 10), (70, 100), (30, 30), (200, 200), None, None]
 
 
 def test_imagenet30_is_of_the_1000_classes() -> None:

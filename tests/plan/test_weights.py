@@ -16,6 +16,7 @@ from benchmark.plan.config import RunConfig
 from benchmark.plan.sweep import load
 from benchmark.plan.training_data import caveats, meaning, training_data
 from benchmark.plan.validation import validate
+from benchmark.report.tables.about import describe
 
 
 @pytest.fixture
@@ -189,12 +190,24 @@ def test_what_a_reader_must_know_is_said(file: Path) -> None:
     assert "9 of 10 of CIFAR10, 70 of 100 of CIFAR100, 30 of 30 of ImageNet30, not known of SVHN" in seen
     assert soft == "Images of 32 pixels are enlarged to 128: softer than what the weights were trained on."
     assert score.startswith("Mahalanobis depends on")
+    part = caveats(frozen(file, in_dist="cifar10:cat", eval={"ood": ["other-classes"]}, pretraining_data="imagenet-1k"))
+    assert part[0].startswith("Classes that the weights have seen in ImageNet-1k: 9 of 10 of CIFAR10. ")
     unsaid = caveats(frozen(file, in_dist="cifar10", eval={"ood": ["svhn"]}))
     assert len(unsaid) == 1 and "model.pretraining_data is not given" in unsaid[0]
     assert "the classes of my-scans are not known here" in caveats(frozen(file, pretraining_data="my-scans"))[0]
     direct = frozen(file, {"global_size": 64}, in_dist="cifar10", eval={"ood": ["texture"], "ood_resize": "direct"})
     assert "than Texture, stored larger, which sharpness alone tells" in caveats(direct)[1]
     assert caveats(tiny()) == []
+
+
+def test_tables_say_what_a_column_is_that_was_not_trained_here(file: Path) -> None:
+    sha = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+    told = describe(frozen(file))
+    assert told.startswith("vit_tiny_patch16_224, patch_size 8")
+    assert told.endswith(f"frozen, weights sha256 {sha}, 32 px")
+    method = {"name": "features", "column": "mine", "sha256": "ab" * 32, "training_data": "labels"}
+    brought = validate(RunConfig, {"in_dist": "mini", "method": method, "eval": {"ood": []}}, "t")
+    assert describe(brought) == "features from elsewhere, sha256 abababab"
 
 
 def test_frozen_and_trained_rows_have_reference_rows_of_their_own_sizes(file: Path, tmp_path: Path) -> None:

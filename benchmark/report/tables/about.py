@@ -10,6 +10,7 @@ from benchmark.data.catalog import info
 from benchmark.errors import some_of
 from benchmark.plan.config import RunConfig
 from benchmark.plan.titles import title_of
+from benchmark.plan.training_data import caveats, made_elsewhere
 from benchmark.report.groups import Column, Group
 from benchmark.report.published import one_class as published
 from benchmark.store.measurements import hardware
@@ -32,7 +33,8 @@ def about(group: Group, subjects: Sequence[str]) -> list[str]:
     made.append(f"Runs: {len(records)} of {len(runs)} done{'; ' + machines if machines else ''}.")
     made += by_different_code(records)
     made += _images_of_classes(group) if group.parent else _images(group, subjects)
-    return made + shared_notes(records) + _swapped(group)
+    beware = dict.fromkeys(line for run in runs for line in caveats(run.config))
+    return [*made, *shared_notes(records), *beware, *_swapped(group)]
 
 
 def _settings(group: Group) -> list[str]:
@@ -53,6 +55,8 @@ def _settings(group: Group) -> list[str]:
 def describe(config: RunConfig) -> str:
     """The network and the training of a run, on one line."""
     method, train = config.method, config.train
+    if elsewhere := made_elsewhere(config):
+        return elsewhere
     if not config.input_sizes():
         return "no network"
     args = "".join(f", {key} {value}" for key, value in config.model.args.items())
