@@ -114,8 +114,7 @@ def test_the_readmes_example_adds_negatives(readmes_package: Path, mini_data: Pa
 
     images = torch.randint(256, (400, 3, 8, 8), dtype=torch.uint8)
     made = draw_negative("mirror", 400, torch.Generator().manual_seed(0))
-    turned = (made(images) == images.flip(2)).flatten(1).all(1)
-    assert torch.equal(made(images)[~turned], images[~turned]) and 150 < int(turned.sum()) < 250
+    assert torch.equal(made(images), images.flip(2))
     assert torch.equal(made[torch.tensor([3])](images[3:4]), made(images)[3:4]) and made.before_colours
     striped = draw_negative("stripes-2", 1, torch.Generator().manual_seed(1))
     [[shift]] = striped.numbers.tolist()

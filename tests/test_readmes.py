@@ -29,7 +29,8 @@ from benchmark.plan import resources, scores, sweep, yamlfile
 from benchmark.scoring.named import named
 
 # The reader's own files and folders, in examples: none of these are ours.
-OWN = {"pets", "pets.yaml", "my-detector", "photos/", "scores.csv", "worst.html", "sweep.schema.json", "my_rows.py"}
+OWN = {"pets", "pets.yaml", "my-detector", "photos/", "photos.yaml", "new-photos/", "mine.yaml", "scores.csv"}
+OWN |= {"worst.html", "sweep.schema.json", "my_rows.py"}
 FOREIGN_OPTIONS = {"--nproc-per-node", "--maxschedchunk", "--no-deps"}  # torchrun's, pytest's, pip's
 OTHER_PROGRAMS = {"pytest", "ruff", "mypy", "python", "python3", "pip", "uv", ".", ".ci/gpu/gpu.py"}
 # Files that a run or a cluster makes, as the pages name them.
@@ -152,7 +153,7 @@ def test_the_map_of_the_house_names_every_room() -> None:
 
 def test_yaml_examples_are_sweeps_and_site_files(tmp_path: Path) -> None:
     found = [text for page in PAGES for _, text in fences(page.read_text(), "yaml")]
-    assert len(found) == 5
+    assert len(found) == 6
     (tmp_path / "weights.pth").write_bytes(b"planned, not read")
     for text in found:
         file = tmp_path / "example.yaml"

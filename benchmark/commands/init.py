@@ -101,4 +101,5 @@ def init(
     for line in [*summary.notes(brought, examined), *([] if model else summary.larger(brought, folder))]:
         say_wrapped(line)
     where = f" --data {quote(str(data_root))}" if data_root else ""
-    say(f"written: {file}\nNext: bench sweep {quote(str(file))}{where}\nthen: bench recommend {quote(str(file))}")
+    then = f"bench export {called}-frozen --to DIR" if model else f"bench recommend {quote(str(file))}"
+    say(f"written: {file}\nNext: bench sweep {quote(str(file))}{where}\nthen: {then}")

@@ -107,6 +107,7 @@ def sweep(
     from benchmark.launch.board import board, rows_of_sweep
     from benchmark.launch.local import Stop
     from benchmark.plan import sweep as sweeps
+    from benchmark.plan.methods import REFERENCES
     from benchmark.plan.resources import load_site
 
     stop = Stop()
@@ -144,8 +145,10 @@ def sweep(
         say(f"Watch them: {asked.about_them('bench', 'status')}")
     if any(run.config.ood_sets() for run in plan.runs):
         say(f"See the results: {asked.about_them('bench', 'report', '--all', '--sweep')}")
-    else:  # no OOD set, so that there is no table to see
+    if any(run.config.kinds() for run in plan.runs):
         say(f"Which negatives? {asked.about_them('bench', 'recommend')}")
+    elif scored := [run.short_name for run in plan.runs if run.config.method.name not in REFERENCES]:
+        say(f"A detector: bench export {scored[0]} --to DIR")
     if failed:
         _say_what_to_do(failed, asked)
     if unfinished:
