@@ -153,7 +153,7 @@ def test_the_package_is_light_until_it_is_used() -> None:
 
 
 def test_there_are_examples() -> None:
-    assert len(EXAMPLES) == 3
+    assert len(EXAMPLES) == 4
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)

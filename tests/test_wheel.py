@@ -80,6 +80,6 @@ def test_the_wheel_alone_plans_reports_and_recommends(bench: Path) -> None:
     none = call(bench, "report", "--table", 1, folder=folder)
     assert none.stderr == "error: results: no records for table1 yet; run: bench sweep table1\n"
 
-    chosen = call(bench, "recommend", "cpu", "--results", records, folder=folder)
+    chosen = call(bench, "recommend", "cpu", "--details", "--results", records, folder=folder)
     assert chosen.returncode == 0 and not chosen.stderr, chosen
     assert "results/reference) are not here: name their folder with --reference" in " ".join(chosen.stdout.split())

@@ -54,6 +54,6 @@ def test_masks_that_do_not_fit_are_said_in_one_line(tmp_path: Path, images: Imag
     path.write_bytes(good[:-7])
     assert said().startswith(f"{path}: not readable masks (")
     np.save(path, PACKED[:4])
-    assert said().startswith(f"{path}: holds uint8 (4, 5), which is not a bit a pixel of 5 images of 6x6; delete")
+    assert said().startswith(f"{path}: holds uint8 (4, 5), which is not one bit per pixel of 5 images of 6x6; delete")
     np.save(path, PACKED)
     assert masks.read(tmp_path, images, "m", 1) is not None

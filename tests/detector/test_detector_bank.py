@@ -15,7 +15,7 @@ from benchmark.data.images import load, write_set
 from benchmark.data.importing import import_dir
 from benchmark.data.subsets import limited
 from benchmark.detector.bank import bank_size, parse_rate, thin
-from benchmark.detector.export import _training_images
+from benchmark.detector.run_images import training_images
 from benchmark.errors import BenchError
 
 
@@ -74,7 +74,7 @@ def test_places_and_labels_of_a_banks_rows_are_those_of_the_stored_split(
     config = tiny(in_dist=in_dist, data={"train_limit": limit})
     images = load(tmp_path, in_dist, "train")
     record = SimpleNamespace(data={f"{in_dist}/train": SimpleNamespace(fingerprint=images.fingerprint)})
-    found = _training_images(record, config, tmp_path, limit or images.count)  # type: ignore[arg-type]
+    found = training_images(record, config, tmp_path, limit or images.count)  # type: ignore[arg-type]
     used = limited(images, limit)
     assert len(found.index) == (limit or images.count) and found.counted == "stored split"
     assert np.array_equal(pixels[found.index], images.images[used])

@@ -71,8 +71,8 @@ def test_a_target_with_other_files_is_left_alone(made: Made, tmp_path: Path) -> 
 
 
 def test_runs_that_cannot_be_exported(made: Made, tmp_path: Path) -> None:
-    with pytest.raises(BenchError, match=r"unknown run .* 'mini-combined'.*; allowed: mini-combined-s0-"):
-        find_run("mini-combined", made.results)
+    with pytest.raises(BenchError, match=r"unknown run .* 'mini-combine-'.*; allowed: mini-combined-s0-"):
+        find_run("mini-combine-", made.results)
     assert (
         find_run(made.record.name, made.results).path
         == made.folder.path

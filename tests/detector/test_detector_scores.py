@@ -89,7 +89,7 @@ def test_what_a_sum_is_standardised_by_comes_from_the_file(scored: RunFolder, ma
 
 def test_the_commands_take_it(scored: RunFolder, made: Made, bench: Callable[..., Said], pictures: Path) -> None:
     said = bench("export", scored.path, "--to", "d", "--score", SUM, "--data", made.data)
-    assert f"score: {SUM}, 4 passes of the network an image" in said.out
+    assert f"score: {SUM}, 4 passes of the network per image" in said.out
     said = bench("score", "d", pictures)
     assert said.out.count("\n") == 7  # a heading and six pictures, one of them broken
 

@@ -187,7 +187,9 @@ def test_the_run_itself_refuses_too(root: Path) -> None:
 
 
 def test_the_images_of_a_run(root: Path) -> None:
-    made = tiny(in_dist="mini:red", variant="dino", data={"train_limit": 6}, eval={"ood": ["other-classes"]})
+    made = tiny(
+        in_dist="mini:red", variant="dino", data={"train_limit": 6}, train={"batch": 6}, eval={"ood": ["other-classes"]}
+    )
     images = load_images(made, root)
     assert images.array("mini:red/train").shape == (6, 32, 32, 3) and set(images.labels("mini:red/train").tolist()) == {
         0

@@ -203,7 +203,7 @@ def test_the_ranks_shares_are_the_batch(mini_data: Path, variant: str, changes: 
 
 
 def test_what_cannot_be_shared_is_refused(tmp_path: Path, mini_data: Path) -> None:
-    with pytest.raises(BenchError, match=r"train\.batch: 8 images a step cannot be shared equally by 3 processes"):
+    with pytest.raises(BenchError, match=r"train\.batch: 8 images per step cannot be shared equally by 3 processes"):
         shared_batches({}, mini_data, Ranks(0, 3))
 
     def refused(method: Method, batches: Batches, words: str) -> None:
