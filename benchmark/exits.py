@@ -12,10 +12,15 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from types import FrameType
 
 from benchmark.errors import BenchError
+
+# Ctrl-C; the end of a job, `docker stop`, systemd; a closed terminal.
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+Handler = Callable[[int, FrameType | None], object] | int  # as `signal.signal` takes them
 
 FAILED, USER_ERROR, HELD_ELSEWHERE, INTERRUPTED = 1, 2, 75, 130
 
@@ -34,7 +39,8 @@ def exit_code(call: Callable[[], int | None], describe: Callable[[Exception], st
         complain(str(error))
         return USER_ERROR
     except KeyboardInterrupt:
-        with _undisturbed(), suppress(OSError):  # the terminal may be gone
+        # Signals often come in pairs, and the terminal may be gone.
+        with signals_go_to(signal.SIG_IGN, STOP_SIGNALS), suppress(OSError):
             again = shlex.join(["bench", *sys.argv[1:]])
             print(f"stopped; what is done and saved is kept. To go on: {again}", file=sys.stderr, flush=True)
         return INTERRUPTED
@@ -54,19 +60,18 @@ def exit_code(call: Callable[[], int | None], describe: Callable[[Exception], st
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Without further signals: they often come in pairs."""
+def signals_go_to(handler: Handler, numbers: Iterable[int]) -> Iterator[None]:
+    """Within the block these signals go to `handler`, and after it to whoever had them before. In another thread than
+    the main one, which no signal reaches, nothing changes."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {
-        number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    }
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 def note(text: str) -> None:

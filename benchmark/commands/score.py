@@ -136,9 +136,10 @@ def _watch(
     from benchmark.detector.detector import Detector
     from benchmark.detector.output import Progress, csv_lines, json_lines, write_lines
     from benchmark.detector.watch import Arrivals, Drift, Stop, watched
+    from benchmark.running.signals import stop_signals_answered
 
     arrivals, stop, values = Arrivals(str(where)), Stop(), Values()
-    with stop.on_signals():
+    with stop_signals_answered(stop.on_signal):
         loaded = Detector.load(folder, device)
         drift, progress = Drift.of(loaded, window, threshold), Progress(None)
 

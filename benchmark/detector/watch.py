@@ -7,7 +7,6 @@ import signal
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,7 +18,7 @@ from benchmark.detector.rows import Row, score_images
 from benchmark.detector.sources import Source
 from benchmark.errors import BenchError
 from benchmark.exits import note
-from benchmark.running.signals import Requests, answer_stop_signals, put_back
+from benchmark.running.signals import Requests
 
 LOOK_EVERY = 0.5  # seconds; a file that two looks in a row find alike is taken to be written
 PATIENCE = 30.0  # seconds without a change, after which a file that cannot be read is said to be broken
@@ -94,19 +93,11 @@ class Stop:
         self.number = 0
         self._requests = Requests()
 
-    @contextmanager
-    def on_signals(self) -> Iterator[None]:
-        before = answer_stop_signals(self._on_signal)
-        try:
-            yield
-        finally:
-            put_back(before)
-
     @property
     def exit_code(self) -> int:
         return 128 + (self.number or signal.SIGINT)
 
-    def _on_signal(self, number: int) -> None:
+    def on_signal(self, number: int) -> None:
         if not self._requests.is_new(number):
             return
         if self.number:

@@ -12,8 +12,8 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from benchmark.exits import HELD_ELSEWHERE, INTERRUPTED, USER_ERROR
@@ -22,7 +22,7 @@ from benchmark.launch.jobs import Job, Outcome
 from benchmark.launch.slots import Slot
 from benchmark.launch.starting import Launch
 from benchmark.launch.status import mark
-from benchmark.running.signals import Requests, answer_stop_signals, put_back
+from benchmark.running.signals import Requests, stop_signals_answered
 
 # What a run that is to stop is sent, and how many seconds after the request. A further Ctrl-C skips one stage.
 STOP_STAGES = ((0.0, signal.SIGINT), (20.0, signal.SIGTERM), (30.0, signal.SIGKILL))
@@ -50,7 +50,7 @@ def run_queue(
         outcomes.append(outcome)
         display.ended(outcome)
 
-    with _stop_requests(stop):
+    with stop_signals_answered(stop.request):
         try:
             while waiting or running:
                 stop.check_deadline()
@@ -126,16 +126,6 @@ class Stop:
         """How many of STOP_STAGES are due."""
         age = time.monotonic() - self.times[0]
         return min(len(STOP_STAGES), max(len(self.times), sum(age >= after for after, _ in STOP_STAGES)))
-
-
-@contextmanager
-def _stop_requests(stop: Stop) -> Iterator[None]:
-    """Turn stop signals into requests."""
-    before = answer_stop_signals(stop.request)
-    try:
-        yield
-    finally:
-        put_back(before)
 
 
 class _Child:

@@ -14,10 +14,10 @@ from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from typing import Any, Protocol
 
-from benchmark.exits import exit_code
+from benchmark.exits import STOP_SIGNALS, exit_code
 from benchmark.launch.jobs import Job
 from benchmark.launch.slots import Slot
-from benchmark.running.signals import STOP_SIGNALS, StopFlag, answer_stop_signals
+from benchmark.running.signals import StopFlag, answer_stop_signals
 from benchmark.store.leases import process_lives
 
 SERVER_DIED = 255  # what multiprocessing gives for the exit code of a fork whose server has died

@@ -12,7 +12,6 @@ import io
 import os
 import re
 import signal
-import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from benchmark.errors import BenchError, first_line
+from benchmark.exits import signals_go_to
 from benchmark.running.signals import heeded
 
 # For finding each other and for each exchange. A process that dies is noticed at once, by its closed connections; this
@@ -66,7 +66,8 @@ class Ranks:
         try:
             # Both, so that flags and checkpoints travel between hosts' memories and wait for no GPU.
             backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-            with _signals_end_at_once():
+            # A wait inside torch, during which no Python handler would run, and before there is anything to save.
+            with signals_go_to(signal.SIG_DFL, heeded()):
                 dist.init_process_group(
                     backend,
                     init_method=f"tcp://{self.master}",
@@ -227,20 +228,6 @@ def first_host(nodes: str) -> str:
     found = re.match(r"(?:[^,\[]|\[[^\]]*\])*", nodes)
     assert found is not None  # it may be empty, but it matches
     return re.sub(r"\[(\d+)[^\]]*\]", r"\1", found.group())
-
-
-@contextmanager
-def _signals_end_at_once() -> Iterator[None]:
-    """For a wait inside torch, during which no Python handler would run, and before there is anything to save."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, signal.SIG_DFL) for number in heeded()}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _in_disorder(error: BaseException) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,11 +11,9 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from benchmark.errors import BenchError
-from benchmark.exits import no_room
+from benchmark.exits import STOP_SIGNALS, Handler, no_room, signals_go_to
 
 AGAIN_SECONDS = 1.0
-# Ctrl-C; the end of a job, `docker stop`, systemd; a closed terminal.
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Requests:
@@ -44,11 +41,23 @@ def heeded() -> list[signal.Signals]:
     return [n for n in STOP_SIGNALS if n != signal.SIGHUP or signal.getsignal(n) is not signal.SIG_IGN]
 
 
-def answer_stop_signals(handler: Callable[[int], None]) -> dict[int, object]:
-    """Have `handler` called with each signal that is `heeded`, and return the handlers before.
+def answer_stop_signals(handler: Callable[[int], None]) -> None:
+    """Have `handler` called with each signal that is `heeded`, from now on.
 
     A SIGHUP says that the terminal is gone: what is written there goes nowhere from then on.
     """
+    for number in heeded():
+        signal.signal(number, _answer(handler))
+
+
+@contextmanager
+def stop_signals_answered(handler: Callable[[int], None]) -> Iterator[None]:
+    """The same within the block."""
+    with signals_go_to(_answer(handler), heeded()):
+        yield
+
+
+def _answer(handler: Callable[[int], None]) -> Handler:
     terminals = [number for number in (0, 1, 2) if os.isatty(number)]
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
@@ -60,13 +69,7 @@ def answer_stop_signals(handler: Callable[[int], None]) -> dict[int, object]:
                 os.close(nowhere)
         handler(number)
 
-    return {number: signal.signal(number, on_signal) for number in heeded()}
-
-
-def put_back(handlers: dict[int, object]) -> None:
-    """Undo `answer_stop_signals`."""
-    for number, handler in handlers.items():
-        signal.signal(number, handler)  # type: ignore[arg-type]
+    return on_signal
 
 
 @dataclass
@@ -109,11 +112,5 @@ class StopFlag:
 def stop_signals() -> Iterator[StopFlag]:
     """Turn stop signals into a checkpoint and an orderly end, which is a KeyboardInterrupt."""
     flag = StopFlag()
-    if threading.current_thread() is not threading.main_thread():
+    with stop_signals_answered(flag.on_signal):
         yield flag
-        return
-    before = answer_stop_signals(flag.on_signal)
-    try:
-        yield flag
-    finally:
-        put_back(before)

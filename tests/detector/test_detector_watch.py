@@ -124,7 +124,7 @@ def test_rows_are_the_api_s_and_a_batch_that_has_begun_is_finished(made: Made, p
     for row in watched(detector, arrivals, 2, 1, None, Values(), stop, wait=lambda seconds: None):
         rows.append(row)
         if len(rows) == 1:  # the first of a batch of two
-            stop._on_signal(signal.SIGTERM)
+            stop.on_signal(signal.SIGTERM)
     assert [row.source.path for row in rows] == [f"{pictures}/a.png", f"{pictures}/b.png"]
     assert stop.exit_code == 143
     for row in rows:
