@@ -9,28 +9,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmark.detection.statistics import StatisticsDetector, image_statistics, single_statistic_auroc
 from benchmark.methods.base import Method, Outputs
-from benchmark.models.backbones import build_backbone
+from benchmark.methods.frozen import Frozen
 from benchmark.plan.config import RunConfig
-from benchmark.views.render import evaluation_view
 
 
-class Untrained(Method):
+class Untrained(Frozen):
     """The backbone as initialised, scored with Eq. 6 like a trained one."""
 
     def __init__(self, config: RunConfig, device: torch.device) -> None:
         super().__init__(config, device)
-        size = config.views.global_size
-        self.backbone = build_backbone(config.model, size, size, 0.0)[0].to(device).eval()
-
-    def scoring_backbone(self) -> nn.Module:
-        return self.backbone
-
-    def embed(self, images: Tensor) -> Outputs:
-        return {"features": self.backbone(evaluation_view(images, self.config.views.global_size)).float()}
+        self.backbone  # noqa: B018  drawn now, as the run's seed is
 
 
 class ImageStatistics(Method):

@@ -129,7 +129,6 @@ class Counting:
             return network, width
 
         monkeypatch.setattr("benchmark.methods.frozen.build_backbone", counted)
-        monkeypatch.setattr("benchmark.methods.references.build_backbone", counted)
 
 
 def test_classes_take_the_whole_sets_features_and_score_the_same(
