@@ -146,10 +146,8 @@ class RunConfig(Strict):
 
     def check_count(self, images: int) -> None:
         """Raise BenchError where so many training images are too few for a batch or for the neighbours asked for."""
-        if self.method.trains and self.train.batch > images:
-            raise BenchError(
-                f"train.batch: {self.train.batch} is more than the {images} training images of {self.in_dist}"
-            )
+        if self.method.trains:
+            self.train.check_images(images, self.in_dist)
         if max(self.eval.knn) > images:
             raise BenchError(f"eval.knn: {max(self.eval.knn)} neighbours of {images} training images of {self.in_dist}")
         for name in self.scores():

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
+from benchmark.errors import BenchError
 from benchmark.plan.methods import NonNegative, Positive, PositiveInt, Probability, Range
 from benchmark.plan.validation import Strict
 from benchmark.plan.weights import WeightsConfig
@@ -96,6 +97,11 @@ class TrainConfig(Strict):
     nesterov: bool = True
     schedule: Literal["cosine", "linear"] = "cosine"  # of the learning rate, after its warm-up
     decay_on: Literal["matrices", "all"] = "matrices"  # weight decay: not on biases and norms, or on all parameters
+
+    def check_images(self, count: int, name: str) -> None:
+        """Raise BenchError where `count` training images, those of the set `name`, do not make one batch."""
+        if self.batch > count:
+            raise BenchError(f"train.batch: {self.batch} is more than the {count} training images of {name}")
 
 
 class EvalConfig(Strict):

@@ -77,11 +77,8 @@ class Batches:
             raise BenchError(
                 f"train.batch: {self.batch_size} images per step cannot be shared equally by {ranks.world} processes"
             )
+        config.train.check_images(train.count, config.in_dist)
         self.steps_per_epoch = train.count // self.batch_size
-        if self.steps_per_epoch == 0:
-            raise BenchError(
-                f"train.batch: {self.batch_size} is more than the {train.count} training images of {config.in_dist}"
-            )
         self._orders: dict[tuple[object, ...], Tensor] = {}
         self.foregrounds = foregrounds or Foregrounds(train.count, config.data.mask)
 
