@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from benchmark.data.images import data_root as resolve_data
@@ -76,13 +77,12 @@ def board(
 
     Raises BenchError when SLURM's queue is to be asked and does not answer, and for a glob that matches no run.
     """
-    planned = states.plan(plan, results, root, store=store)
+    look = partial(states.plan, plan, results, root, store=store)
+    planned = look()
     queued: Mapping[str, QueuedJob] = {}
     if ask_queue and (waiting := _submitted(planned)):
         queued = slurm.queued_jobs(waiting)
-        planned = states.plan(
-            plan, results, root, store=store
-        )  # once more: what has left the queue meanwhile has its record
+        planned = look()  # once more: what has left the queue meanwhile has its record
     rows = rows_of_plan(planned, queued)
     wanted = WANTED | ({"failed"} if retry_failed else set())
     anew = _matched(again, [row.name for row in rows], plan.path)

@@ -11,6 +11,7 @@ from typing import Literal
 
 from benchmark.errors import BenchError, some_of
 from benchmark.store.folders import RunFolder, Status
+from benchmark.store.records import different_codes
 from benchmark.store.states import PlannedRun, look
 
 # The order in which a summary counts states.
@@ -96,9 +97,7 @@ def about_code(rows: Iterable[Row], now: str) -> list[str]:
             f"made by other code than is here now ({now}): {some_of(others)}; to train runs anew: "
             "bench sweep SWEEP.yaml --again GLOB"
         )
-    kinds = Counter(" then ".join(codes) for codes in made.values())
-    if len(kinds) > 1:
-        counted = ", ".join(f"{count} by {code}" for code, count in kinds.most_common())
+    if counted := different_codes(made.values()):
         said.append(f"made by different code, so that their numbers may differ for that alone: {counted}")
     return said
 

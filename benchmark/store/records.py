@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +128,10 @@ class Record(BaseModel):
     def run_config(self) -> RunConfig:
         config: RunConfig = validate(RunConfig, as_kept(self.config), f"record of {self.name}", "config")
         return config
+
+
+def different_codes(of_records: Iterable[tuple[str, ...]]) -> str:
+    """How many records were made by which code ("3 by 0a1b, 1 by 0a1b then 2c3d"), of the `Record.codes` of several;
+    "" where all that know theirs have the same."""
+    kinds = Counter(" then ".join(codes) for codes in of_records if codes)
+    return ", ".join(f"{count} by {code}" for code, count in kinds.most_common()) if len(kinds) > 1 else ""

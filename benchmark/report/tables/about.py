@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from benchmark.plan.training_data import caveats, made_elsewhere
 from benchmark.report.groups import Column, Group
 from benchmark.report.published import one_class as published
 from benchmark.store.measurements import hardware
-from benchmark.store.records import Record, SetInRecord
+from benchmark.store.records import Record, SetInRecord, different_codes
 
 CONTROL = (
     "control: the in-distribution test images before one another's backgrounds, against themselves as they are. 50 is "
@@ -164,11 +163,9 @@ def about_controls(group: Group, in_dist: str) -> list[str]:
 
 def by_different_code(records: Iterable[Record]) -> list[str]:
     """A note where the code that makes numbers was not the same for all of these records, as far as they know it."""
-    kinds = Counter(" then ".join(record.codes) for record in records if record.codes)
-    if len(kinds) < 2:
-        return []
-    counted = ", ".join(f"{count} by {code}" for code, count in kinds.most_common())
-    return [f"Made by different code, so that numbers may differ for that alone: {counted} (bench sweep --again)."]
+    counted = different_codes(record.codes for record in records)
+    made = f"Made by different code, so that numbers may differ for that alone: {counted} (bench sweep --again)."
+    return [made] if counted else []
 
 
 def machine(environment: dict[str, Any]) -> str:
