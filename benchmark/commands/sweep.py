@@ -48,8 +48,12 @@ class _Asked:
         """The command `words` about the same runs, as it can be copied into a shell. results: whether it asks where."""
         sets = [word for text in self.sets for word in ("--set", text)]
         data = ["--data", str(self.data_option)] if self.data_option is not None else []
-        where = ["--results", str(self.results)] if results and self.results != Path("results") else []
-        return shlex.join([*words, str(self.file), *sets, *data, *where])
+        return shlex.join([*words, str(self.file), *sets, *data, *(self.where if results else [])])
+
+    @property
+    def where(self) -> list[str]:
+        """The option that names the results, where they are not in their usual place."""
+        return ["--results", str(self.results)] if self.results != Path("results") else []
 
 
 def sweep(
@@ -157,9 +161,8 @@ def sweep(
 
 def _say_what_to_do(failed: Sequence[str], asked: _Asked) -> None:
     """The last lines after a sweep with failed runs: how to see why, and how to run them again."""
-    where = ["--results", str(asked.results)] if asked.results != Path("results") else []
     for name in failed[:SHOWN]:
-        say(f"Why it failed: {shlex.join(['bench', 'logs', name, *where])}")
+        say(f"Why it failed: {shlex.join(['bench', 'logs', name, *asked.where])}")
     if len(failed) > SHOWN:
         say(f"and {len(failed) - SHOWN} more: {asked.about_them('bench', 'status')}")
     say(f"Run them again: {asked.about_them('bench', 'sweep')} --retry-failed")

@@ -103,6 +103,12 @@ def turned_by_exif(image: Image.Image) -> Image.Image:
     return turned
 
 
+def central_square(width: int, height: int) -> tuple[int, int, int]:
+    """(left, top, side) of the largest square in the middle of an image."""
+    side = min(width, height)
+    return round((width - side) / 2), round((height - side) / 2), side
+
+
 def to_square(image: Image.Image, size: int, first: int | None = None) -> np.ndarray:
     """RGB, central square, PIL bicubic with antialias, a = -0.5: (size, size, 3) uint8
     (methods/PAPER.md, "Oddity 8: two bicubic filters").
@@ -114,8 +120,7 @@ def to_square(image: Image.Image, size: int, first: int | None = None) -> np.nda
         short = min(image.size)
         scaled = [first if side == short else int(first * side / short) for side in image.size]
         image = image.resize((scaled[0], scaled[1]), Image.Resampling.BICUBIC)
-    side = min(image.size)
-    left, top = round((image.width - side) / 2), round((image.height - side) / 2)
+    left, top, side = central_square(*image.size)
     image = image.crop((left, top, left + side, top + side))
     if side != size:
         image = image.resize((size, size), Image.Resampling.BICUBIC)

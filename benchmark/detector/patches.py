@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmark.data.pictures import central_square
 from benchmark.detection.scores import full_float32
 from benchmark.detector.artifact import PATCHES, PatchInfo, Settings, checksum
 from benchmark.detector.folder import save_tensors
@@ -65,9 +66,7 @@ def explanation(detector: Detector, square: NDArray[np.uint8], size: tuple[int, 
     info = detector.settings.patches
     assert info is not None and detector.patches is not None
     heat = distances(detector, square[None], detector.patches)[0].cpu().numpy()
-    width, height = size
-    side = min(size)
-    left, top = round((width - side) / 2), round((height - side) / 2)
+    left, top, side = central_square(*size)
     row, column = np.unravel_index(int(heat.argmax()), heat.shape)
     x, y = (int((place + 0.5) * side / count) for place, count in zip((column, row), heat.shape[::-1], strict=True))
     return Explanation(heat, (left + x, top + y), (left, top, side), info.usual, info.unusual)

@@ -102,9 +102,6 @@ def sweep_text(path: Path, own: Own, found: Findings, gpu: bool, data: Path | No
         f"Cost: {settings.cost(runs)}",
         f"Command: bench sweep {quote(str(path))}{where} && bench recommend {quote(str(path))}",
     ]
-    if found.warnings:
-        head += ["", "What `bench init` warned of:", *(f"- {line}" for line in found.warnings)]
-    comment = "\n".join(_commented(line) for line in head)
     sources = auxiliary = ""
     for one in own.of("aux"):
         sources = f"sources: {{imagenet: {_quoted(stored_name(own, one.source))}}}, "
@@ -113,7 +110,7 @@ def sweep_text(path: Path, own: Own, found: Findings, gpu: bool, data: Path | No
     if left_out:
         out = f"  # left out, for the ID images have no up and down: {', '.join(left_out)}\n"
     note = "" if oods else "  # none given: `bench recommend` needs none"
-    return f"""{comment}
+    return f"""{_comment(head, found)}
 title: Negatives for {own.name}
 
 base:
@@ -129,9 +126,7 @@ grid:
 
 {settings.resources}
 
-# What this file was written for; `bench` says so where other images have come to stand under these names.
-images:
-{_stored(own)}
+{_images(own)}
 """
 
 
@@ -147,12 +142,9 @@ def frozen_text(path: Path, own: Own, found: Findings, model: ModelConfig, data:
         "Cost: one pass of the network per image.",
         f"Command: bench sweep {quote(str(path))}{where}",
     ]
-    if found.warnings:
-        head += ["", "What `bench init` warned of:", *(f"- {line}" for line in found.warnings)]
-    comment = "\n".join(_commented(line) for line in head)
     given = {key: value for key, value in model.model_dump(mode="json").items() if key in _OF_WEIGHTS and value}
     settings = "\n".join(f"    {key}: {json.dumps(value)}" for key, value in given.items())
-    return f"""{comment}
+    return f"""{_comment(head, found)}
 title: A frozen network for {own.name}
 
 base:
@@ -167,14 +159,22 @@ references: [image-statistics]
 
 resources: {{gpus: 0, cpus: 1, memory_gb: 4, hours: 1}}
 
-# What this file was written for; `bench` says so where other images have come to stand under these names.
-images:
-{_stored(own)}
+{_images(own)}
 """
 
 
-def _stored(own: Own) -> str:
-    return "\n".join(f"  {_quoted(key)}: {json.dumps(sha[: sweep.DIGITS])}" for key, sha in own.stored.items())
+def _comment(head: list[str], found: Findings) -> str:
+    """The file's first lines: what is in it, and what was found wrong with the images."""
+    if found.warnings:
+        head = [*head, "", "What `bench init` warned of:", *(f"- {line}" for line in found.warnings)]
+    return "\n".join(_commented(line) for line in head)
+
+
+def _images(own: Own) -> str:
+    """The file's last lines: of which images it is."""
+    why = "# What this file was written for; `bench` says so where other images have come to stand under these names."
+    stored = [f"  {_quoted(key)}: {json.dumps(sha[: sweep.DIGITS])}" for key, sha in own.stored.items()]
+    return "\n".join([why, "images:", *stored])
 
 
 def _quoted(name: str) -> str:
