@@ -66,12 +66,13 @@ def report(
     from benchmark.report.build import find_sweep
     from benchmark.report.build import report as build
     from benchmark.report.here import sweeps_here
+    from benchmark.store.measurements import load_records
 
     for sweep_file in sweep_files or ():
         warn(sweeps.other_images(sweep_file, resolve_data(data_root)))
     everything = all_ or not (table or figure or claims or page)
-    asked: list[list[Path]] = [sweep_files or []]
-    if not sweep_files and (here := sweeps_here(results, map(find_sweep, ("table1", "table2")), set_, data_root)):
+    records, asked = load_records(results), [sweep_files or []]
+    if not sweep_files and (here := sweeps_here(records, map(find_sweep, ("table1", "table2")), set_, data_root)):
         say(f"no records of the paper's own sweeps in {results}; reported are those of {', '.join(map(str, here))}")
         asked = [[path] for path in here]
     written: list[Path] = []
@@ -89,5 +90,6 @@ def report(
             sets=set_,
             data=data_root,
             score=score,
+            records=records,
         )
     say("written: " + " ".join(str(path) for path in written))

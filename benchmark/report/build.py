@@ -48,6 +48,7 @@ def report(
     data: Path | None = None,
     score: str | None = None,
     show: Console | None = None,
+    records: list[Record] | None = None,
 ) -> list[Path]:
     """Write the tables, figures, claims and page asked for under `out`/SWEEP/, show the tables, return the paths.
 
@@ -57,8 +58,9 @@ def report(
     "field=value" overrides that the runs were made with, as in `bench sweep --set`. data: the folder of the image
     sets, where the page finds its thumbnails and a sweep its sets' classes. score: what detects in place of each
     method's own score (`grouping.by_score`); the files go to `out`/SWEEP/by-SCORE/. show: the console to print on,
-    standard output by default. Items whose sweep has no records yet are named and passed over; raises BenchError, one
-    line, when that leaves nothing, and for an unknown table or figure or a broken file.
+    standard output by default. records: those of `results`, where they are read already. Items whose sweep has no
+    records yet are named and passed over; raises BenchError, one line, when that leaves nothing, and for an unknown
+    table or figure or a broken file.
     """
     from rich.console import Console
 
@@ -69,7 +71,7 @@ def report(
                 raise BenchError(unknown(kind, name, known))
 
     asked, wanted = tuple(tables), tuple(figures)
-    records = load_records(results)
+    records = load_records(results) if records is None else records
     if score is not None:
         _check_by_score(score, asked, wanted, page)
         check_score(records, score)
@@ -152,14 +154,13 @@ class _Runs:
         self, sets: list[str] | None, data: Path | None, records: list[Record], only: Sequence[str], score: str | None
     ) -> None:
         self._sets, self._data, self._records, self._only, self._score = sets, data, records, only, score
-        self._configs: dict[tuple[Path, ...], list[RunConfig]] = {}
+        self._loaded: dict[Path, list[RunConfig]] = {}
         self._groups: dict[tuple[Protocol, tuple[Path, ...]], Groups] = {}
 
     def configs(self, paths: tuple[Path, ...]) -> list[RunConfig]:
-        if paths not in self._configs:
-            loaded = [sweeps.load(path, self._sets, data=self._data) for path in paths]
-            self._configs[paths] = self._kept([run.config for one in loaded for run in one.runs])
-        return self._configs[paths]
+        for path in (path for path in paths if path not in self._loaded):
+            self._loaded[path] = [run.config for run in sweeps.load(path, self._sets, data=self._data).runs]
+        return self._kept([config for path in paths for config in self._loaded[path]])
 
     def _kept(self, configs: list[RunConfig]) -> list[RunConfig]:
         """The runs whose label matches a pattern of `only`, and the reference rows. BenchError where none does."""
