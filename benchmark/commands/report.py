@@ -10,6 +10,7 @@ import typer
 
 from benchmark.commands.options import Data, Results, SetOption
 from benchmark.commands.terminal import say, warn
+from benchmark.plan.scores import OWN
 from benchmark.report.items import FIGURES, TABLES
 
 # typer offers and checks the names of an enumeration.
@@ -38,11 +39,11 @@ def report(
         typer.Option("--only", metavar="GLOB", help="Labels of the columns to show, others are left out. Repeatable."),
     ] = None,
     score: Annotated[
-        str | None,
+        str,
         typer.Option(
             "--score", metavar="NAME", help="One of eval.scores, in place of each method's own; in a folder by-NAME."
         ),
-    ] = None,
+    ] = OWN,
     set_: SetOption = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the files go.")] = Path("reports"),
     results: Results = Path("results"),

@@ -38,7 +38,7 @@ from benchmark.models.backbones import create
 from benchmark.models.spatial import has_map
 from benchmark.plan.config import RunConfig
 from benchmark.plan.run_names import meant
-from benchmark.plan.scores import EQ6, needs, parts
+from benchmark.plan.scores import EQ6, OWN, needs, parts
 from benchmark.plan.sections import ModelConfig
 from benchmark.scoring.base import Outputs
 from benchmark.scoring.named import Sum, named
@@ -108,7 +108,7 @@ def export(
     false_alarms: float = 0.05,
     bank: str | None = None,
     replace: bool = False,
-    score: str | None = None,
+    score: str = OWN,
     onnx: bool = False,
     patches: int = 2000,
 ) -> Settings:
@@ -116,7 +116,7 @@ def export(
 
     data_root: where the run's images are, to name the training images and to check the detector on the ID test set;
     without them it is written all the same and says that it was not checked. bank: thin the bank to "10%" or "500".
-    score: one of `plan.scores` that the run has been scored by, by default the method's own. onnx: write it as one ONNX
+    score: one that the run has been scored by, by default the method's own. onnx: write it as one ONNX
     graph as well. patches: how many places of training images to keep, so that it can show where an image is unlike
     them; none without the images.
 
@@ -153,13 +153,13 @@ def export(
     return settings
 
 
-def _read_run(folder: RunFolder, score: str | None) -> _Source:
+def _read_run(folder: RunFolder, score: str) -> _Source:
     """The run's record, trained backbone, features and scores. Raises BenchError for what is missing or of no use."""
     record = folder.read_record()
     if record is None:
         raise BenchError(f"{folder.path}: the run is not finished (no record.json); finish it: bench sweep, bench run")
     config = record.run_config
-    score = score or record.own
+    score = record.own if score == OWN else score
     if score not in record.scores:
         parts(score)  # a name of no score is told first
         raise BenchError(

@@ -19,6 +19,7 @@ from benchmark.negatives import VARIANTS
 from benchmark.plan.config import RunConfig
 from benchmark.plan.identity import digest
 from benchmark.plan.methods import REFERENCES
+from benchmark.plan.scores import OWN
 from benchmark.plan.titles import title_of
 from benchmark.report.settings import at, differences, recipe_of, shared_by_a_column
 from benchmark.store.measurements import numbers_of, spread
@@ -27,7 +28,6 @@ from benchmark.store.records import Record, SetInRecord
 if TYPE_CHECKING:
     import pandas as pd
 
-OWN = "own"  # in place of a score's name: of each run the one that its method is published with
 _ORDER = {name: rank for rank, name in enumerate(["rotation", "rotation-translation", *VARIANTS])}
 
 
