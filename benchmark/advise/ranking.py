@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.report.groups import OWN, Group, seeds_of
+from benchmark.plan.scores import OWN
+from benchmark.report.groups import Group, seeds_of
 from benchmark.report.intervals import by_seeds, delong, estimate, hanley_mcneil, holm, student
 from benchmark.store.folders import RunFolder, score_key
 from benchmark.store.records import Record

@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 from benchmark.data.catalog import split_class
-from benchmark.report.groups import OWN, Case, Group
+from benchmark.plan.scores import OWN
+from benchmark.report.groups import Case, Group
 
 RULES = ("sensitivity", "k-NN", "occupied", "others", "blind")
 FEWEST = 3  # variants to choose from

@@ -59,7 +59,7 @@ def export(
     from benchmark.detector.bank import parse_rate
     from benchmark.detector.export import export as write_detector
     from benchmark.detector.export import find_run
-    from benchmark.plan.scores import EQ6
+    from benchmark.plan.scores import EQ6, OWN
 
     rate = parse_rate(false_alarms, "--false-alarms")
     folder = find_run(run, results)
@@ -67,7 +67,7 @@ def export(
     choice = Choice(score or EQ6, "as --score says" if score else "a thinned bank is for Eq. 6 alone")
     if score is None and bank is None and record is not None:
         choice = supported(record)
-    asked = choice.score if record is not None and choice.score in record.scores else score
+    asked = choice.score if record is not None and choice.score in record.scores else score or OWN
     made = write_detector(folder, to, resolve_data(data_root), rate, bank, replace, asked, onnx, patches)
     full = ["whole bank"] if made.bank.thinned else []
     lines = [

@@ -43,9 +43,9 @@ from benchmark.models.backbones import build_backbone
 from benchmark.models.heads import HEADS
 from benchmark.plan import scores as plan
 from benchmark.running.device import Runtime, find_device, image_tensor
-from benchmark.scoring.answers import COPIES, further_outputs, output_names
 from benchmark.scoring.base import LOGITS, Outputs, Score
 from benchmark.scoring.named import Sum, named
+from benchmark.scoring.outputs import COPIES, batch_outputs, output_names
 from benchmark.store.folders import NEGATIVES
 from benchmark.views.recipes import input_of
 from benchmark.views.render import evaluation_view
@@ -186,18 +186,22 @@ class Detector:
 
     def answer(self, pixels: Tensor, needs: frozenset[plan.Need] | None = None) -> Outputs:
         """What the network says of one batch (B, 3, S, S) uint8 on the device. needs: by default the score's."""
-        raw = self._embed(pixels)
-        needs = self._needs if needs is None else needs
-        return {"features": _unit(raw), **further_outputs(pixels, raw, needs, self._embed, _unit, self._class_logits)}
+        return batch_outputs(self, pixels, self._needs if needs is None else needs)[1]
 
-    def _embed(self, pixels: Tensor) -> Outputs:
-        return {"features": self.backbone(self.view(pixels)).float()}
+    def embed(self, images: Tensor) -> Outputs:
+        """ "features" (B, D) of images (B, 3, S, S) uint8 on the device, of their own length."""
+        return {"features": self.backbone(self.view(images)).float()}
+
+    def stored(self, outputs: Outputs) -> Outputs:
+        """Features as a run keeps them, in float32."""
+        return {"features": kept_features(outputs["features"]).float()}
 
     def view(self, pixels: Tensor) -> Tensor:
         """What the backbone sees of images (B, 3, S, S) uint8: resized and normalised, float32."""
         return evaluation_view(pixels, self.settings.view_size, *input_of(self.settings))
 
-    def _class_logits(self, outputs: Outputs) -> Tensor | None:
+    def class_logits(self, outputs: Outputs) -> Tensor | None:
+        """Logits (B, K) of what `embed` gives; None without a head."""
         if self.head is None or self.settings.head is None:
             return None
         logits: Tensor = self.head(outputs["features"])
@@ -213,11 +217,6 @@ class Detector:
         """`nearest` of what `features` gives."""
         cosines, rows = nearest(features, self._bank, k)
         return rows.cpu().numpy(), cosines.cpu().numpy()
-
-
-def _unit(outputs: Outputs) -> Tensor:
-    """Features as a run keeps them, in float32."""
-    return kept_features(outputs["features"]).float()
 
 
 def _fitted(settings: Settings, bank: dict[str, Tensor], device: torch.device) -> Score:

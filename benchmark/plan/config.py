@@ -163,15 +163,16 @@ class RunConfig(Strict):
             raise ValueError(f"eval.scores: {self.eval.scores} names a score twice")
         for name in self.eval.scores:
             try:
-                lacking = scores.needs([name]) - self.method.answers
+                needed = scores.needs([name])
             except BenchError as error:
                 raise ValueError(f"eval.scores: {error}") from error
+            lacking = needed - self.method.answers
             if lacking and self.method.name not in REFERENCES:
                 raise ValueError(
                     f"eval.scores: {name!r} needs {' and '.join(sorted(lacking))}, which {self.method.name!r} does not "
                     "have; allowed: " + ", ".join(n for n, k in scores.KINDS.items() if k.needs <= self.method.answers)
                 )
-            if "permutations" in scores.needs([name]) and self.data.image_size % 2:
+            if "permutations" in needed and self.data.image_size % 2:
                 raise ValueError(f"eval.scores: {name!r} cuts images in quarters; data.image_size is odd")
 
     def scores(self) -> list[str]:

@@ -23,9 +23,9 @@ def on_the_way(group: Group, in_dist: str) -> pd.DataFrame:
     frame = frame[(frame["in_dist"] == in_dist) & frame["own"]]
     end = {column.key: column.config.train.epochs for column in group.columns(in_dist)}
     references = [column.key for column in group.columns(in_dist) if column.is_reference]
-    scored = frame["epoch"].notna().groupby([frame["column"], frame["seed"]]).transform("any")
+    scored = frame["epoch"].notna().groupby([frame["column"], frame["seed"]], observed=True).transform("any")
     frame = frame[scored | frame["column"].isin(references)]
-    return frame.assign(epoch=frame["epoch"].fillna(frame["column"].map(end)).astype(int))
+    return frame.assign(epoch=frame["epoch"].fillna(frame["column"].astype(object).map(end)).astype(int))
 
 
 def curves(values: pd.DataFrame) -> dict[str, Curve]:
@@ -33,7 +33,7 @@ def curves(values: pd.DataFrame) -> dict[str, Curve]:
     are of one measure; of several OOD sets their average is taken, where all are there."""
     made: dict[str, Curve] = {}
     sets = max(1, values["ood"].nunique())
-    for key, rows in values.groupby("column"):
+    for key, rows in values.groupby("column", observed=True):
         of = rows.groupby(["epoch", "seed"])["value"]
         shared = of.mean()[of.count() == sets].unstack("seed").dropna()
         curve = [(int(epoch), estimate(list(row))) for epoch, row in zip(shared.index, shared.to_numpy(), strict=True)]

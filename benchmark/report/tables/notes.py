@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from benchmark.data.catalog import info, is_near, set_behind
 from benchmark.errors import some_of
+from benchmark.plan.scores import OWN
 from benchmark.plan.titles import title_of
 from benchmark.plan.training_data import meaning
-from benchmark.report.groups import OWN, Column, Group
+from benchmark.report.groups import Column, Group
 from benchmark.report.published import one_class, sets
 from benchmark.report.tables.about import about
 from benchmark.report.tables.cells import Row

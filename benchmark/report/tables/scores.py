@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from benchmark.data.catalog import info
-from benchmark.plan.scores import passes
-from benchmark.report.groups import OWN, Case, Column, Group, seeds_of
+from benchmark.plan.scores import OWN, passes
+from benchmark.report.groups import Case, Column, Group, seeds_of
 from benchmark.report.images import of_column
 from benchmark.report.published import sets as published
 from benchmark.report.tables.about import about, about_controls
