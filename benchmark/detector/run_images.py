@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,11 +22,12 @@ Counted = Literal["stored split", "images of the run"]
 
 @dataclass(frozen=True)
 class TrainingImages:
-    """Of each image of the whole bank: place, label (-1 unknown), file where it is known; the labels' names; what the
-    place counts in."""
+    """Of each image of the whole bank: place, label (-1 unknown), hash and file where they are known. And the labels'
+    names, and what the place counts in."""
 
     index: NDArray[np.int64]
     label: NDArray[np.int64]
+    hashes: NDArray[np.int64] | None
     names: list[str] | None
     classes: list[str] | None
     counted: Counted
@@ -34,16 +37,23 @@ def training_images(record: Record, config: RunConfig, data_root: Path, count: i
     images = same_images(record, config.train_key, data_root)
     if images is None:
         counted: Counted = "stored split" if config.data.train_limit is None else "images of the run"
-        return TrainingImages(np.arange(count), np.full(count, -1), None, None, counted)
+        return TrainingImages(np.arange(count), np.full(count, -1), None, None, None, counted)
     rows = limited(images, config.data.train_limit)
     names = stored_images.file_names(images, data_root)
     return TrainingImages(
         rows if images.rows is None else images.rows[rows],  # of a class: the place in its set's split
         images.labels[rows],
+        hashes(images.images[row] for row in rows),
         None if names is None else [names[row] for row in rows],
         images.manifest.get("classes"),
         "stored split",
     )
+
+
+def hashes(images: Iterable[NDArray[np.uint8]]) -> NDArray[np.int64]:
+    """A number for the pixels of each image (S, S, 3), by which an image is known again."""
+    found = (hashlib.blake2b(np.ascontiguousarray(one), digest_size=8).digest() for one in images)
+    return np.frombuffer(b"".join(found), np.int64)
 
 
 def same_images(record: Record, key: str, data_root: Path) -> ImageSet | None:
