@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmark.errors import BenchError
@@ -10,8 +10,10 @@ from benchmark.plan import sweep as sweeps
 from benchmark.store.measurements import load_records
 
 
-def sweeps_here(results: Path, paper: Iterable[Path], sets: list[str] | None, data: Path | None) -> list[Path]:
-    """The sweeps that account for the records in `results`, the one with most of its runs done first.
+def sweeps_here(
+    results: Sequence[Path], paper: Iterable[Path], sets: list[str] | None, data: Path | None
+) -> list[Path]:
+    """The sweeps that account for the records in the folders `results`, the one with most of its runs done first.
 
     Looked for among the built-in ones, ./sweeps and the folder itself; sets, data: as of `sweeps.load`. None where the
     paper's own sweeps, `paper`, have records here, or where nothing accounts for any.

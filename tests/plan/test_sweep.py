@@ -53,6 +53,7 @@ def test_table2_has_the_papers_ten_columns_and_two_references() -> None:
 @pytest.mark.parametrize(("one", "other", "shared"), [
     ("table1", "rivals", {"simclr", "csi"}), ("table1", "oe", {"classifier-rotation"}),
     ("table1-cpu", "cpu", {"rot-imgn", "combined"}), ("table1-cpu", "oe-cpu", {"classifier-rotation"}),
+    ("table1-cpu", "frozen", {"frozen"}),
     ("background-one-class", "one-class", {"dino", "rot-in-dist"}),
     ("rivals-cpu", "one-class", {"rotation", "dino", "rot-in-dist"}),
 ])  # fmt: skip
