@@ -53,6 +53,7 @@ def test_table2_has_the_papers_ten_columns_and_two_references() -> None:
 @pytest.mark.parametrize(("one", "other", "shared"), [
     ("table1", "rivals", {"simclr", "csi"}), ("table1", "oe", {"classifier-rotation"}),
     ("table1-cpu", "cpu", {"rot-imgn", "combined"}), ("table1-cpu", "oe-cpu", {"classifier-rotation"}),
+    ("table1-cpu", "frozen", {"frozen"}),
     ("background-one-class", "one-class", {"dino", "rot-in-dist"}),
     ("rivals-cpu", "one-class", {"rotation", "dino", "rot-in-dist"}),
 ])  # fmt: skip
@@ -192,8 +193,8 @@ def test_a_path_wins_over_a_built_in_sweep(tmp_path: Path, monkeypatch: pytest.M
     ("given", "line"),
     [
         ("table9", "unknown sweep 'table9' (did you mean 'table2'?); allowed: background-cpu, background-one-class, "
-         "cifar100-cpu, cpu, downloads, frozen, half-hour, oe, oe-cpu, one-class, one-class-paper, rivals, rivals-cpu, "
-         "small, smoke, table1, table1-cpu, table2; "
+         "cifar100-cpu, cpu, downloads, frozen, half-hour, oe, oe-cpu, one-class, one-class-paper, "
+         "pretrained-negatives, rivals, rivals-cpu, small, smoke, table1, table1-cpu, table2; "
          "a sweep file of your own is meant by its path, as in table9.yaml"),
         ("mine.yaml", "mine.yaml: no such file"),
         ("sweeps/table2.yaml", "sweeps/table2.yaml: no such file; the built-in sweep is called table2"),
