@@ -120,7 +120,7 @@ def sweep(
     root = resolve_data(data_root)
     plan = sweeps.load(file, set_, only, load_site(site), root)
     warn(sweeps.other_images(file, root))
-    use_slurm = executor is ExecutorName.slurm or (executor is ExecutorName.auto and slurm.answers())
+    use_slurm = executor is ExecutorName.slurm or (executor is ExecutorName.auto and slurm.is_available())
     if use_slurm and stop_after is not None:
         raise BenchError(
             f"--stop-after {stop_after}: is for runs here, not for SLURM jobs, which have `resources: {{hours: ...}}` "

@@ -51,7 +51,7 @@ class Array:
     after: tuple[RunFolder, ...] = ()
 
 
-def answers() -> bool:
+def is_available() -> bool:
     """Whether there is a SLURM to submit to: sbatch is on PATH, and a controller answers.
 
     Raises BenchError where one belongs here and does not answer: what was meant for a cluster is not to run on its

@@ -27,7 +27,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.setattr("benchmark.launch.slurm.answers", lambda: False)
+    monkeypatch.setattr("benchmark.launch.slurm.is_available", lambda: False)
     rng = np.random.default_rng(0)
     for split, count in (("train", 48), ("test", 24)):
         pixels = rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)

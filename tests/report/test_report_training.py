@@ -16,7 +16,7 @@ from benchmark.report.figures.style import style_of
 from benchmark.report.figures.training import curves, on_the_way, panels, training
 from benchmark.report.grouping import group_runs
 from benchmark.report.page.charts import training_charts
-from benchmark.store.records import Look
+from benchmark.store.records import IntermediateMeasures
 
 SETS = ["svhn", "cifar100", "texture"]
 VALUE = {"svhn": 90.0, "cifar100": 60.0, "texture": 75.0}
@@ -27,7 +27,7 @@ def at(c, epoch, **fields):
     up = epoch / 10 + c.seed
     given = {"ood": {ood: VALUE[ood] + up for ood in SETS}, "knn_accuracy": {"20": 40 + up, "10": 1.0},
              "sensitivity": 50.0, "occupancy": {"paper": 300 - up, "authors": 7, "classes": 4096}}  # fmt: skip
-    return Look(epoch=epoch, **(given | fields))
+    return IntermediateMeasures(epoch=epoch, **(given | fields))
 
 
 def scored(c, epochs=(10, 20), **fields):
