@@ -210,7 +210,7 @@ def _refuse_without_images(found: Board, asked: _Asked) -> None:
     if missing:
         lacking = sum(item.state == "no data" for item in found.planned)
         prepare = asked.about_them(*PREPARE, results=False)
-        raise BenchError(f"{lacking} runs lack images: {', '.join(missing)}; get them: {prepare}")
+        raise BenchError(f"{lacking} runs have no images: {', '.join(missing)}; get them: {prepare}")
 
 
 def _start(plan: Sweep, found: Board, arrays: Sequence[Array], asked: _Asked) -> list[str]:

@@ -104,7 +104,7 @@ def make_arrays(
 
 
 def describe(arrays: Sequence[Array]) -> str:
-    """The submission in words: a line an array, and the hours it may take in all."""
+    """The submission in words: one line per array, and the hours it may take in all."""
     lines = []
     for array in arrays:
         count = len(array.jobs)

@@ -114,7 +114,7 @@ def test_missing_classes_are_listed_and_fetched_as_their_set(
         "- cifar10/train", "- cifar10/test",
     ]  # fmt: skip
     refused = bench("sweep", path)
-    assert refused.code == 2 and "2 runs lack images: cifar10/train, cifar10/test; get them" in refused.err
+    assert refused.code == 2 and "2 runs have no images: cifar10/train, cifar10/test; get them" in refused.err
     asked: list[str] = []
 
     def fetched(name: str, root: Path, source: Path | None, size: int) -> None:

@@ -98,7 +98,7 @@ def test_the_figure_has_a_line_a_variant_bands_and_dotted_references():
     band = first.collections[0].get_paths()[0].get_extents()
     half = stats.t.ppf(0.975, 1) * 0.5
     assert (band.y0, band.y1) == pytest.approx((76.5 - half, 80.5 + half))
-    assert "2 runs a variant; bands: 95% Student-t" in figure.get_suptitle()
+    assert "2 runs per variant; bands: 95% Student-t" in figure.get_suptitle()
     single = drawn(group_of(configs(seeds=[0])))
     assert not single.axes[0].collections and "bands" not in single.get_suptitle()
 
