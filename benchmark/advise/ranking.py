@@ -16,7 +16,7 @@ from benchmark.report.intervals import by_seeds, delong, estimate, hanley_mcneil
 from benchmark.store.folders import RunFolder, score_key
 from benchmark.store.records import Record
 
-Scores = tuple[NDArray[np.floating], NDArray[np.floating]]  # of ID train (each unseen by itself) and of ID test
+Scores = tuple[NDArray[np.floating], NDArray[np.floating]]  # of ID train (leave-one-out) and of ID test
 
 LEVEL = 0.05
 

@@ -51,7 +51,7 @@ def extract(
             if answer is not None:
                 there[key] = answer
     there |= from_other_runs(run, [key for key in config.scored_keys() if key not in there], output_names(wanted))
-    found, occupied = answers(method, run, wanted, run.reporter.alive, run.reporter.say, there)
+    found, occupied = network_outputs(method, run, wanted, run.reporter.alive, run.reporter.say, there)
     if kept and config.test_key in there:
         occupied = kept.record.occupancy
     if "negatives" in wanted:
@@ -83,7 +83,7 @@ def features_of_negatives(method: Method, run: Context) -> Tensor:
 
 
 @torch.no_grad()
-def answers(
+def network_outputs(
     method: Method,
     run: Context,
     wanted: frozenset[Need],

@@ -148,7 +148,7 @@ class Method:
 
     def class_logits(self, outputs: Outputs) -> Tensor | None:
         """Logits (B, K) of the class probabilities that training shaped, soft classes or real ones, for the scores that
-        read them (`plan.scores`); None without a head. Whoever has some says so in its settings' `answers`."""
+        read them (`plan.scores`); None without a head. Whoever has some says so in its settings' `provides`."""
         return None
 
     def scoring_head(self) -> ScoringHead | None:

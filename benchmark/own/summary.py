@@ -15,8 +15,8 @@ COLUMNS = ["set", "role", "stored", "copies", "alike", "pixels", "statistics aga
 
 
 def rows(own: Own, found: Findings) -> list[list[str]]:
-    """A line a set: what it is stored as, how many images, copies left out, near-duplicates, original sides in pixels,
-    AUROC by image statistics."""
+    """One line per set: what it is stored as, how many images, copies left out, near-duplicates, original sides in
+    pixels, AUROC by image statistics."""
     made = []
     for one in own.loaded:
         name = stored_name(own, one.source)

@@ -89,13 +89,13 @@ def refuse_to_overwrite(path: Path, force: bool) -> None:
 
 def sweep_text(path: Path, own: Own, found: Findings, gpu: bool, data: Path | None) -> str:
     """The sweep file: a comment that says what is in it and why, then the settings."""
-    chosen = variants(bool(own.of("aux")))
+    chosen = variants(bool(own.with_role("aux")))
     left_out = [name for name in chosen if found.upright.verdict == "no" and rotates_id(variant(name))]
     kept = [name for name in chosen if name not in left_out]
     settings = _settings(own.train, own.size, own.size, gpu)
     runs = 3 * len(kept)
     where = f" --data {quote(str(data))}" if data else ""
-    oods = [_quoted(stored_name(own, one.source)) for one in own.of("ood")]
+    oods = [_quoted(stored_name(own, one.source)) for one in own.with_role("ood")]
     head = [
         f"Which negatives suit {own.name}? {len(kept)} variants x 3 seeds, written by `bench init`.",
         "",
@@ -106,7 +106,7 @@ def sweep_text(path: Path, own: Own, found: Findings, gpu: bool, data: Path | No
         f"Command: bench sweep {quote(str(path))}{where} && bench recommend {quote(str(path))}",
     ]
     sources = auxiliary = ""
-    for one in own.of("aux"):
+    for one in own.with_role("aux"):
         sources = f"sources: {{imagenet: {_quoted(stored_name(own, one.source))}}}, "
         auxiliary = "  # `imagenet` is the name of the auxiliary source, whatever its images"
     out = ""
@@ -142,7 +142,7 @@ def frozen_text(path: Path, own: Own, found: Findings, model: ModelConfig, gpu: 
     """The sweep file of a network with weights, which trains nothing and sees images at the size that it is used to,
     and of DINO with negatives and without beside it, at a size that is trained soon."""
     where = f" --data {quote(str(data))}" if data else ""
-    oods = f"ood: [{', '.join(_quoted(stored_name(own, one.source)) for one in own.of('ood'))}]"
+    oods = f"ood: [{', '.join(_quoted(stored_name(own, one.source)) for one in own.with_role('ood'))}]"
     negatives = "perm-16-in-dist" if found.upright.verdict == "no" else "rot-in-dist"
     side = beside_size(own, gpu)
     settings = _settings(own.train, own.size, side, gpu)

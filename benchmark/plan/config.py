@@ -166,11 +166,11 @@ class RunConfig(Strict):
                 needed = scores.needs([name])
             except BenchError as error:
                 raise ValueError(f"eval.scores: {error}") from error
-            lacking = needed - self.method.answers
+            lacking = needed - self.method.provides
             if lacking and self.method.name not in REFERENCES:
                 raise ValueError(
                     f"eval.scores: {name!r} needs {' and '.join(sorted(lacking))}, which {self.method.name!r} does not "
-                    "have; allowed: " + ", ".join(n for n, k in scores.KINDS.items() if k.needs <= self.method.answers)
+                    "have; allowed: " + ", ".join(n for n, k in scores.KINDS.items() if k.needs <= self.method.provides)
                 )
             if "permutations" in needed and self.data.image_size % 2:
                 raise ValueError(f"eval.scores: {name!r} cuts images in quarters; data.image_size is odd")
@@ -180,7 +180,7 @@ class RunConfig(Strict):
         negatives has no score that is measured from them."""
         if self.method.name == "image-statistics":
             return []  # four numbers, which have no direction
-        has = self.method.answers if self.kinds() else self.method.answers - {"negatives"}
+        has = self.method.provides if self.kinds() else self.method.provides - {"negatives"}
         return [name for name in self.eval.scores if scores.needs([name]) <= has]
 
     def passes(self, score: str) -> int:

@@ -26,7 +26,7 @@ SEES = ("sweep {} --dry-run", "status {}", "report --table 2 --sweep {}", "recom
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr("benchmark.launch.slurm.answers", lambda: False)
+    monkeypatch.setattr("benchmark.launch.slurm.is_available", lambda: False)
     return lambda *arguments: run_bench(monkeypatch, capsys, *arguments)
 
 

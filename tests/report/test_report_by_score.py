@@ -18,7 +18,7 @@ from benchmark.plan.scores import OWN
 from benchmark.report.grouping import by_score, group_runs
 from benchmark.report.published import sets as published
 from benchmark.report.tables.scores import scores
-from benchmark.store.records import Look, Record, ScoreInRecord
+from benchmark.store.records import IntermediateMeasures, Record, ScoreInRecord
 
 NAMES = ["dino", "imgn", "rot-imgn", "rot-in-dist"]
 ASKED = "base: {eval: {every: 1, scores: [msp, knn-5]}}\nreferences: [untrained, image-statistics]"
@@ -38,9 +38,10 @@ def scored(config: RunConfig) -> Record:
         name: {o: m.model_copy(update={"auroc": value(config, o, name)}) for o, m in record.own_score.ood.items()}
         for name in has
     }
-    look = Look(epoch=1, knn_accuracy={"20": 1.0}, ood=dict.fromkeys(record.own_score.ood, 33.0), sensitivity=50)
+    aurocs = dict.fromkeys(record.own_score.ood, 33.0)
+    early = IntermediateMeasures(epoch=1, knn_accuracy={"20": 1.0}, ood=aurocs, sensitivity=50)
     further = {n: ScoreInRecord(ood=ood, sensitivity=62.0, passes=1) for n, ood in measured.items()}
-    return with_scores(record, further).model_copy(update={"trajectory": [look] if config.method.trains else []})
+    return with_scores(record, further).model_copy(update={"trajectory": [early] if config.method.trains else []})
 
 
 @pytest.fixture

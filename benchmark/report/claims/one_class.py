@@ -140,7 +140,7 @@ def _near_published(group: Group, column: Column, text: str) -> Claim:
     fewer = ""
     if counts and counts != [published.TRAINING_IMAGES]:
         here = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
-        fewer = f"trained on {here} images a class, published on {published.TRAINING_IMAGES:,}"
+        fewer = f"trained on {here} images per class, published on {published.TRAINING_IMAGES:,}"
     official = all(seen.official for _, record in records for seen in record.data.values())
     note = join([fewer, "" if official else "our images are imported, not the official sets"])
     side = Side(column, tuple(shared))

@@ -64,8 +64,8 @@ def panels(group: Group, in_dist: str) -> dict[str, pd.DataFrame]:
 
 
 def training(group: Group, in_dist: str) -> Picture | None:
-    """Average and near-OOD AUROC, k-NN accuracy and occupied classes over the epochs, a line a variant, the reference
-    rows dotted; None where no run was scored on the way."""
+    """Average and near-OOD AUROC, k-NN accuracy and occupied classes over the epochs, one line per variant, the
+    reference rows dotted; None where no run was scored on the way."""
     columns = group.columns(in_dist)
     found = {}
     for title, values in panels(group, in_dist).items():

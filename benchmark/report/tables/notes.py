@@ -89,7 +89,7 @@ def row_notes(group: Group, columns: Columns, rows: list[Row]) -> list[str]:
         )
         return [*made, f"untrained, image statistics: references. {of} proves nothing."]
     easy = "classes" if group.parent else "OOD sets"
-    return [*made, f"This sweep has no reference rows (untrained, image-statistics): easy {easy} go unseen."]
+    return [*made, f"This sweep has no reference rows (untrained, image-statistics): easy {easy} are not noticed."]
 
 
 def _incomplete(row: Row, key: str, column: Column, cases: list[Row]) -> str:

@@ -81,7 +81,7 @@ def _cells(group: Group, subject: str, cases: Sequence[Case]) -> Cells:
 
 
 def _block(subject: str, part: str, title: str, cells: Cells) -> list[Row]:
-    """A heading, and a row a score; the best of each column marked."""
+    """A heading, and one row per score; the best of each column marked."""
     columns = list(cells[OWN])
     by_column = {key: {score: of[key] for score, of in cells.items()} for key in columns}
     best = {key: mark_best(of, of if part != "control" else [], 1) for key, of in by_column.items()}
