@@ -9,7 +9,23 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from weight_files import FORMS, LITE0, VIT, in_form, model, needs_lite0, save, state, tiny_vit
+from weight_files import (
+    FOCUS,
+    FOCUS_POSITIONS,
+    FOCUS_TOKENS,
+    FORMS,
+    LITE0,
+    VIT,
+    focus_backbone,
+    focus_graph,
+    in_form,
+    model,
+    needs_focus,
+    needs_lite0,
+    save,
+    state,
+    tiny_vit,
+)
 
 from benchmark.errors import BenchError
 from benchmark.models import weights
@@ -198,3 +214,32 @@ def test_lite0_loads_by_order_and_knows_what_it_sees() -> None:
     assert torch.equal(found["bn2.running_var"], raw["_bn1.running_var"])
     with pytest.raises(BenchError, match=r"all match in order and shape: say model.weights_by: order"):
         built(config.model_copy(update={"weights_by": "name"}), 64)
+
+
+@needs_focus
+def test_a_real_vit_answers_as_its_authors_graph_does(tmp_path: Path) -> None:
+    """A ViT-S/14 trained by somebody else, on crops of two photographs: its features are what onnxruntime has of the
+    file that it was taken from. That graph resamples positions otherwise than timm, so it gives its own."""
+    import onnx
+    import onnxruntime
+    from sklearn.datasets import load_sample_images
+
+    graph = focus_graph()
+    graph.graph.output.extend([onnx.ValueInfoProto(name=name) for name in (FOCUS_TOKENS, FOCUS_POSITIONS)])
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    photos = [photo[y : y + 224, 100:324] for photo in load_sample_images().images for y in (0, 100, 200)]
+    views = torch.stack([torch.from_numpy(photo.copy()) for photo in photos]).permute(0, 3, 1, 2) / 127.5 - 1
+    tokens, positions = session.run([FOCUS_TOKENS, FOCUS_POSITIONS], {"input_image": views.numpy()})
+    weights = focus_backbone(graph)
+    resampled = built(model(save(tmp_path / "518.safetensors", weights), FOCUS), 224).eval()
+    weights["pos_embed"] = torch.from_numpy(positions)
+    config = model(save(tmp_path / "224.pth", in_form("dinov2", weights)), FOCUS)
+    with torch.no_grad():
+        found, nearly = built(config, 224).eval()(views), resampled(views)
+    theirs = torch.from_numpy(tokens[:, 0])
+    assert found.shape == (6, 384) and torch.allclose(found, theirs, atol=1e-3 * float(theirs.std()))
+    assert torch.cosine_similarity(nearly, theirs).min() > 0.99
+    # And it is a network that has learnt: any two crops of one photograph are nearer than two of different ones.
+    unit = torch.nn.functional.normalize(found)
+    near, one = unit @ unit.T, torch.arange(6) // 3
+    assert near[one[:, None] == one].min() > near[one[:, None] != one].max()

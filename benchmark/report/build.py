@@ -34,7 +34,7 @@ Job = Callable[[Groups, Path, "Console"], list[Path]]  # writes files of groups 
 
 
 def report(
-    results: Path,
+    results: Path | Sequence[Path],
     out: Path,
     *,
     tables: Sequence[str],
@@ -52,6 +52,7 @@ def report(
 ) -> list[Path]:
     """Write the tables, figures, claims and page asked for under `out`/SWEEP/, show the tables, return the paths.
 
+    results: the folder of the runs, or several whose records stand together; a page is of one.
     everything: also all tables and figures that the sweep's runs are for (the paper's where no sweep is given) and the
     claims. sweep: whose runs, those of several side by side in `out`/A+B/; by default the paper's own, from ./sweeps or
     built in. only: patterns of labels, as "rot-*"; other columns are left out, but for the reference rows. sets: the
@@ -71,7 +72,10 @@ def report(
                 raise BenchError(unknown(kind, name, known))
 
     asked, wanted = tuple(tables), tuple(figures)
-    records = load_records(results) if records is None else records
+    places = [results] if isinstance(results, Path) else list(results)
+    if page and len(places) > 1:
+        raise BenchError("--page reads curves and scores beside the records of one folder; give one --results")
+    records = load_records(places) if records is None else records
     if score != OWN:
         _check_by_score(score, asked, wanted, page)
         check_score(records, score)
@@ -98,7 +102,7 @@ def report(
     if page:
         loaded = [sweeps.load(path, data=data) for path in both]
         title = " and ".join(dict.fromkeys(one.title or one.name for one in loaded))
-        jobs.append((both, None, _page_job(title, results, data_root(data))))
+        jobs.append((both, None, _page_job(title, places[0], data_root(data))))
 
     written: list[Path] = []
     nothing: dict[str, None] = {}
@@ -111,7 +115,8 @@ def report(
                         "PARENT:not-CLASS in eval.ood), as the one-class protocol needs"] = None  # fmt: skip
                 continue
             commands = " && ".join(f"bench sweep {quote(str(path))}" for path in paths)
-            nothing[f"{results}: no records for {names} yet; run: {commands}{of_other_sweeps(records)}"] = None
+            where = " and ".join(map(str, places))
+            nothing[f"{where}: no records for {names} yet; run: {commands}{of_other_sweeps(records)}"] = None
             continue
         folder = out / "+".join(path.stem for path in paths)
         written += job(groups, folder if score == OWN else folder / f"by-{score}", console)

@@ -301,8 +301,8 @@ class Group:
     def _arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Of each row of the frame its column's place among the keys, its seed and its value."""
         place = {key: number for number, key in enumerate(self.keys)}
-        numbers = self.frame["column"].map(place), self.frame["seed"], self.frame["value"]
-        return tuple(one.to_numpy() for one in numbers)  # type: ignore[return-value]
+        columns = self.frame["column"].map(place).to_numpy(dtype=int)  # said, for a group without records has none
+        return columns, self.frame["seed"].to_numpy(), self.frame["value"].to_numpy()
 
     def values(self, metric: str, in_dist: str, ood: str = "", score: str = OWN) -> pd.DataFrame:
         """A metric of `store.measurements` at the end of training: seeds down, all columns of the group across."""

@@ -25,12 +25,14 @@ METRICS = ("auroc", "aupr_ood", "aupr_id", "aupr_oe", "fpr95_id", "fpr95_ood")  
 _all_metrics = attrgetter(*METRICS)
 
 
-def load_records(results: Path, tell: Callable[[str], None] = note) -> list[Record]:
-    """All records under `results`, by name. tell: is given a line for each that cannot be read, which is left out.
+def load_records(results: Path | Sequence[Path], tell: Callable[[str], None] = note) -> list[Record]:
+    """All records under `results`, a folder or several one after another, by name. tell: is given a line for each that
+    cannot be read, which is left out.
 
     Raises BenchError for one of a newer release.
     """
-    return [record for _, record in _readable(all_runs(results), tell)]
+    places = [results] if isinstance(results, Path) else results
+    return [record for place in places for _, record in _readable(all_runs(place), tell)]
 
 
 def _readable(folders: Iterable[RunFolder], tell: Callable[[str], None]) -> Iterator[tuple[RunFolder, Record]]:

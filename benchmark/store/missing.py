@@ -14,8 +14,7 @@ from benchmark.store.states import PlannedRun
 
 def missing_sets(planned: Iterable[PlannedRun]) -> dict[str, str]:
     """ "set/split" -> how to get it, of every set that runs of a plan lack."""
-    lacking = [item.detail.removeprefix("missing ") for item in planned if item.state == "no data"]
-    keys = dict.fromkeys(key for detail in lacking for key in detail.split(", "))
+    keys = dict.fromkeys(key for item in planned for key in item.missing)
     return {key: catalog.info(key.rpartition("/")[0]).how_to_get for key in keys}
 
 

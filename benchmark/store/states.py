@@ -32,6 +32,7 @@ class PlannedRun:
     folder: RunFolder | None  # None while data is missing: the run's id depends on it
     detail: str = ""  # the error's last line, the missing set, ...
     begun: bool = False  # the folder is on disk
+    missing: tuple[str, ...] = ()  # the image sets that are not here, as "set/split"
     codes: tuple[str, ...] = ()  # fingerprints of the code that made its record's numbers
 
 
@@ -152,7 +153,8 @@ def _plan_one(run: SweepRun, there: _Disk, need_data: bool) -> PlannedRun:
     if missing:
         known = [] if need_data else there.by_recipe.get(run.recipe, [])
         if not known:
-            return PlannedRun(run, "no data", None, f"missing {', '.join(dict.fromkeys(missing))}")
+            lacking = tuple(dict.fromkeys(missing))
+            return PlannedRun(run, "no data", None, f"missing {', '.join(lacking)}", missing=lacking)
         folder = known[-1]
     else:
         run_id = config.run_id({key: value for key, value in prints.items() if value is not None}, run.identity)
@@ -163,7 +165,7 @@ def _plan_one(run: SweepRun, there: _Disk, need_data: bool) -> PlannedRun:
         state, detail = _to_score(config, folder, f"other images now: {', '.join(changed)}")
     if state == "to do" and (gone := _start_without_weights(config, there, prints)):
         state, detail = "no weights", gone
-    return PlannedRun(run, state, folder, detail, begun, record.codes if record else ())
+    return PlannedRun(run, state, folder, detail, begun, codes=record.codes if record else ())
 
 
 def _start_without_weights(config: RunConfig, there: _Disk, prints: Mapping[str, str | None]) -> str:

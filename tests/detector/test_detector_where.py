@@ -15,7 +15,7 @@ import torch
 from command import Said
 from detector_runs import Made
 from PIL import Image
-from weight_files import LITE0, needs_lite0
+from weight_files import FOCUS, LITE0, focus_backbone, focus_graph, model, needs_focus, needs_lite0, save
 
 from benchmark import Detector
 from benchmark.data.images import load
@@ -52,9 +52,10 @@ def with_patches(detector: Detector, folder: Path, train: np.ndarray, test: np.n
     return detector
 
 
-@needs_lite0
-def test_the_peak_lies_in_an_object_pasted_into_a_photograph(tmp_path: Path) -> None:
-    """Lite0 at 224 pixels: crops of one photograph (scikit-learn's), objects of 64 pixels that are drawn here."""
+def objects_found(model: ModelConfig, folder: Path, count: int) -> tuple[int, int]:
+    """Of how many crops of one photograph (scikit-learn's) at 224 pixels the map's peak lies in the object of 64
+    pixels, drawn here, that is pasted into each; and of how many the map is higher in the object than elsewhere, as
+    means."""
     from sklearn.datasets import load_sample_image
 
     rng = np.random.default_rng(0)
@@ -65,20 +66,39 @@ def test_the_peak_lies_in_an_object_pasted_into_a_photograph(tmp_path: Path) -> 
 
     photo = load_sample_image("china.jpg")
     objects = generate("synthetic-near", "test")[0]
-    test = crops(photo, 40)
-    model = ModelConfig.model_validate(
-        {"backbone": "tf_efficientnet_lite0", "weights": LITE0, "weights_by": "order", "pretraining": "supervised"}
-        | {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic"}
-    )
-    detector = with_patches(of(model, 224), tmp_path, crops(photo, 40), crops(photo, 10), 2000)
-    inside = 0
+    test = crops(photo, count)
+    detector = with_patches(of(model, 224), folder, crops(photo, count), crops(photo, 10), 2000)
+    inside = higher = 0
     for i, image in enumerate(test):
         y, x = rng.integers(224 - 64, size=2)
         image[y : y + 64, x : x + 64] = np.asarray(Image.fromarray(objects[i]).resize((64, 64)))
         found = detector.explain(Image.fromarray(image))
-        inside += x <= found.peak[0] < x + 64 and y <= found.peak[1] < y + 64
-    print(f"the peak lies in the object in {inside} of {len(test)}")
-    assert inside >= 0.9 * len(test)
+        inside += bool(x <= found.peak[0] < x + 64 and y <= found.peak[1] < y + 64)
+        rows, columns = (np.arange(side) * 224 / side + 112 / side for side in found.heat.shape)
+        covered = np.outer((rows >= y) & (rows < y + 64), (columns >= x) & (columns < x + 64))
+        higher += bool(found.heat[covered].mean() > found.heat[~covered].mean())
+    print(f"of {len(test)} maps {inside} have their peak in the object, {higher} are higher in it than elsewhere")
+    return inside, higher
+
+
+@needs_lite0
+def test_the_peak_lies_in_an_object_pasted_into_a_photograph(tmp_path: Path) -> None:
+    lite0 = ModelConfig.model_validate(
+        {"backbone": "tf_efficientnet_lite0", "weights": LITE0, "weights_by": "order", "pretraining": "supervised"}
+        | {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic"}
+    )
+    inside, higher = objects_found(lite0, tmp_path, 40)
+    assert inside >= 0.9 * 40 and higher == 40
+
+
+@needs_focus
+def test_the_map_of_a_real_vit_is_higher_in_the_object(tmp_path: Path) -> None:
+    """Places are patch tokens here, 16 x 16 of 14 pixels. Its peaks are often elsewhere (in the object in 9 of 20; by
+    chance in 2), since its last tokens know of the whole image too."""
+    file = save(tmp_path / "focus.safetensors", focus_backbone(focus_graph()))
+    imagenet = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+    inside, higher = objects_found(model(file, FOCUS, **imagenet), tmp_path, 20)
+    assert inside >= 6 and higher >= 18
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 from tiny_runs import TINY
 
+from benchmark.data.downloads import LOADERS
 from benchmark.errors import BenchError
 from benchmark.negatives import VARIANTS
 from benchmark.plan import sweep as sweeps
 from benchmark.plan import yamlfile
-from benchmark.store import states
+from benchmark.store import missing, states
 from benchmark.store.folders import Status
 
 REPOSITORY = Path(__file__).parents[2]
@@ -52,6 +53,7 @@ def test_table2_has_the_papers_ten_columns_and_two_references() -> None:
 @pytest.mark.parametrize(("one", "other", "shared"), [
     ("table1", "rivals", {"simclr", "csi"}), ("table1", "oe", {"classifier-rotation"}),
     ("table1-cpu", "cpu", {"rot-imgn", "combined"}), ("table1-cpu", "oe-cpu", {"classifier-rotation"}),
+    ("table1-cpu", "frozen", {"frozen"}),
     ("background-one-class", "one-class", {"dino", "rot-in-dist"}),
     ("rivals-cpu", "one-class", {"rotation", "dino", "rot-in-dist"}),
 ])  # fmt: skip
@@ -191,8 +193,8 @@ def test_a_path_wins_over_a_built_in_sweep(tmp_path: Path, monkeypatch: pytest.M
     ("given", "line"),
     [
         ("table9", "unknown sweep 'table9' (did you mean 'table2'?); allowed: background-cpu, background-one-class, "
-         "cifar100-cpu, cpu, frozen, half-hour, oe, oe-cpu, one-class, one-class-paper, rivals, rivals-cpu, small, "
-         "smoke, table1, table1-cpu, table2; "
+         "cifar100-cpu, cpu, downloads, frozen, half-hour, oe, oe-cpu, one-class, one-class-paper, "
+         "pretrained-negatives, rivals, rivals-cpu, small, smoke, table1, table1-cpu, table2; "
          "a sweep file of your own is meant by its path, as in table9.yaml"),
         ("mine.yaml", "mine.yaml: no such file"),
         ("sweeps/table2.yaml", "sweeps/table2.yaml: no such file; the built-in sweep is called table2"),
@@ -214,6 +216,13 @@ def test_plan_tells_missing_and_unknown_images(tmp_path: Path, mini_data: Path) 
     paper = sweeps.load(REPOSITORY / "sweeps/table2.yaml", only="cifar10-dino-s0")
     [planned] = states.plan(paper, tmp_path / "results", tmp_path / "empty")
     assert planned.state == "no data" and "cifar10/train" in planned.detail and "lsun/test" in planned.detail
+
+
+def test_downloads_needs_only_sets_that_download_by_themselves(tmp_path: Path) -> None:
+    runs = sweeps.load(REPOSITORY / "sweeps/downloads.yaml").runs
+    assert [run.config.variant for run in runs] == ["dino", "rot-in-dist", "perm-4-in-dist", "none", "none"]
+    lacking = missing.missing_sets(states.plan(sweeps.load(Path("downloads")), tmp_path, tmp_path))
+    assert {name.split("/")[0] for name in lacking} == {"cifar10", "cifar100", "svhn", "texture"} <= LOADERS.keys()
 
 
 def test_plan_reads_failed_and_interrupted_from_the_status(tmp_path: Path, mini_data: Path) -> None:

@@ -39,6 +39,23 @@ def test_a_named_sweep_picks_the_runs_and_the_folder(place):
     assert names == ["mine/table2.md", "mine/table2.csv", "mine/table2.tex"]
 
 
+def test_records_of_several_folders_stand_in_one_table(place):
+    path = write_sweep(place, variant=["dino", "imgn"])
+    for name, sweep in (("one", write_sweep(place, variant=["dino"], name="one.yaml")), ("two", path)):
+        write_runs(Path(name), sweep)
+    asked = {"tables": ["2"], "figures": [], "claims": False, "sweep": path}
+    counts = []
+    for places in (Path("one"), [Path("one"), Path("two")]):
+        build.report(places, Path("reports"), **asked)
+        rows = list(csv.DictReader(Path("reports/table2/table2.csv").read_text().splitlines()))
+        counts.append([(row["column"], row["n"]) for row in rows if row["ood"] == "cifar100"])
+    assert counts[0] != counts[1] and {n for _, n in counts[1]} == {"1"}  # a record that is in both counts once
+    with pytest.raises(BenchError, match=r"^three and four: no records for .*table2.yaml yet; run: bench sweep"):
+        build.report([Path("three"), Path("four")], Path("reports"), **asked)
+    with pytest.raises(BenchError, match=r"^--page reads .* one folder; give one --results$"):
+        build.report([Path("one"), Path("two")], Path("reports"), **{**asked, "tables": [], "page": True})
+
+
 def test_the_same_records_give_the_same_bytes(place):
     path = write_sweep(place, variant=["dino", "imgn", "dti"])
     write_runs(Path("results"), path)
