@@ -12,7 +12,7 @@ from benchmark.advise.trial import Agreement, Trial
 from benchmark.data.catalog import info
 from benchmark.plan.titles import title_of
 from benchmark.report.intervals import hanley_mcneil
-from benchmark.report.tables.text import md
+from benchmark.report.tables.text import md, md_grid, md_section
 
 PUBLISHED = (
     "Published: the paper finds a positive correlation (its Figure 3: CIFAR10 against CIFAR100 and Texture, single "
@@ -78,7 +78,7 @@ def sections(advice: Advice, wide: bool = False) -> list[Section]:
     rows = [
         [trial.name, one.title, one.kind, *_tau(one), str(one.n)]
         for trial in trials
-        for one in (trial.agreements if wide else _heads(trial))
+        for one in (trial.agreements if wide else _heads(trial.agreements))
     ]
     if not wide:  # say the name of the records once
         rows = [[row[0] if i == 0 or rows[i - 1][0] != row[0] else "", *row[1:]] for i, row in enumerate(rows)]
@@ -130,9 +130,9 @@ def to_do(ranking: Ranking) -> str:
     return "export the first"
 
 
-def _heads(one: Trial) -> list[Agreement]:
+def _heads(agreements: Sequence[Agreement]) -> list[Agreement]:
     """The first agreement of each kind, which stands for it."""
-    by_kind = {agreement.kind: agreement for agreement in reversed(one.agreements)}
+    by_kind = {agreement.kind: agreement for agreement in reversed(agreements)}
     return sorted(by_kind.values(), key=lambda a: ["near", "far", "", "all"].index(a.kind))
 
 
@@ -257,8 +257,7 @@ def _tau(one: Agreement) -> list[str]:
 
 def _judged(one: Trial) -> list[Agreement]:
     """The first agreement of each kind that has a τ and a p."""
-    by_kind = {a.kind: a for a in reversed(one.agreements) if a.tau is not None and a.p is not None}
-    return sorted(by_kind.values(), key=lambda a: ["near", "far", "", "all"].index(a.kind))
+    return _heads([a for a in one.agreements if a.tau is not None and a.p is not None])
 
 
 def _stand(one: Trial) -> tuple[str, list[str]]:
@@ -302,15 +301,11 @@ def _verdict(one: Trial) -> str:
 
 def markdown(advice: Advice) -> str:
     """The same as GitHub Markdown, with AUROCs and p-values."""
-    from tabulate import tabulate
-
     parts = [f"# Which negatives? {md(advice.sweep)}\n"]
     for section in sections(advice, wide=True):
         rows = [[md(cell) for cell in row] for row in section.rows]
-        table = tabulate(rows, [md(column) for column in section.columns], tablefmt="pipe", disable_numparse=True)
-        parts.append(
-            f"## {md(section.title)}\n\n{table}\n\n" + "\n".join(f"- {md(note)}" for note in section.notes) + "\n"
-        )
+        grid = md_grid([md(column) for column in section.columns], rows)
+        parts.append(md_section(section.title, "", grid, section.notes))
     return "\n".join(parts)
 
 

@@ -105,19 +105,11 @@ class Detector:
             backbone, width = build_backbone(settings.backbone, size, size, 0.0)
         except BenchError as error:
             raise BenchError(f"{folder / 'detector.json'}: backbone: {error}") from error
-        try:
-            backbone.load_state_dict(read_tensors(folder / BACKBONE))
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())[:200]
-            raise BenchError(f"{folder / BACKBONE}: does not fit {settings.backbone.backbone} ({reason})") from error
+        _load_weights(backbone, folder / BACKBONE, settings.backbone.backbone)
         head = None
         if settings.head is not None:
             head = HEADS[settings.head.method.head](width, settings.head.method)
-            try:
-                head.load_state_dict(read_tensors(folder / HEAD))
-            except RuntimeError as error:
-                reason = " ".join(str(error).split())[:200]
-                raise BenchError(f"{folder / HEAD}: does not fit the head in detector.json ({reason})") from error
+            _load_weights(head, folder / HEAD, "the head in detector.json")
         bank = read_tensors(folder / BANK)
         _check_bank(folder / BANK, bank, settings, width)
         names = None
@@ -291,6 +283,14 @@ def _batches(images: Any, batch: int, size: int) -> Iterator[NDArray[np.uint8]]:
             yield np.stack([to_square(Image.fromarray(np.ascontiguousarray(one)), size) for one in part])
         else:
             yield np.stack([square_of(one, size) for one in part])
+
+
+def _load_weights(network: nn.Module, path: Path, what: str) -> None:
+    try:
+        network.load_state_dict(read_tensors(path))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise BenchError(f"{path}: does not fit {what} ({reason})") from error
 
 
 def _read_patches(path: Path, info: PatchInfo) -> Tensor:
