@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from benchmark.advise.frozen import Beside
 from benchmark.advise.ranking import LEVEL, Place
 from benchmark.advise.rules import ANY, RULES, RulesTried
 from benchmark.advise.trial import Agreement, Trial
 from benchmark.data.catalog import info
 from benchmark.plan.titles import title_of
+from benchmark.plan.training_data import meaning
 from benchmark.report.intervals import hanley_mcneil
 from benchmark.report.tables.text import md, md_grid, md_section
 
@@ -49,13 +51,16 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Advice:
-    """Everything that `bench recommend` says. reference: the folder of the benchmark's own records, None without."""
+    """Everything that `bench recommend` says. reference: the folder of the benchmark's own records, None without.
+    frozen: networks that were not trained here, beside the trained ones; told: what those records say of such."""
 
     sweep: str
     rankings: tuple[Ranking, ...]
     reference: str | None
     trials: tuple[Trial, ...]
     rules: tuple[RulesTried, ...] = ()
+    frozen: tuple[Beside, ...] = ()
+    told: tuple[str, ...] = ()
 
 
 # --- saying it ----------------------------------------------------------------------------------------------------
@@ -74,6 +79,7 @@ class Section:
 def sections(advice: Advice, wide: bool = False) -> list[Section]:
     """The ranking of each group, then how far the rule can be trusted. wide: with AUROCs, p-values and methods too."""
     made = [_ranking_section(ranking, wide) for ranking in advice.rankings]
+    made += [_beside_section(one, advice.told) for one in advice.frozen]
     trials = [ranking.trial for ranking in advice.rankings if ranking.trial] + list(advice.trials)
     rows = [
         [trial.name, one.title, one.kind, *_tau(one), str(one.n)]
@@ -102,12 +108,12 @@ def brief(advice: Advice) -> list[Section]:
     stands: dict[str, list[str]] = {}
     for trial in advice.trials:
         stands.setdefault(_stand(trial)[0], []).append(trial.name)
-    if stands:
+    if stands and made:
         said = "; ".join(f"{what} ({', '.join(names)})" for what, names in stands.items())
         made[-1].notes.append(
             f"How far to trust the rule, on the benchmark's own records: {said}. All of it: --details."
         )
-    return made
+    return made + [_beside_section(one, advice.told) for one in advice.frozen]
 
 
 def _error(ranking: Ranking) -> float:
@@ -128,6 +134,58 @@ def to_do(ranking: Ranking) -> str:
     if near:
         return f"export the first; {len(near)} others are within noise of it and as good a choice"
     return "export the first"
+
+
+def to_do_frozen(one: Beside) -> str:
+    """What to do about a network that was not trained here, in words that a command follows; "" where a trained one is
+    better."""
+    if one.is_behind:
+        return ""
+    if not one.is_told:
+        return "export the frozen network, which nothing here compares with trained ones"
+    if all(other.verdict == "frozen ahead" for other in one.others if other.p is not None):
+        return "export the frozen network, which is ahead of every trained one beyond noise"
+    return "export the frozen network, which is not behind any trained one beyond noise"
+
+
+def _beside_section(one: Beside, told: Sequence[str]) -> Section:
+    last = one.parts[-1] if one.parts else ""
+    columns = ["network", "training data", "n", *(f"AUROC {part}" for part in one.parts)]
+    columns += [f"frozen - it, {last}", "noise"] if one.is_told else []
+    rows = [[title_of(one.label), one.learns_from, "1", *(f"{one.aurocs[part]:.1f}" for part in one.parts)]]
+    rows[0] += ["", ""] if one.is_told else []
+    for other in one.others:
+        cells = [f"{other.aurocs[part]:.1f}" if part in other.aurocs else "—" for part in one.parts]
+        if one.is_told:
+            cells += [f"{other.ahead:+.1f} ±{other.half:.1f}" if other.p is not None else "—", other.verdict]
+        rows.append([title_of(other.label), other.learns_from, str(other.n), *cells])
+    notes = [
+        f"{title_of(one.label)} is {one.what}. It was not trained on these images, so that its sensitivity "
+        f"({one.sensitivity:.1f} ±{one.error:.1f}) is 50 but for chance however well it detects: it is not ranked."
+    ]
+    if not one.others:
+        notes.append("No trained network is done to compare it with.")
+    elif one.is_told:
+        ways = {
+            "seeds": "over seeds of training",
+            "images": "over images (DeLong), which leave more open than seeds",
+            "numbers of images": "from the numbers of images (Hanley-McNeil), as scores are not kept: too wide",
+        }
+        used = dict.fromkeys(other.how for other in one.others if other.how)
+        notes.append(
+            f"frozen - it: points of AUROC, ± half the 95% interval {'; '.join(ways[how] for how in used)}. "
+            "p after Holm over all rows."
+        )
+    else:
+        notes.append(
+            "Without OOD images nothing here tells whether it or a trained network detects better. A few in an OOD set "
+            "of `bench init` would."
+        )
+    if told:
+        notes.append(f"In the benchmark's own records {'; '.join(told)}.")
+    notes.append(meaning([one.learns_from, *(other.learns_from for other in one.others)]))
+    notes += one.warnings
+    return Section(f"Frozen beside trained, {info(one.in_dist).title}", columns, rows, notes)
 
 
 def _heads(agreements: Sequence[Agreement]) -> list[Agreement]:
