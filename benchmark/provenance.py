@@ -10,7 +10,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent
 # What makes numbers, and not how runs are planned, started, kept and reported.
 MAKES_NUMBERS = ("views", "negatives.py", "models", "methods", "training", "detection", "scoring", "seeds.py",
-                 "evaluation/features.py", "evaluation/measures.py", "evaluation/looks.py")  # fmt: skip
+                 "evaluation/features.py", "evaluation/measures.py", "evaluation/intermediate.py")  # fmt: skip
 
 
 def source_commit() -> str:

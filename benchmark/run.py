@@ -8,11 +8,11 @@ import torch
 
 from benchmark import methods
 from benchmark.evaluation.features import extract
+from benchmark.evaluation.intermediate import intermediate_evaluation
 from benchmark.evaluation.kept import kept_of
-from benchmark.evaluation.looks import look
 from benchmark.evaluation.measures import measure, write_record
 from benchmark.plan.config import RunConfig
-from benchmark.running.context import take_on
+from benchmark.running.context import claim_run
 from benchmark.running.device import Runtime, find_device
 from benchmark.running.images import load_images
 from benchmark.seeds import derive_seed
@@ -30,13 +30,13 @@ def run(config: RunConfig, results: Path, data_root: Path, runtime: Runtime | No
     runtime = runtime or Runtime()
     device = find_device(runtime, full=True)
     images = load_images(config, data_root)
-    with take_on(config, results, images, device, runtime) as run:
+    with claim_run(config, results, images, device, runtime) as run:
         if isinstance(run, RunFolder):
             return run.read_record() if runtime.ranks.is_main else None
 
         torch.manual_seed(derive_seed(config.seed, "initialise"))
         method = methods.build(config, device, begins=not run.folder.weights.exists())
-        training = trained(method, run, look(method, run))
+        training = trained(method, run, intermediate_evaluation(method, run))
         run.ranks.leave()
         if not run.ranks.is_main:
             return None

@@ -17,7 +17,7 @@ import benchmark
 from benchmark.data.images import load
 from benchmark.detection.scores import kept_features
 from benchmark.errors import BenchError
-from benchmark.evaluation.elsewhere import Told, import_features
+from benchmark.evaluation.elsewhere import ColumnOfOthers, import_features
 from benchmark.evaluation.verify import verify
 from benchmark.plan import sweep as sweeps
 from benchmark.plan.training_data import training_data
@@ -43,8 +43,8 @@ class Small(nn.Module):
         return features, self.head(features)
 
 
-def told(**changes: Any) -> Told:
-    return Told(**{"in_dist": "mini", "column": "mine", "training_data": "labels", "knn": (5,), **changes})
+def told(**changes: Any) -> ColumnOfOthers:
+    return ColumnOfOthers(**{"in_dist": "mini", "column": "mine", "training_data": "labels", "knn": (5,), **changes})
 
 
 def answers(data: Path, key: str) -> tuple[np.ndarray, np.ndarray]:

@@ -19,7 +19,7 @@ from benchmark.plan.config import RunConfig
 from benchmark.report.grouping import group_runs
 from benchmark.report.tables.auroc import table2
 from benchmark.store.measurements import METRICS, frame_of
-from benchmark.store.records import Look, OODMetrics, Record, ScoreInRecord
+from benchmark.store.records import IntermediateMeasures, OODMetrics, Record, ScoreInRecord
 
 REPOSITORY = next(folder for folder in Path(__file__).resolve().parents if (folder / "pyproject.toml").exists())
 EXAMPLES = sorted((REPOSITORY / "reports" / "examples").glob("*.py"))
@@ -33,7 +33,7 @@ def full(one: RunConfig) -> Record:
     record = record_of(
         one, ood=ood, sensitivity=51.0, knn_accuracy={"20": 70.0, "10": None}, extra={"accuracy": 88.0, "how": "text"},
         training={"alarms": ["x"], "losses": {"loss": 0.5}}, timings={"train": 3.0, "score": 1.0},
-        trajectory=[Look(epoch=5, knn_accuracy={"20": 60.0}, ood={"svhn": 75.0}, sensitivity=50.5,
+        trajectory=[IntermediateMeasures(epoch=5, knn_accuracy={"20": 60.0}, ood={"svhn": 75.0}, sensitivity=50.5,
                          occupancy={"paper": 12.0})],
     )  # fmt: skip
     return with_scores(record, {"knn-5": ScoreInRecord(ood=further, sensitivity=49.0, passes=4)})

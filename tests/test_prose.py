@@ -30,7 +30,7 @@ CODE = [
     path
     for folder in ("benchmark", "sweeps")
     for path in sorted((REPOSITORY / folder).rglob("*"))
-    if path.suffix in (".py", ".yaml", ".html") and path.relative_to(REPOSITORY).parts[1] not in ("report", "advise")
+    if path.suffix in (".py", ".yaml", ".html")
 ]
 
 

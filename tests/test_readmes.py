@@ -243,7 +243,7 @@ def test_light_commands_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BENCH_DATA", str(tmp_path / "images"))
-    monkeypatch.setattr("benchmark.launch.slurm.answers", lambda: False)
+    monkeypatch.setattr("benchmark.launch.slurm.is_available", lambda: False)
     (tmp_path / "sweeps").symlink_to(REPOSITORY / "sweeps")
     (tmp_path / "results").mkdir()
     (tmp_path / "results/reference").symlink_to(REPOSITORY / "results/reference")

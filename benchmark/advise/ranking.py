@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.report.groups import OWN, Group, seeds_of
+from benchmark.plan.scores import OWN
+from benchmark.report.groups import Group, seeds_of
 from benchmark.report.intervals import by_seeds, delong, estimate, hanley_mcneil, holm, student
 from benchmark.store.folders import RunFolder, score_key
 from benchmark.store.records import Record
 
-Scores = tuple[NDArray[np.floating], NDArray[np.floating]]  # of ID train (each unseen by itself) and of ID test
+Scores = tuple[NDArray[np.floating], NDArray[np.floating]]  # of ID train (leave-one-out) and of ID test
 
 LEVEL = 0.05
 

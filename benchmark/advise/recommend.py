@@ -1,8 +1,9 @@
 """`bench recommend`: which negatives to train with, chosen by sensitivity, before any OOD image has been seen.
 
-The rule is the paper's: the larger the sensitivity (AUROC in % of ID train, each image unseen by itself, against ID
-test), the better the negatives (its Figure 3). `rank` sees nothing but sensitivities and the scores of ID images. What
-the choice would have cost on OOD sets, and how well the rule did on the benchmark's own records, stands beside it.
+The rule is the paper's: the larger the sensitivity, the better the negatives (its Figure 3). The sensitivity is the
+AUROC in % of ID train, leave-one-out, against ID test. `rank` sees nothing but sensitivities and the scores of ID
+images. What the choice would have cost on OOD sets, and how well the rule did on the benchmark's own records, stands
+beside it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from benchmark.errors import BenchError
 from benchmark.plan import sweep as sweeps
 from benchmark.plan.config import RunConfig
 from benchmark.plan.methods import REFERENCES
+from benchmark.plan.scores import OWN
 from benchmark.report.grouping import by_score, check_score, group_runs, of_other_sweeps
 from benchmark.report.groups import Group, seeds_of
 from benchmark.report.tables.about import describe, shared_notes
@@ -37,14 +39,14 @@ def recommend(
     reference: Path | None = None,
     sets: list[str] | None = None,
     data: Path | None = None,
-    score: str | None = None,
+    score: str = OWN,
 ) -> Advice:
     """Rank the variants of a sweep by what is done of it, and try the rule on the benchmark's own records.
 
     reference: a folder of runs or of such folders; by default results/reference here or beside the package, where that
     exists. sets: the "field=value" overrides of `bench sweep --set`. data: the folder of the image sets, as
-    `sweeps.load` has it. score: one of `eval.scores` that is to detect, in place of DINO's own; the sensitivity is by
-    it too, and rules are then not tried, since without `score` they are for every score. Raises BenchError when nothing
+    `sweeps.load` has it. score: what is to detect, and what the sensitivity is by. By another than DINO's own rules are
+    not tried, since without `score` they are for every score. Raises BenchError when nothing
     is done yet, or nothing has been scored so.
     """
     wanted = [run.config for run in sweeps.load(sweep, sets, data=data).runs]
@@ -63,22 +65,21 @@ def recommend(
     tried = list(_trials(place, results, score)) if place else []
     mine = (rules.tried("this sweep", group, in_dists) for group in groups for in_dists in _together(group))
     trials, found = tuple(one for one, _ in tried if one), [*mine, *(one for _, one in tried)]
-    known = tuple(one for one in found if one and score is None)
+    known = tuple(one for one in found if one and score == OWN)
     return Advice(str(sweep), tuple(rankings), str(place) if place else None, trials, known)
 
 
-def _load(results: Path, score: str | None) -> list[Record]:
-    """The records, where a score is given those that have been scored so, and the reference rows."""
+def _load(results: Path, score: str) -> list[Record]:
+    """The records that have been scored so, and the reference rows."""
     records = load_records(results)
-    if score is None or not records:
+    if score == OWN or not records:
         return records
     check_score(records, score)
     return [record for record in records if score in record.scores or record.config["method"]["name"] in REFERENCES]
 
 
-def _groups(configs: Iterable[RunConfig], records: list[Record], score: str | None) -> list[Group]:
-    groups = group_runs(configs, records)
-    return [by_score(group, score) for group in groups] if score else groups
+def _groups(configs: Iterable[RunConfig], records: list[Record], score: str) -> list[Group]:
+    return [by_score(group, score) for group in group_runs(configs, records)]
 
 
 def _ranking(group: Group, in_dist: str, results: Path, data: Path | None) -> Ranking | None:
@@ -133,7 +134,7 @@ def _together(group: Group) -> list[list[str]]:
     return list(found.values())
 
 
-def _trials(place: Path, results: Path, score: str | None) -> Iterable[tuple[Trial | None, rules.RulesTried | None]]:
+def _trials(place: Path, results: Path, score: str) -> Iterable[tuple[Trial | None, rules.RulesTried | None]]:
     """Sensitivity and other rules on each folder of records, less the one that is being ranked.
 
     Of DINO's runs alone: other methods have no negatives to choose.

@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 
 from benchmark.data.catalog import split_class
-from benchmark.report.groups import OWN, Case, Group
+from benchmark.plan.scores import OWN
+from benchmark.report.groups import Case, Group
 
-RULES = ("sensitivity", "k-NN", "occupied", "others", "blind")
+RULES = ("sensitivity", "k-NN", "occupied", "others", "random")
 FEWEST = 3  # variants to choose from
 ANY = "any score"  # the row in which the score is chosen too
 
@@ -28,7 +29,7 @@ class RulesTried:
 
     lost: score -> rule -> points of AUROC lost against the best variant (in `ANY`: best variant and score), mean over
     the tasks. Rules: sensitivity by the score, k-NN accuracy, occupied soft classes (each the largest); others, the
-    best on the other tasks; blind, the mean variant. best: score -> mean AUROC of the best variant of each task.
+    best on the other tasks; random, the mean variant. best: score -> mean AUROC of the best variant of each task.
     kind: of the tasks, "OOD sets" or "classes". tasks, n: how many tasks and variants.
     """
 
@@ -62,7 +63,7 @@ def tried(name: str, group: Group, in_dists: Sequence[str]) -> RulesTried | None
         return None
 
     def table(metric: str, score: str = OWN) -> pd.DataFrame:
-        """A row a task, a column a variant that has the measure in all of them; empty with too few of these."""
+        """One row per task, one column per variant that has the measure in all of them; empty with too few of these."""
         found = by_case(group, cases, metric, score)[labels].dropna(axis=1)
         return found if len(found.columns) >= FEWEST else found.iloc[:, :0]
 
@@ -83,7 +84,7 @@ def tried(name: str, group: Group, in_dists: Sequence[str]) -> RulesTried | None
 
 
 def by_case(group: Group, cases: Sequence[Case], metric: str = "auroc", score: str = OWN) -> pd.DataFrame:
-    """A row a case, a column a column of the group: the mean over its seeds, NaN where one of them lacks the metric."""
+    """One row per case, the group's columns across: the mean over their seeds, NaN where one lacks the metric."""
     rows = []
     for case in cases:
         values = group.values(metric, case.in_dist, case.ood if metric == "auroc" else "", score)
@@ -93,10 +94,10 @@ def by_case(group: Group, cases: Sequence[Case], metric: str = "auroc", score: s
 
 
 def _without_measures(values: pd.DataFrame) -> dict[str, float]:
-    """What is lost by what has the largest mean over the other tasks, and by a blind choice."""
+    """What is lost by what has the largest mean over the other tasks, and by a random choice."""
     best = values.max(axis=1)
     return {"others": _lost(values, (values.sum() - values).idxmax(axis=1)),
-            "blind": float((best - values.mean(axis=1)).mean())}  # fmt: skip
+            "random": float((best - values.mean(axis=1)).mean())}  # fmt: skip
 
 
 def _lost(values: pd.DataFrame, chosen: pd.Series) -> float:

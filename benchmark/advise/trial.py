@@ -34,7 +34,7 @@ class Agreement:
 class Trial:
     """What the rule would have done on some records. chosen, best: variants, by sensitivity and by average AUROC.
 
-    cost: points of average AUROC that the choice loses against the best; at_random: what a blind choice loses.
+    cost: points of average AUROC that the choice loses against the best; at_random: what a random choice loses.
     spread: largest less smallest sensitivity. error: half the 95% interval of one sensitivity, from the images alone.
     halves: tau of sensitivity with average AUROC, both on one half of the ID test images, and each on its own half.
     """

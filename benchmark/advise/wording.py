@@ -146,14 +146,14 @@ def _rules_section(one: RulesTried) -> Section:
         f"Points of AUROC that each rule loses against the best of {one.n} variants (best: their AUROC), mean over "
         f"{one.tasks} {one.kind}, by the score that detects. The rules choose the largest sensitivity by that score, "
         f"k-NN accuracy, number of occupied soft classes; others: what is best on the other {one.kind} of these "
-        "records, so the only one that has seen OOD images; blind: any variant. Least is lost, in the mean over "
+        "records, so the only one that has seen OOD images; random: any variant. Least is lost, in the mean over "
         f"scores, by {rule}: {lost:.1f}."
     ]
     if ANY in one.lost:
         chosen = one.lost[ANY]
         notes.append(
             f"Any score: where the others choose the score too, {chosen['others']:.1f} are lost against the best "
-            f"variant and score; {chosen['blind']:.1f} where neither is chosen."
+            f"variant and score; {chosen['random']:.1f} where neither is chosen."
         )
     return Section(f"Rules tried on {one.name}", ["score", "best", *RULES], rows, notes)
 
@@ -284,7 +284,7 @@ def _verdict(one: Trial) -> str:
     values = ", ".join(f"{a.title} τ = {a.tau:+.2f} (p = {a.p:.2g})" for a in heads)
     text = (
         f"{one.name}: {says}: {values}, n = {one.n} variants. It chooses {title_of(one.chosen)}, which loses "
-        f"{one.cost:.1f} points of average AUROC against the best, {title_of(one.best)}; a blind choice loses "
+        f"{one.cost:.1f} points of average AUROC against the best, {title_of(one.best)}; a random choice loses "
         f"{one.at_random:.1f}."
     )
     if one.spread < 2 * one.error:

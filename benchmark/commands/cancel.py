@@ -52,7 +52,7 @@ def cancel(
         try:
             os.kill(holder["pid"], signal.SIGINT)
         except ProcessLookupError:
-            say(f"not ended   {name}  process {holder['pid']} has just ended by itself")
+            say(f"not ended   {name}  process {holder['pid']} has just ended on its own")
         except PermissionError:
             say(f"not ended   {name}  {describe(holder)} is on it, another user's")
         else:

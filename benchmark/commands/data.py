@@ -42,7 +42,8 @@ def data_prepare(
         list[str] | None, typer.Argument(metavar="[NAME...]", help="Sets by name, as `bench data list` has them.")
     ] = None,
     for_: Annotated[
-        Path | None, typer.Option("--for", metavar="SWEEP.yaml", help="All sets that this sweep needs and lacks.")
+        Path | None,
+        typer.Option("--for", metavar="SWEEP.yaml", help="All sets that this sweep needs and that are missing."),
     ] = None,
     set_: SetOption = None,
     source: Annotated[
@@ -55,7 +56,7 @@ def data_prepare(
 ) -> None:
     """Download a set where that is allowed, or read the files given, and store it as uint8 arrays.
 
-    With --for: fetch what a sweep lacks, and list what must come by hand. Exit code 1 while something is missing.
+    With --for: fetch what a sweep still needs, and list what must come by hand. Exit code 1 while something is missing.
 
     \b
     Examples:

@@ -39,6 +39,10 @@ def export(
     onnx: Annotated[
         bool, typer.Option("--onnx", help="Write it as one ONNX graph too; needs the extra [onnx].")
     ] = False,
+    page: Annotated[
+        Path | None,
+        typer.Option("--page", metavar="FILE.html", help="A gallery of the most anomalous images of the run itself."),
+    ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace a detector that is there.")] = False,
     results: Results = Path("results"),
     data_root: Data = None,
@@ -46,20 +50,24 @@ def export(
     """Make a self-contained detector of a finished run: backbone, feature bank, threshold and model card.
 
     The threshold is set on the run's ID test images. With the run's images at hand (--data) the detector is checked
-    against the run, and its nearest training images have labels and file names.
+    against the run, and its nearest training images have labels and file names. --page looks through the run's own
+    images, training images against the others, which a thinned bank leaves out.
 
     \b
     Examples:
       bench export cifar10-rot-imgn-s0-3f9a1c2b --to my-detector
       bench export results/cifar10-rot-imgn-s0-3f9a1c2b --to small --bank 10% --false-alarms 1%
       bench export cifar10-rot-in-dist-s0-3f9a1c2b --to mine --score knn-5 --onnx
+      bench export photos@224-frozen --to my-detector --page worst.html
     """
     from benchmark.advise.supported import Choice, supported
     from benchmark.data.images import data_root as resolve_data
+    from benchmark.detector import run_images, worst
     from benchmark.detector.bank import parse_rate
+    from benchmark.detector.detector import Detector
     from benchmark.detector.export import export as write_detector
     from benchmark.detector.export import find_run
-    from benchmark.plan.scores import EQ6
+    from benchmark.plan.scores import EQ6, OWN
 
     rate = parse_rate(false_alarms, "--false-alarms")
     folder = find_run(run, results)
@@ -67,8 +75,11 @@ def export(
     choice = Choice(score or EQ6, "as --score says" if score else "a thinned bank is for Eq. 6 alone")
     if score is None and bank is None and record is not None:
         choice = supported(record)
-    asked = choice.score if record is not None and choice.score in record.scores else score
-    made = write_detector(folder, to, resolve_data(data_root), rate, bank, replace, asked, onnx, patches)
+    asked = choice.score if record is not None and choice.score in record.scores else score or OWN
+    root = resolve_data(data_root)
+    if page is not None and record is not None:
+        run_images.to_look_through(record, record.run_config, root, bank is None)  # refused before an hour's export
+    made = write_detector(folder, to, root, rate, bank, replace, asked, onnx, patches)
     full = ["whole bank"] if made.bank.thinned else []
     lines = [
         [name, *([f"{ood.auroc_full_bank:.2f}"] if full else []), f"{ood.auroc:.2f}", f"{ood.found:.1f}", str(ood.n)]
@@ -93,3 +104,7 @@ def export(
         f"size: {size / 1e6:.1f} MB\n"
         f"Use it: bench score {shlex.quote(str(to))} IMAGES..."
     )
+    if page is not None and record is not None:
+        images = run_images.to_look_through(record, record.run_config, root, made.bank.hashed)
+        seen = worst.look_through(Detector.load(to), images, page)
+        say(f"page: {page}, the most anomalous of the run's own images: {seen}")

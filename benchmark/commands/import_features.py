@@ -45,10 +45,10 @@ def import_features(
       bench import-features f --in-dist cifar10 --training-data scratch --column mine --score knn-5
     """
     from benchmark.data.images import data_root as resolve_data
-    from benchmark.evaluation.elsewhere import Told
+    from benchmark.evaluation.elsewhere import ColumnOfOthers
     from benchmark.evaluation.elsewhere import import_features as bring
 
-    told = Told(in_dist, column, training_data, tuple(score or ()), seed)
+    told = ColumnOfOthers(in_dist, column, training_data, tuple(score or ()), seed)
     made = bring(folder, told, resolve_data(data_root), results)
     names = list(made.record.scores)
     lines = [

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from pathlib import Path
-from shlex import quote
 from typing import Annotated
 
 import typer
 
+from benchmark.commands import next_steps
 from benchmark.commands.options import Data
 from benchmark.commands.terminal import print_table, progress, say, say_wrapped, warn
 from benchmark.errors import BenchError
@@ -34,7 +35,7 @@ def init(
     weights: Annotated[
         Path | None,
         typer.Option(
-            "--weights", metavar="FILE", help="Score a frozen network with these weights; nothing is trained."
+            "--weights", metavar="FILE", help="Score a frozen network with these weights, beside what is trained."
         ),
     ] = None,
     backbone: Annotated[
@@ -98,8 +99,18 @@ def init(
     for_gpu = bool(visible_gpus()) if gpu is None else gpu
     sweepfile.write_sweep(file, brought, examined, for_gpu, data_root, force, model)
     print_table(summary.COLUMNS, summary.rows(brought, examined), f"{folder}, stored in {brought.root}")
-    for line in [*summary.notes(brought, examined), *([] if model else summary.larger(brought, folder))]:
+    more = summary.larger(brought, folder)
+    if model is not None:
+        more = [summary.beside(brought, sweepfile.beside_size(brought, for_gpu))]
+    for line in [*summary.notes(brought, examined), *more]:
         say_wrapped(line)
-    where = f" --data {quote(str(data_root))}" if data_root else ""
-    then = f"bench export {called}-frozen --to DIR" if model else f"bench recommend {quote(str(file))}"
-    say(f"written: {file}\nNext: bench sweep {quote(str(file))}{where}\nthen: {then}")
+    where = next_steps.places(data_root)
+    sweep, recommend = (shlex.join(["bench", word, str(file), *where]) for word in ("sweep", "recommend"))
+    if model is None:
+        say(f"written: {file}\nNext: {sweep}\nthen: {recommend}")
+        return
+    then = next_steps.export(f"{brought.name}-frozen-s0", brought.test, where, "--page", f"{called}-worst.html")
+    say(
+        f"written: {file}\nNext: {sweep} --only {sweepfile.FROZEN_ALONE}\nthen: {then}\n"
+        f"To train DINO beside it and compare: {sweep} && {recommend}"
+    )

@@ -11,6 +11,7 @@ import typer
 
 from benchmark.commands.options import Data, Results, SetOption
 from benchmark.commands.terminal import print_table, say, say_wrapped, warn
+from benchmark.plan.scores import OWN
 
 
 def recommend(
@@ -21,9 +22,9 @@ def recommend(
         typer.Option("--reference", metavar="DIR", help="Records to try the rule on. [default: results/reference]"),
     ] = None,
     score: Annotated[
-        str | None,
+        str,
         typer.Option("--score", metavar="NAME", help="One of eval.scores that will detect, in place of Eq. 6."),
-    ] = None,
+    ] = OWN,
     details: Annotated[
         bool, typer.Option("--details", help="Also all rules that were tried on the records, and how each is judged.")
     ] = False,
@@ -66,7 +67,7 @@ def recommend(
         say("written: " + " ".join(written))
     for ranking in found.rankings:
         words = ["bench", "export", ranking.run, "--to", f"{without_id(ranking.run)}-detector"]
-        words += ["--score", score] if score else []
+        words += ["--score", score] if score != OWN else []
         least = math.ceil(100 / (ranking.counts[1] + 1))  # % of false alarms that so few ID test images allow
         words += ["--false-alarms", f"{least}%"] if least > 5 else []
         words += ["--results", str(results)] if results != Path("results") else []

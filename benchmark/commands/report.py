@@ -10,6 +10,7 @@ import typer
 
 from benchmark.commands.options import Data, SetOption
 from benchmark.commands.terminal import say, warn
+from benchmark.plan.scores import OWN
 from benchmark.report.items import FIGURES, TABLES
 
 # typer offers and checks the names of an enumeration.
@@ -38,11 +39,11 @@ def report(
         typer.Option("--only", metavar="GLOB", help="Labels of the columns to show, others are left out. Repeatable."),
     ] = None,
     score: Annotated[
-        str | None,
+        str,
         typer.Option(
             "--score", metavar="NAME", help="One of eval.scores, in place of each method's own; in a folder by-NAME."
         ),
-    ] = None,
+    ] = OWN,
     set_: SetOption = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the files go.")] = Path("reports"),
     results: Annotated[
@@ -72,13 +73,14 @@ def report(
     from benchmark.report.build import find_sweep
     from benchmark.report.build import report as build
     from benchmark.report.here import sweeps_here
+    from benchmark.store.measurements import load_records
 
     for sweep_file in sweep_files or ():
         warn(sweeps.other_images(sweep_file, resolve_data(data_root)))
     places = results or [Path("results")]
     everything = all_ or not (table or figure or claims or page)
-    asked: list[list[Path]] = [sweep_files or []]
-    if not sweep_files and (here := sweeps_here(places, map(find_sweep, ("table1", "table2")), set_, data_root)):
+    records, asked = load_records(places), [sweep_files or []]
+    if not sweep_files and (here := sweeps_here(records, map(find_sweep, ("table1", "table2")), set_, data_root)):
         where, found = " and ".join(map(str, places)), ", ".join(map(str, here))
         say(f"no records of the paper's own sweeps in {where}; reported are those of {found}")
         asked = [[path] for path in here]
@@ -97,5 +99,6 @@ def report(
             sets=set_,
             data=data_root,
             score=score,
+            records=records,
         )
     say("written: " + " ".join(str(path) for path in written))

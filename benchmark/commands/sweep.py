@@ -120,7 +120,7 @@ def sweep(
     root = resolve_data(data_root)
     plan = sweeps.load(file, set_, only, load_site(site), root)
     warn(sweeps.other_images(file, root))
-    use_slurm = executor is ExecutorName.slurm or (executor is ExecutorName.auto and slurm.answers())
+    use_slurm = executor is ExecutorName.slurm or (executor is ExecutorName.auto and slurm.is_available())
     if use_slurm and stop_after is not None:
         raise BenchError(
             f"--stop-after {stop_after}: is for runs here, not for SLURM jobs, which have `resources: {{hours: ...}}` "
@@ -210,7 +210,7 @@ def _refuse_without_images(found: Board, asked: _Asked) -> None:
     if missing:
         lacking = sum(item.state == "no data" for item in found.planned)
         prepare = asked.about_them(*PREPARE, results=False)
-        raise BenchError(f"{lacking} runs lack images: {', '.join(missing)}; get them: {prepare}")
+        raise BenchError(f"{lacking} runs have no images: {', '.join(missing)}; get them: {prepare}")
 
 
 def _start(plan: Sweep, found: Board, arrays: Sequence[Array], asked: _Asked) -> list[str]:

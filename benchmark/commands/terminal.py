@@ -83,7 +83,7 @@ def print_table(columns: Sequence[str], lines: Sequence[Sequence[str]], title: s
 
 
 def print_checklist(title: str, entries: Mapping[str, str]) -> None:
-    """A title and a line an entry, wrapped to the terminal: what it is, and what to do about it."""
+    """A title and one line per entry, wrapped to the terminal: what it is, and what to do about it."""
     say_wrapped(title)
     for name, what in entries.items():
         say_wrapped(f"- {name}: {what}")

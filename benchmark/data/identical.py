@@ -32,7 +32,7 @@ def shared(these: np.ndarray, those: np.ndarray) -> int:
     return int(np.isin(these, those).sum())
 
 
-def told(done: list[ImageSet], root: Path) -> Iterator[str]:
+def described(done: list[ImageSet], root: Path) -> Iterator[str]:
     """A line for each pair of a stored set that is new and any other where they share images and should not."""
     known = {(one.name, one.split): one for one in done}
     rest = [key for key in images.stored(root) if key not in known]

@@ -91,7 +91,7 @@ def import_dir(
     for name in dict.fromkeys(one.name for one in done if one.split != "aux"):
         for line in _one_sided(root, name):
             warn(line)
-    for line in identical.told(done, root):
+    for line in identical.described(done, root):
         warn(line)
     return done
 

@@ -36,7 +36,7 @@ def prepare(
     if info.builtin:
         return [images.load(root, name, split) for split in info.counts]
     if limit is not None and limit < 1:
-        raise BenchError(f"limit {limit}: at least 1 image a split is needed")
+        raise BenchError(f"limit {limit}: at least 1 image per split is needed")
     if source is None:
         if base not in DOWNLOADS or not download:
             raise BenchError(f"image set {stored_as}: {info.how_to_get}")

@@ -27,7 +27,7 @@ from benchmark.store.records import SetInRecord
 if TYPE_CHECKING:
     from torch import Tensor
 
-SCHEMA = 2  # 1: without patches and graph; it is read as before
+SCHEMA = 2  # 1: without patches, graph and hashes; it is read as before
 SETTINGS, BACKBONE, HEAD, BANK, PATCHES, NAMES, ONNX, CARD = (
     "detector.json",
     "backbone.safetensors",
@@ -71,6 +71,7 @@ class BankInfo(Strict):
     dimension: PositiveInt
     thinned: bool
     seed: int = 0
+    hashed: bool = False  # whether each row has the hash of its image, by which that image is known again
     # what `index` counts in: the stored training split, or, where that was not at hand, the images the run used
     index: Literal["stored split", "images of the run"]
 

@@ -14,7 +14,7 @@ def model_card(settings: Settings) -> str:
     quantile = " to ".join("beyond the held-out scores" if v is None else f"{v:.6g}" for v in threshold.value_interval)
     packages = ", ".join(f"{name} {version}" for name, version in environment.get("packages", {}).items())
     thinned = (
-        f" (k-means, one image a cluster, seed {bank.seed}), each\nweighted by the number of images that it stands for"
+        f" (k-means, one image per cluster, seed {bank.seed}), each\nweighted by the number of images it stands for"
         if bank.thinned
         else ""
     )
@@ -111,8 +111,8 @@ Check of the export: {settings.checked}.
   bank of this one, are not on one scale.
 - The false-alarm rate and the p-values hold for new images drawn as the ID test images were. Another camera, another
   compression or another resize of the same things can raise every score: check with ID images of one's own.
-- What it finds depends on the kind of OOD image. Where the table says 50, it is blind; sets that sharpness or colour
-  alone can tell apart say little about content.
+- What it finds depends on the kind of OOD image. Where the table says 50, it tells nothing; sets that sharpness or
+  colour alone can tell apart say little about content.
 - Detail below {settings.image_size} pixels a side, and everything outside the central square, is not seen.
 """
 

@@ -36,6 +36,7 @@ from benchmark.detector.artifact import (
     read_tensors,
 )  # fmt: skip
 from benchmark.detector.patches import Explanation, explanation
+from benchmark.detector.run_images import hashes
 from benchmark.errors import BenchError, first_line
 from benchmark.evaluation.features import EMBED_BATCH
 from benchmark.files import read_names
@@ -43,14 +44,15 @@ from benchmark.models.backbones import build_backbone
 from benchmark.models.heads import HEADS
 from benchmark.plan import scores as plan
 from benchmark.running.device import Runtime, find_device, image_tensor
-from benchmark.scoring.answers import COPIES, further_outputs, output_names
 from benchmark.scoring.base import LOGITS, Outputs, Score
 from benchmark.scoring.named import Sum, named
+from benchmark.scoring.outputs import COPIES, batch_outputs, output_names
 from benchmark.store.folders import NEGATIVES
 from benchmark.views.recipes import input_of
 from benchmark.views.render import evaluation_view
 
 Read = TypeVar("Read")
+OWN = "own"  # of the outputs: the row of the bank that is the very image, -1 where none is
 Images = Sequence[str | Path | Image.Image] | NDArray[np.uint8] | Tensor
 
 
@@ -84,6 +86,7 @@ class Detector:
         self.head = None if head is None else head.to(self.device).eval().requires_grad_(False)
         self.fitted = _fitted(settings, bank, self.device)
         self._bank = bank["features"].to(self.device).float()
+        self._row_of = {number: row for row, number in enumerate(bank.get("hash", torch.empty(0)).tolist())}
         self._needs = plan.needs([settings.score])
         self.patches = None if patches is None else patches.to(self.device).float()
 
@@ -128,6 +131,7 @@ class Detector:
     def score(self, images: Images, batch: int = EMBED_BATCH) -> NDArray[np.float32]:
         """Scores (N,) of images, larger = more OOD: Eq. 6 of the paper as -log of the mean, or `settings.score`.
 
+        An image of the bank itself is scored by the others, unless the bank is thinned.
         images: paths or PIL images of any size (or one of them), a uint8 array (N, H, W, 3), or a uint8 tensor
         (N, 3, H, W). Other sizes than the run's stored one are brought to it as an import does: turned by EXIF, RGB,
         central square, PIL's bicubic with antialias. batch: images a forward pass. Raises BenchError that names what
@@ -153,7 +157,7 @@ class Detector:
 
         `self.index[row]` is the place in the training split, `self.label[row]` the label, `self.names[row]` the file.
         """
-        return self.nearest_features(self.features(images, batch), k)
+        return self.nearest_outputs(self._outputs(images, batch, frozenset()), k)
 
     def explain(self, image: str | Path | Image.Image) -> Explanation:
         """Where an image is unlike the training images. Raises BenchError where it cannot be read, and for a detector
@@ -170,7 +174,8 @@ class Detector:
         return self._outputs(images, batch, frozenset())["features"]
 
     def outputs(self, images: Images, batch: int = EMBED_BATCH) -> Outputs:
-        """ "features", as `features` gives them, and what else the detector's score reads (`scoring.base.Outputs`)."""
+        """ "features", as `features` gives them, what else the detector's score reads (`scoring.base.Outputs`), and
+        `OWN` int64 (N,) on the CPU where the bank knows its images."""
         return self._outputs(images, batch, self._needs)
 
     @torch.no_grad()
@@ -180,24 +185,30 @@ class Detector:
             pixels = image_tensor(squares).to(self.device)
             with full_float32():
                 parts.append(self.answer(pixels, needs))
+            if self._row_of:
+                parts[-1][OWN] = torch.tensor([self._row_of.get(number, -1) for number in hashes(squares).tolist()])
         if not parts:
             return {"features": torch.empty(0, self._bank.shape[1], device=self.device)}
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def answer(self, pixels: Tensor, needs: frozenset[plan.Need] | None = None) -> Outputs:
         """What the network says of one batch (B, 3, S, S) uint8 on the device. needs: by default the score's."""
-        raw = self._embed(pixels)
-        needs = self._needs if needs is None else needs
-        return {"features": _unit(raw), **further_outputs(pixels, raw, needs, self._embed, _unit, self._class_logits)}
+        return batch_outputs(self, pixels, self._needs if needs is None else needs)[1]
 
-    def _embed(self, pixels: Tensor) -> Outputs:
-        return {"features": self.backbone(self.view(pixels)).float()}
+    def embed(self, images: Tensor) -> Outputs:
+        """ "features" (B, D) of images (B, 3, S, S) uint8 on the device, of their own length."""
+        return {"features": self.backbone(self.view(images)).float()}
+
+    def stored(self, outputs: Outputs) -> Outputs:
+        """Features as a run keeps them, in float32."""
+        return {"features": kept_features(outputs["features"]).float()}
 
     def view(self, pixels: Tensor) -> Tensor:
         """What the backbone sees of images (B, 3, S, S) uint8: resized and normalised, float32."""
         return evaluation_view(pixels, self.settings.view_size, *input_of(self.settings))
 
-    def _class_logits(self, outputs: Outputs) -> Tensor | None:
+    def class_logits(self, outputs: Outputs) -> Tensor | None:
+        """Logits (B, K) of what `embed` gives; None without a head."""
         if self.head is None or self.settings.head is None:
             return None
         logits: Tensor = self.head(outputs["features"])
@@ -207,17 +218,23 @@ class Detector:
         """Scores (N,) of what `outputs` gives."""
         if not len(outputs["features"]):
             return np.empty(0, np.float32)
-        return self.fitted.score(outputs).float().numpy()
+        scores = self.fitted.score(outputs)
+        own = outputs.get(OWN, torch.empty(0))
+        if len(known := (own >= 0).nonzero()[:, 0]):  # its own copy would make any image look familiar
+            some = {name: rows[known.to(rows.device)] for name, rows in outputs.items()}
+            scores[known] = self.fitted.score(some, own[known])
+        return scores.float().numpy()
 
-    def nearest_features(self, features: Tensor, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """`nearest` of what `features` gives."""
-        cosines, rows = nearest(features, self._bank, k)
+    def nearest_outputs(self, outputs: Outputs, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """`nearest` of what `outputs` gives."""
+        features = outputs["features"]
+        if OWN not in outputs:
+            cosines, rows = nearest(features, self._bank, k)
+        else:  # one more, of which the image itself is left out
+            cosines, rows = nearest(features, self._bank, k + (k < len(self._bank)))
+            others = (rows == outputs[OWN].to(rows.device)[:, None]).int().argsort(dim=1, stable=True)[:, :k]
+            cosines, rows = cosines.gather(1, others), rows.gather(1, others)
         return rows.cpu().numpy(), cosines.cpu().numpy()
-
-
-def _unit(outputs: Outputs) -> Tensor:
-    """Features as a run keeps them, in float32."""
-    return kept_features(outputs["features"]).float()
 
 
 def _fitted(settings: Settings, bank: dict[str, Tensor], device: torch.device) -> Score:
@@ -295,6 +312,8 @@ def _check_bank(path: Path, bank: dict[str, Tensor], settings: Settings, width: 
         "label": (torch.int64, (rows,)),
         "id_scores": (torch.float32, (settings.threshold.n,)),
     }
+    if settings.bank.hashed:
+        wanted["hash"] = (torch.int64, (rows,))
     if settings.bank.thinned:
         wanted["weights"] = (torch.float32, (rows,))
     shapes: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {

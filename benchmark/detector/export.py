@@ -33,17 +33,16 @@ from benchmark.detector.patches import add as add_patches
 from benchmark.detector.run_images import TrainingImages, same_images, training_images
 from benchmark.errors import BenchError, first_line, some_of, unknown
 from benchmark.files import atomic_write, expanded, read_npz, write_json
-from benchmark.methods.base import Method
+from benchmark.methods.base import Method, ScoringHead
 from benchmark.models.backbones import create
 from benchmark.models.spatial import has_map
 from benchmark.plan.config import RunConfig
-from benchmark.plan.methods import DinoConfig
 from benchmark.plan.run_names import meant
-from benchmark.plan.scores import EQ6, needs, parts
+from benchmark.plan.scores import EQ6, OWN, needs, parts
 from benchmark.plan.sections import ModelConfig
-from benchmark.scoring.answers import output_names
 from benchmark.scoring.base import Outputs
 from benchmark.scoring.named import Sum, named
+from benchmark.scoring.outputs import output_names
 from benchmark.seeds import derive_seed
 from benchmark.store.folders import NEGATIVES, RunFolder, all_runs
 from benchmark.store.records import Record, ScoreInRecord
@@ -83,7 +82,7 @@ class _Source:
     scores: dict[str, Tensor]
     score: str
     outputs: Outputs
-    head: nn.Module | None
+    head: ScoringHead | None
 
     @property
     def measured(self) -> ScoreInRecord:
@@ -109,7 +108,7 @@ def export(
     false_alarms: float = 0.05,
     bank: str | None = None,
     replace: bool = False,
-    score: str | None = None,
+    score: str = OWN,
     onnx: bool = False,
     patches: int = 2000,
 ) -> Settings:
@@ -117,7 +116,7 @@ def export(
 
     data_root: where the run's images are, to name the training images and to check the detector on the ID test set;
     without them it is written all the same and says that it was not checked. bank: thin the bank to "10%" or "500".
-    score: one of `plan.scores` that the run has been scored by, by default the method's own. onnx: write it as one ONNX
+    score: one that the run has been scored by, by default the method's own. onnx: write it as one ONNX
     graph as well. patches: how many places of training images to keep, so that it can show where an image is unlike
     them; none without the images.
 
@@ -139,7 +138,7 @@ def export(
     with in_place_of(to) as made:
         _write_tensors(made, source, kept, images, tensors)
         settings = _settings(made, source, kept, threshold, false_alarms, images)
-        detector = Detector(settings, source.backbone, tensors, head=source.head)
+        detector = Detector(settings, source.backbone, tensors, head=source.head.network if source.head else None)
         test_key, test_limit = source.config.test_key, source.config.data.test_limit
         some = _some_images(source, test_key, test_limit, data_root, CHECKED_IMAGES)
         settings = settings.model_copy(update={"checked": _check(detector, source, some, data_root)})
@@ -154,13 +153,13 @@ def export(
     return settings
 
 
-def _read_run(folder: RunFolder, score: str | None) -> _Source:
+def _read_run(folder: RunFolder, score: str) -> _Source:
     """The run's record, trained backbone, features and scores. Raises BenchError for what is missing or of no use."""
     record = folder.read_record()
     if record is None:
         raise BenchError(f"{folder.path}: the run is not finished (no record.json); finish it: bench sweep, bench run")
     config = record.run_config
-    score = score or record.own
+    score = record.own if score == OWN else score
     if score not in record.scores:
         parts(score)  # a name of no score is told first
         raise BenchError(
@@ -232,7 +231,9 @@ def _bank_tensors(source: _Source, kept: _Bank, images: TrainingImages) -> dict[
         "id_scores": kept.scores[source.config.test_key].float(),
         **source.outputs,
     }
-    return tensors if kept.weights is None else tensors | {"weights": kept.weights}
+    if kept.weights is not None:  # a row stands for several images then, of which one cannot be left out
+        return tensors | {"weights": kept.weights}
+    return tensors if images.hashes is None else tensors | {"hash": torch.from_numpy(images.hashes.copy())}
 
 
 def _write_tensors(
@@ -242,7 +243,8 @@ def _write_tensors(
     weights = {name: tensor.detach().cpu() for name, tensor in source.backbone.state_dict().items()}
     save_tensors(made / BACKBONE, weights)
     if source.head is not None:
-        save_tensors(made / HEAD, {name: tensor.detach().cpu() for name, tensor in source.head.state_dict().items()})
+        head = source.head.network.state_dict()
+        save_tensors(made / HEAD, {name: tensor.detach().cpu() for name, tensor in head.items()})
     save_tensors(made / BANK, tensors)
     if images.names is not None:
         write_json(made / NAMES, [images.names[row] for row in kept.rows.tolist()])
@@ -271,13 +273,14 @@ def _settings(
         temperature=config.eval.temperature,
         score=source.score,
         scales=_scales(source),
-        head=_head(source),
+        head=HeadInfo(method=source.head.settings, temperature=source.head.temperature) if source.head else None,
         bank=artifact.BankInfo(
             count=len(kept.rows),
             of=len(whole),
             dimension=whole.shape[1],
             thinned=kept.weights is not None,
             seed=config.seed,
+            hashed=images.hashes is not None and kept.weights is None,
             index=images.counted,
         ),
         threshold=artifact.ThresholdInfo(
@@ -306,13 +309,6 @@ def _scales(source: _Source) -> list[list[float]]:
         return []
     score.fit({"features": source.features[source.config.train_key], **source.outputs})
     return score.scales_
-
-
-def _head(source: _Source) -> HeadInfo | None:
-    method = source.config.method
-    if source.head is None or not isinstance(method, DinoConfig):
-        return None
-    return HeadInfo(method=method, temperature=method.student_temperature)
 
 
 def _figures(source: _Source, kept: _Bank, threshold: Threshold) -> artifact.Figures:

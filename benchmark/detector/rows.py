@@ -72,9 +72,7 @@ def _score_batch(
     outputs = detector.outputs(squares, batch)
     scores = detector.score_outputs(outputs)
     p_values = detector.p_values(scores)
-    rows, cosines = (
-        detector.nearest_features(outputs["features"], nearest) if nearest else (np.empty((len(scores), 0)),) * 2
-    )
+    rows, cosines = detector.nearest_outputs(outputs, nearest) if nearest else (np.empty((len(scores), 0)),) * 2
     return [
         {
             "score": float(str(score)),  # the shortest number that is this float32

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from benchmark.data import images as stored_images
 from benchmark.data.images import ImageSet
 from benchmark.data.subsets import limited
+from benchmark.detector.sources import Source
+from benchmark.errors import BenchError
 from benchmark.plan.config import RunConfig
 from benchmark.store.records import Record
 
@@ -20,11 +26,12 @@ Counted = Literal["stored split", "images of the run"]
 
 @dataclass(frozen=True)
 class TrainingImages:
-    """Of each image of the whole bank: place, label (-1 unknown), file where it is known; the labels' names; what the
-    place counts in."""
+    """Of each image of the whole bank: place, label (-1 unknown), hash and file where they are known. And the labels'
+    names, and what the place counts in."""
 
     index: NDArray[np.int64]
     label: NDArray[np.int64]
+    hashes: NDArray[np.int64] | None
     names: list[str] | None
     classes: list[str] | None
     counted: Counted
@@ -34,16 +41,44 @@ def training_images(record: Record, config: RunConfig, data_root: Path, count: i
     images = same_images(record, config.train_key, data_root)
     if images is None:
         counted: Counted = "stored split" if config.data.train_limit is None else "images of the run"
-        return TrainingImages(np.arange(count), np.full(count, -1), None, None, counted)
+        return TrainingImages(np.arange(count), np.full(count, -1), None, None, None, counted)
     rows = limited(images, config.data.train_limit)
     names = stored_images.file_names(images, data_root)
     return TrainingImages(
         rows if images.rows is None else images.rows[rows],  # of a class: the place in its set's split
         images.labels[rows],
+        hashes(images.images[row] for row in rows),
         None if names is None else [names[row] for row in rows],
         images.manifest.get("classes"),
         "stored split",
     )
+
+
+def hashes(images: Iterable[NDArray[np.uint8]]) -> NDArray[np.int64]:
+    """A number for the pixels of each image (S, S, 3), by which an image is known again."""
+    found = (hashlib.blake2b(np.ascontiguousarray(one).data, digest_size=8).digest() for one in images)
+    return np.frombuffer(b"".join(found), np.int64)
+
+
+def to_look_through(record: Record, config: RunConfig, data_root: Path, with_training: bool) -> list[Source]:
+    """The ID test images of the run, and its training images if asked, by the names of their files where these are
+    known. Raises BenchError where they are not at hand."""
+    found: list[Source] = []
+    parts = [(config.test_key, config.data.test_limit)]
+    parts += [(config.train_key, config.data.train_limit)] if with_training else []
+    for key, limit in parts:
+        images = same_images(record, key, data_root)
+        if images is None:
+            raise BenchError(f"--page: needs the images of {key} that the run read, and {data_root} does not have them")
+        names = stored_images.file_names(images, data_root)
+        for row in limited(images, limit).tolist():
+            name = f"{key}[{row}]" if names is None else names[row]
+            found.append(Source(name, partial(_picture, images.images, row)))
+    return found
+
+
+def _picture(images: NDArray[np.uint8], row: int) -> Image.Image:
+    return Image.fromarray(np.array(images[row]))
 
 
 def same_images(record: Record, key: str, data_root: Path) -> ImageSet | None:

@@ -44,7 +44,7 @@ class Arrivals:
         self._seen: dict[str, _Seen] = {}
         self._told: set[str] = set()  # folders that cannot be listed, which is said once
 
-    def look(self) -> list[Source]:
+    def scan(self) -> list[Source]:
         """What is written and was not given out as done, in the order of names."""
         now, found, errors = self._clock(), [], not os.path.isdir(self.folder)
         if errors:
@@ -118,7 +118,7 @@ def watched(
     """A row for each picture that arrives, until `stop`; a batch that has begun is finished."""
     while not stop.number:
         started = time.monotonic()
-        ready = arrivals.look()
+        ready = arrivals.scan()
         for start in range(0, len(ready), batch):
             if stop.number:
                 return

@@ -13,13 +13,16 @@ from PIL import Image
 from benchmark.data.pictures import to_rgb
 from benchmark.detector.detector import Detector
 from benchmark.detector.output import Progress
-from benchmark.detector.rows import Row
+from benchmark.detector.rows import Row, score_images
 from benchmark.detector.sources import Source
+from benchmark.evaluation.features import EMBED_BATCH
 
 if TYPE_CHECKING:
     from benchmark.report.page.gallery import GalleryItem
 
 THUMBNAIL = 160  # pixels a side at most, on the page
+SHOWN = 100  # images on the page, where no number is asked for
+NEIGHBOURS = 3  # nearest training images that are named, likewise
 
 
 class Top:
@@ -59,6 +62,15 @@ class Top:
                 thumbnail=thumbnail,
                 where=where,
             )
+
+
+def look_through(detector: Detector, images: list[Source], out: Path) -> str:
+    """Score these images and write the page of the most anomalous of them; how many there were, in words."""
+    top, progress = Top(SHOWN), Progress(len(images))
+    for _ in progress.watch(top.watch(score_images(detector, images, EMBED_BATCH, NEIGHBOURS))):
+        pass
+    write_page(out, top, progress, detector, None)
+    return progress.text()
 
 
 def write_page(out: Path, top: Top, progress: Progress, detector: Detector, threshold: float | None) -> None:

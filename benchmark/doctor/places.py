@@ -35,7 +35,7 @@ def cluster() -> list[Finding]:
     from benchmark.launch.task import ask
 
     try:
-        answers = slurm.answers()
+        answers = slurm.is_available()
     except BenchError as error:
         return [Finding("broken", "SLURM", str(error))]
     if not answers:

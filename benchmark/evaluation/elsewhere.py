@@ -28,7 +28,7 @@ from benchmark.plan.config import RunConfig
 from benchmark.plan.titles import title_of
 from benchmark.plan.training_data import MEANINGS
 from benchmark.plan.validation import validate
-from benchmark.running.context import take_on
+from benchmark.running.context import claim_run
 from benchmark.running.device import Runtime, find_device, image_tensor
 from benchmark.running.images import RunImages
 from benchmark.scoring.base import summary
@@ -43,7 +43,7 @@ ARRAYS = ("features", "logits", "labels")  # what a file of features may hold
 
 
 @dataclass(frozen=True)
-class Told:
+class ColumnOfOthers:
     """What whoever brings features says of them.
 
     column: what their column is called. training_data: what the network may have learnt from, in the words of
@@ -59,7 +59,7 @@ class Told:
 
 
 @dataclass(frozen=True)
-class Answers:
+class NetworkOutputs:
     """What a network gave to the images of one set: features (N, D) and, where there are some, logits (N, K)."""
 
     features: Tensor
@@ -85,12 +85,12 @@ def evaluate(
     network: any `nn.Module` or function from images (B, 3, S, S) float32 in [0, 1], RGB, to features (B, D), or to
     features and logits (B, K); what it subtracts of images is its own affair. A module is put into evaluation mode, on
     the device. size: S in pixels; other images are resized by Pillow's bicubic filter. By default as they are stored.
-    The rest: see `Told`; data is the folder of the image sets.
+    The rest: see `ColumnOfOthers`; data is the folder of the image sets.
 
     Returns the run's record, of a column called `column`. Raises BenchError, one line, for sets that are not here,
     answers that are not features, and scores that cannot be had of them.
     """
-    told = Told(in_dist, column, training_data, scores, seed)
+    told = ColumnOfOthers(in_dist, column, training_data, scores, seed)
     place, root = find_device(Runtime(device=device)), data_root(None if data is None else Path(data))
     if isinstance(network, nn.Module):
         network.to(place).eval()
@@ -101,9 +101,9 @@ def evaluate(
 
 
 @torch.no_grad()
-def _asked(network: Network, images: ImageSet, size: int | None, device: torch.device) -> Answers:
+def _asked(network: Network, images: ImageSet, size: int | None, device: torch.device) -> NetworkOutputs:
     """The network's answers to all images of a set, a few at a time."""
-    parts: list[Answers] = []
+    parts: list[NetworkOutputs] = []
     for start in range(0, images.count, EMBED_BATCH):
         pixels = image_tensor(images.images[start : start + EMBED_BATCH]).to(device)
         with full_float32():
@@ -113,9 +113,9 @@ def _asked(network: Network, images: ImageSet, size: int | None, device: torch.d
             if rows is not None and not (isinstance(rows, Tensor) and rows.ndim == 2 and len(rows) == len(pixels)):
                 given = f"shape {tuple(rows.shape)}" if isinstance(rows, Tensor) else type(rows).__name__
                 raise BenchError(f"the network's {name} of {len(pixels)} images are {given}, not one row per image")
-        parts.append(Answers(features.float().cpu(), None if logits is None else logits.float().cpu()))
+        parts.append(NetworkOutputs(features.float().cpu(), None if logits is None else logits.float().cpu()))
     with_logits = [part.logits for part in parts if part.logits is not None]
-    return Answers(torch.cat([part.features for part in parts]), torch.cat(with_logits) if with_logits else None)
+    return NetworkOutputs(torch.cat([part.features for part in parts]), torch.cat(with_logits) if with_logits else None)
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Brought:
     sweep: Path
 
 
-def import_features(folder: Path, told: Told, data: Path, results: Path) -> Brought:
+def import_features(folder: Path, told: ColumnOfOthers, data: Path, results: Path) -> Brought:
     """Score the features in a folder's .npz files, one a set: train, test, and each OOD set by its name.
 
     A file holds `features` (N, D) and maybe `logits` (N, K) and `labels` (N,), -1 where unknown. Where the images of a
@@ -149,7 +149,7 @@ def import_features(folder: Path, told: Told, data: Path, results: Path) -> Brou
     return _kept_as_run(told, ood, found, sets, data, results)
 
 
-def _read(path: Path) -> tuple[Answers, np.ndarray | None]:
+def _read(path: Path) -> tuple[NetworkOutputs, np.ndarray | None]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
@@ -167,10 +167,10 @@ def _read(path: Path) -> tuple[Answers, np.ndarray | None]:
             what = "whole numbers, one a row of features" if name == "labels" else "numbers (N, width), N above 0"
             raise BenchError(f"{path}: {name}: {rows.dtype} {rows.shape} given, allowed are {what}")
     tensors = {name: torch.from_numpy(rows.astype(np.float32)) for name, rows in arrays.items() if name != "labels"}
-    return Answers(tensors["features"], tensors.get("logits")), arrays.get("labels")
+    return NetworkOutputs(tensors["features"], tensors.get("logits")), arrays.get("labels")
 
 
-def _images_of(path: Path, key: str, answers: Answers, labels: np.ndarray | None, root: Path) -> ImageSet:
+def _images_of(path: Path, key: str, answers: NetworkOutputs, labels: np.ndarray | None, root: Path) -> ImageSet:
     """The images that the rows are taken for: those stored here, or nameless ones that the file's numbers stand for."""
     count, (name, split) = len(answers.features), key.rsplit("/", 1)
     try:
@@ -192,7 +192,7 @@ class _NoPixels(RunImages):
         return super()._shared() if all(one.images.size for one in self.sets.values()) else {}
 
 
-def _sha256(answers: Iterable[Answers]) -> str:
+def _sha256(answers: Iterable[NetworkOutputs]) -> str:
     """Of the numbers of these answers, in their order."""
     made = hashlib.sha256()
     for one in answers:
@@ -204,7 +204,12 @@ def _sha256(answers: Iterable[Answers]) -> str:
 
 
 def _kept_as_run(
-    told: Told, ood: list[str], found: Mapping[str, Answers], sets: dict[str, ImageSet], root: Path, results: Path
+    told: ColumnOfOthers,
+    ood: list[str],
+    found: Mapping[str, NetworkOutputs],
+    sets: dict[str, ImageSet],
+    root: Path,
+    results: Path,
 ) -> Brought:
     """Check what was brought, score it, and write the run's folder."""
     _check(told, found)
@@ -218,7 +223,7 @@ def _kept_as_run(
     config: RunConfig = validate(RunConfig, raw, told.column)
     images = _NoPixels(config, sets, root)
     config.check_count(len(found[config.train_key].features))
-    with take_on(config, expanded(results), images, torch.device("cpu"), Runtime(device="cpu")) as run:
+    with claim_run(config, expanded(results), images, torch.device("cpu"), Runtime(device="cpu")) as run:
         if isinstance(run, RunFolder):
             folder, record = run, run.read_record()
             assert record is not None  # or it would not be done
@@ -235,13 +240,13 @@ def _kept_as_run(
     return Brought(record, folder, sweep)
 
 
-def _outputs(answers: Answers) -> Outputs:
+def _outputs(answers: NetworkOutputs) -> Outputs:
     """In the form that runs keep."""
     made = {"features": kept_features(answers.features), "norm": answers.features.norm(dim=1)}
     return made if answers.logits is None else made | {"class_logits": summary(answers.logits)}
 
 
-def _check(told: Told, found: Mapping[str, Answers]) -> None:
+def _check(told: ColumnOfOthers, found: Mapping[str, NetworkOutputs]) -> None:
     """Raise BenchError, one line, for a column that is taken, unknown training data, and rows that cannot be scored."""
     if title_of(told.column) != told.column:
         raise BenchError(f"column {told.column!r}: is what {title_of(told.column)} is called; name yours otherwise")

@@ -19,7 +19,7 @@ from benchmark.methods.base import Method, Outputs, ignore
 from benchmark.plan.scores import Need, needs
 from benchmark.running.context import Context
 from benchmark.running.device import image_tensor
-from benchmark.scoring.answers import further_outputs, output_names
+from benchmark.scoring.outputs import batch_outputs, output_names
 from benchmark.store.folders import NEGATIVES, output_key
 from benchmark.training.foregrounds import foregrounds
 from benchmark.training.trained import batches_of
@@ -51,7 +51,7 @@ def extract(
             if answer is not None:
                 there[key] = answer
     there |= from_other_runs(run, [key for key in config.scored_keys() if key not in there], output_names(wanted))
-    found, occupied = answers(method, run, wanted, run.reporter.alive, run.reporter.say, there)
+    found, occupied = network_outputs(method, run, wanted, run.reporter.alive, run.reporter.say, there)
     if kept and config.test_key in there:
         occupied = kept.record.occupancy
     if "negatives" in wanted:
@@ -83,7 +83,7 @@ def features_of_negatives(method: Method, run: Context) -> Tensor:
 
 
 @torch.no_grad()
-def answers(
+def network_outputs(
     method: Method,
     run: Context,
     wanted: frozenset[Need],
@@ -98,9 +98,6 @@ def answers(
     distances: list[Tensor] = []
     config = run.config
 
-    def unit(outputs: Outputs) -> Tensor:
-        return method.stored(outputs)["features"]
-
     for key in config.scored_keys():
         if key in there:
             found[key] = there[key]
@@ -111,9 +108,8 @@ def answers(
         for start in range(0, len(rows), EMBED_BATCH):
             with full_float32():
                 pixels = image_tensor(images[rows[start : start + EMBED_BATCH]]).to(method.device)
-                outputs = method.embed(pixels)
-                further = further_outputs(pixels, outputs, wanted, method.embed, unit, method.class_logits)
-            parts.append({**method.stored(outputs), **{name: rows.cpu() for name, rows in further.items()}})
+                outputs, stored = batch_outputs(method, pixels, wanted)
+            parts.append({name: rows.cpu() for name, rows in stored.items()})
             if key in (config.train_key, config.test_key) and (soft := method.soft_logits(outputs)) is not None:
                 if key == config.test_key:
                     logits.append(soft.float().cpu())

@@ -23,7 +23,7 @@ from benchmark.store.records import Record
 
 
 @dataclass(frozen=True)
-class Again:
+class Rescored:
     """Made from features. measures: as in the record; empty where the images' labels are not known."""
 
     scores: dict[str, np.ndarray]  # as in scores.npz: "set/split:NAME" -> (N,) float32
@@ -42,7 +42,7 @@ class Again:
 
 
 @torch.no_grad()
-def rescore(folder: RunFolder, config: RunConfig, record: Record, data_root: Path | None) -> Again:
+def rescore(folder: RunFolder, config: RunConfig, record: Record, data_root: Path | None) -> Rescored:
     """Scores of every set; with a data_root, which holds the run's ID images, also k-NN accuracy and what the method
     alone measures. Raises BenchError, which names the file, for features that cannot be scored."""
     outputs = _outputs(folder, config, record)
@@ -66,7 +66,7 @@ def rescore(folder: RunFolder, config: RunConfig, record: Record, data_root: Pat
             measures = {"knn_accuracy": accuracies(images, outputs), "extra": extra}
     except (RuntimeError, ValueError, KeyError, IndexError) as error:  # other shapes than the method's
         raise BenchError(f"{folder.features}: cannot be scored ({first_line(error)})") from error
-    return Again(scores, measures, config.eval.temperature, len(test["features"]))
+    return Rescored(scores, measures, config.eval.temperature, len(test["features"]))
 
 
 def _outputs(folder: RunFolder, config: RunConfig, record: Record) -> dict[str, Outputs]:

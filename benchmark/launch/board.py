@@ -77,12 +77,12 @@ def board(
 
     Raises BenchError when SLURM's queue is to be asked and does not answer, and for a glob that matches no run.
     """
-    look = partial(states.plan, plan, results, root, store=store)
-    planned = look()
+    planned_now = partial(states.plan, plan, results, root, store=store)
+    planned = planned_now()
     queued: Mapping[str, QueuedJob] = {}
     if ask_queue and (waiting := _submitted(planned)):
         queued = slurm.queued_jobs(waiting)
-        planned = look()  # once more: what has left the queue meanwhile has its record
+        planned = planned_now()  # once more: what has left the queue meanwhile has its record
     rows = rows_of_plan(planned, queued)
     wanted = WANTED | ({"failed"} if retry_failed else set())
     anew = _matched(again, [row.name for row in rows], plan.path)

@@ -51,7 +51,7 @@ class Array:
     after: tuple[RunFolder, ...] = ()
 
 
-def answers() -> bool:
+def is_available() -> bool:
     """Whether there is a SLURM to submit to: sbatch is on PATH, and a controller answers.
 
     Raises BenchError where one belongs here and does not answer: what was meant for a cluster is not to run on its
@@ -104,7 +104,7 @@ def make_arrays(
 
 
 def describe(arrays: Sequence[Array]) -> str:
-    """The submission in words: a line an array, and the hours it may take in all."""
+    """The submission in words: one line per array, and the hours it may take in all."""
     lines = []
     for array in arrays:
         count = len(array.jobs)

@@ -12,7 +12,7 @@ from typing import Literal
 from benchmark.errors import BenchError, some_of
 from benchmark.store.folders import RunFolder, Status
 from benchmark.store.records import different_codes
-from benchmark.store.states import PlannedRun, look
+from benchmark.store.states import PlannedRun, observed_state
 
 # The order in which a summary counts states.
 STATES = (
@@ -81,7 +81,7 @@ def rows_of_folders(
         except BenchError as error:
             rows.append(Row(folder.name, "broken", f"{error}; `bench sweep` writes it anew"))
             continue
-        state, detail, record = look(config, folder)
+        state, detail, record = observed_state(config, folder)
         rows.append(replace(_row(folder, state, detail, queued, ended), codes=record.codes if record else ()))
     return rows
 

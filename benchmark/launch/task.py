@@ -98,7 +98,7 @@ class RunTask:
         note, job = folder.read_job(), _own_job_id()
         state = "cancelled" if note.get("cancelled") else _state_in_queue(job)
         if state != "RUNNING":
-            print(f"not requeued by itself: the job is {state or 'unknown to squeue'}", flush=True)
+            print(f"not requeued automatically: the job is {state or 'unknown to squeue'}", flush=True)
             return "interrupted"
         attempts, status = folder.read_attempts(), folder.read_status()
         progressed = status is not None and bool(attempts) and status.step > attempts[-1].get("step", 0)

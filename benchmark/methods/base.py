@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from benchmark.detection.scores import kept_features, ood_scores
 from benchmark.methods import schedules
 from benchmark.plan.config import RunConfig
+from benchmark.plan.methods import DinoConfig
 from benchmark.running.processes import ALONE
 from benchmark.views.recipes import BatchRecipe, input_of, multi_crop
 
@@ -45,6 +46,15 @@ class Moment:
     epochs: int
     step: int
     steps: int
+
+
+@dataclass(frozen=True)
+class ScoringHead:
+    """A network on the features; its outputs over a temperature are the class logits. settings: what it is built by."""
+
+    network: nn.Module
+    settings: DinoConfig
+    temperature: float
 
 
 def ignore(_: object) -> None: ...
@@ -138,12 +148,11 @@ class Method:
 
     def class_logits(self, outputs: Outputs) -> Tensor | None:
         """Logits (B, K) of the class probabilities that training shaped, soft classes or real ones, for the scores that
-        read them (`plan.scores`); None without a head. Whoever has some says so in its settings' `answers`."""
+        read them (`plan.scores`); None without a head. Whoever has some says so in its settings' `provides`."""
         return None
 
-    def scoring_head(self) -> nn.Module | None:
-        """The network that maps "features" to the logits behind `class_logits`, for a detector to take along; None
-        without one."""
+    def scoring_head(self) -> ScoringHead | None:
+        """What maps "features" to `class_logits`, for a detector to take along; None without one."""
         return None
 
     def occupancy(self, logits: Tensor) -> dict[str, float] | None:
@@ -152,7 +161,7 @@ class Method:
 
     def stored(self, outputs: Outputs) -> Outputs:
         """Outputs in the form that is kept on disk and scored: `kept_features`, others as they are."""
-        return {name: rows.cpu() for name, rows in {**outputs, "features": kept_features(outputs["features"])}.items()}
+        return {**outputs, "features": kept_features(outputs["features"])}
 
     def fit(self, train: Outputs) -> None:
         """Learn what scoring needs from the ID training set's stored outputs, features (M, D)."""

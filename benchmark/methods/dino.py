@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from benchmark.detection.occupancy import occupancy
 from benchmark.errors import BenchError
 from benchmark.methods import schedules
-from benchmark.methods.base import Batch, Method, Moment, Outputs, Views, ignore
+from benchmark.methods.base import Batch, Method, Moment, Outputs, ScoringHead, Views, ignore
 from benchmark.models.backbones import build_backbone, keep_statistics, normalises_over_images
 from benchmark.models.heads import HEADS
 from benchmark.plan.config import RunConfig
@@ -210,9 +210,8 @@ class Dino(Method):
         """At the temperature at which negatives are pushed to a uniform response: the student's."""
         return self.soft_logits(outputs).float() / self.settings.student_temperature
 
-    def scoring_head(self) -> nn.Module:
-        head: nn.Module = self.teacher["head"]
-        return head
+    def scoring_head(self) -> ScoringHead:
+        return ScoringHead(self.teacher["head"], self.settings, self.settings.student_temperature)
 
     def occupancy(self, logits: Tensor) -> dict[str, float]:
         return occupancy(logits, self.centre.cpu(), self.settings.teacher_temperature_end)

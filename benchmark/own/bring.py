@@ -101,7 +101,7 @@ class Own:
     test: int = 0
     stored: dict[str, str] = field(default_factory=dict)
 
-    def of(self, role: str) -> list[Loaded]:
+    def with_role(self, role: str) -> list[Loaded]:
         return [one for one in self.loaded if one.source.role == role]
 
 

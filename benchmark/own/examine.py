@@ -95,14 +95,14 @@ def _few(own: Own) -> list[str]:
             f"few ID images: {own.train} to train on; a network from scratch learns little from fewer than "
             f"about {TRAINABLE}, so expect AUROCs near those of the untrained network"
         )
-    for one in own.of("ood"):
+    for one in own.with_role("ood"):
         wide = auroc_reach(own.test, len(one.names))
         if wide > 2 * REACH:
             lines.append(
                 f"{one.source.title}: {len(one.names)} images; its AUROC is known to ±{wide:.1f} points at best"
             )
-    if len(own.loaded) > 1 and own.of("aux") and len(own.of("aux")[0].names) < own.train / 4:
-        one = own.of("aux")[0]
+    if len(own.loaded) > 1 and own.with_role("aux") and len(own.with_role("aux")[0].names) < own.train / 4:
+        one = own.with_role("aux")[0]
         lines.append(
             f"{one.source.title}: {len(one.names)} auxiliary images for {own.train} ID ones; each serves as a negative "
             f"{own.train / len(one.names):.0f} times an epoch, and the network may learn them by heart"

@@ -6,6 +6,7 @@ from pathlib import Path
 from shlex import quote
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmark.own.bring import SIZES, Loaded, Own, stored_name
 from benchmark.own.examine import Findings
@@ -14,8 +15,8 @@ COLUMNS = ["set", "role", "stored", "copies", "alike", "pixels", "statistics aga
 
 
 def rows(own: Own, found: Findings) -> list[list[str]]:
-    """A line a set: what it is stored as, how many images, copies left out, near-duplicates, original sides in pixels,
-    AUROC by image statistics."""
+    """One line per set: what it is stored as, how many images, copies left out, near-duplicates, original sides in
+    pixels, AUROC by image statistics."""
     made = []
     for one in own.loaded:
         name = stored_name(own, one.source)
@@ -50,7 +51,7 @@ LARGE = 64  # pixels: of larger images most is lost at the size at which network
 
 def larger(own: Own, folder: Path) -> list[str]:
     """Of images that are larger than LARGE: what a frozen network would give, and how."""
-    if float(np.median(np.concatenate([one.original.min(1) for one in own.loaded]))) <= LARGE:
+    if float(np.median(_shorter_sides(own))) <= LARGE:
         return []
     again = f"bench init {quote(str(folder))} --name {own.layout.in_dist.name}-large"
     return [
@@ -61,15 +62,29 @@ def larger(own: Own, folder: Path) -> list[str]:
     ]
 
 
+def _shorter_sides(own: Own) -> NDArray[np.int64]:
+    return np.concatenate([one.original.min(1) for one in own.loaded])
+
+
+def beside(own: Own, size: int) -> str:
+    """At which size a network is trained beside a frozen one, and what that loses."""
+    sides = _shorter_sides(own)
+    finer = float(np.median(sides)) / size
+    lost = f", where detail of the median image finer than {finer:.3g} pixels is lost" if finer > 1 else ""
+    return f"beside it DINO, trained at {size} pixels so that it ends soon{lost}"
+
+
 def _loss(own: Own) -> str:
     """At which size images are stored, beside their own, and what that loses."""
-    sides = np.concatenate([one.original.min(1) for one in own.loaded])
+    sides = _shorter_sides(own)
     low, high = (int(side) for side in (sides.min(), sides.max()))
     have = f"your images have {low} pixels" if low == high else f"your images have {low} to {high} pixels"
     line = f"{have} (the shorter side); stored at {own.size}"
     finer = float(np.median(sides)) / own.size
-    if finer <= 1:
+    if high <= own.size:
         return line
+    if finer <= 1:
+        return f"{line}: of the largest, detail finer than {high / own.size:.3g} pixels is lost"
     larger = [size for size in SIZES if size > own.size]
-    more = f"; --size {larger[0]} to {larger[-1]} keeps more, and trains longer" if larger else ""
+    more = f"; --size {larger[0]} to {larger[-1]} keeps more, and takes longer" if larger else ""
     return f"{line}: of the median image, detail finer than {finer:.3g} pixels is lost{more}"

@@ -21,6 +21,7 @@ from benchmark.plan.sections import ModelConfig
 from benchmark.plan.validation import validate
 
 TRAINED_SIZE, FROZEN_SIZE = 32, 224  # pixels that images are stored at, by default
+FROZEN_ALONE = "'*frozen*'"  # --only of such a sweep: what trains nothing
 _OF_WEIGHTS = ("backbone", "weights", "weights_sha256", "weights_by", "pretraining", "mean", "std", "interpolation")
 
 
@@ -66,10 +67,12 @@ def write_sweep(
     """Write the sweep file, with the reasons for its settings. Raises BenchError where a file is there, unless `force`.
 
     gpu: settings for one GPU, else for one CPU core per run. data: the data folder, where it is not the usual one.
-    frozen: a network with weights, scored without training, in place of trained ones.
+    frozen: a network with weights, scored without training, first; of the trained ones two are then left.
     """
     refuse_to_overwrite(path, force)
-    text = sweep_text(path, own, found, gpu, data) if frozen is None else frozen_text(path, own, found, frozen, data)
+    text = sweep_text(path, own, found, gpu, data)
+    if frozen is not None:
+        text = frozen_text(path, own, found, frozen, gpu, data)
     with atomic_write(path) as stream:  # names of files need not be UTF-8
         stream.write(text.encode("utf-8", "backslashreplace"))
     sweep.load(path)
@@ -86,13 +89,13 @@ def refuse_to_overwrite(path: Path, force: bool) -> None:
 
 def sweep_text(path: Path, own: Own, found: Findings, gpu: bool, data: Path | None) -> str:
     """The sweep file: a comment that says what is in it and why, then the settings."""
-    chosen = variants(bool(own.of("aux")))
+    chosen = variants(bool(own.with_role("aux")))
     left_out = [name for name in chosen if found.upright.verdict == "no" and rotates_id(variant(name))]
     kept = [name for name in chosen if name not in left_out]
-    settings = _settings(own, gpu)
+    settings = _settings(own.train, own.size, own.size, gpu)
     runs = 3 * len(kept)
     where = f" --data {quote(str(data))}" if data else ""
-    oods = [_quoted(stored_name(own, one.source)) for one in own.of("ood")]
+    oods = [_quoted(stored_name(own, one.source)) for one in own.with_role("ood")]
     head = [
         f"Which negatives suit {own.name}? {len(kept)} variants x 3 seeds, written by `bench init`.",
         "",
@@ -103,7 +106,7 @@ def sweep_text(path: Path, own: Own, found: Findings, gpu: bool, data: Path | No
         f"Command: bench sweep {quote(str(path))}{where} && bench recommend {quote(str(path))}",
     ]
     sources = auxiliary = ""
-    for one in own.of("aux"):
+    for one in own.with_role("aux"):
         sources = f"sources: {{imagenet: {_quoted(stored_name(own, one.source))}}}, "
         auxiliary = "  # `imagenet` is the name of the auxiliary source, whatever its images"
     out = ""
@@ -130,34 +133,55 @@ grid:
 """
 
 
-def frozen_text(path: Path, own: Own, found: Findings, model: ModelConfig, data: Path | None) -> str:
-    """The sweep file of one run that trains nothing: a network with weights, at the size that they are used to."""
+def beside_size(own: Own, gpu: bool) -> int:
+    """Pixels a side at which DINO is trained beside a frozen network, so that it ends soon."""
+    return min(own.size, 64 if gpu else 32)
+
+
+def frozen_text(path: Path, own: Own, found: Findings, model: ModelConfig, gpu: bool, data: Path | None) -> str:
+    """The sweep file of a network with weights, which trains nothing and sees images at the size that it is used to,
+    and of DINO with negatives and without beside it, at a size that is trained soon."""
     where = f" --data {quote(str(data))}" if data else ""
-    oods = [_quoted(stored_name(own, one.source)) for one in own.of("ood")]
+    oods = f"ood: [{', '.join(_quoted(stored_name(own, one.source)) for one in own.with_role('ood'))}]"
+    negatives = "perm-16-in-dist" if found.upright.verdict == "no" else "rot-in-dist"
+    side = beside_size(own, gpu)
+    settings = _settings(own.train, own.size, side, gpu)
     head = [
-        f"How does a frozen {model.backbone} tell {own.name} from other images? Written by `bench init`.",
+        f"How does a frozen {model.backbone} tell {own.name} from other images, and how does DINO trained on them?",
+        "Written by `bench init`.",
         "",
-        f"Images: {own.train} for the bank, {own.test} to test on, {own.size}x{own.size}; no labels, no k-NN accuracy.",
+        f"Images: {own.train} to train on, {own.test} to test on, {own.size}x{own.size}; no labels, no k-NN accuracy.",
         f"Weights: {model.pretraining} pretraining. Whatever they were trained on is not new to them.",
-        "Cost: one pass of the network per image.",
-        f"Command: bench sweep {quote(str(path))}{where}",
+        f"DINO, at {side}x{side}: {settings.why}",
+        f"Cost: one pass per image of the frozen network; of the others {settings.cost(6)}",
+        f"Command: bench sweep {quote(str(path))} --only {FROZEN_ALONE}{where}",
     ]
     given = {key: value for key, value in model.model_dump(mode="json").items() if key in _OF_WEIGHTS and value}
-    settings = "\n".join(f"    {key}: {json.dumps(value)}" for key, value in given.items())
+    weights = "\n".join(f"        {key}: {json.dumps(value)}" for key, value in given.items())
     return f"""{_comment(head, found)}
-title: A frozen network for {own.name}
+title: A frozen network for {own.name}, and DINO beside it
 
 base:
   in_dist: {_quoted(own.name)}
   data: {{image_size: {own.size}}}
-  method: {{name: frozen}}
-  model:
-{settings}
-  eval: {{scores: [knn-5, mahalanobis], ood: [{", ".join(oods)}]}}
+
+grids:
+  - base:
+      method: {{name: frozen}}
+      model:
+{weights}
+      eval: {{scores: [knn-5, mahalanobis], {oods}}}
+
+  - base:
+{textwrap.indent(settings.text, "    ")}
+      eval: {{scores: [knn-5, mahalanobis], {oods}}}
+    grid:
+      variant: [dino, {negatives}]
+      seed: [0, 1, 2]  # three, for an interval
 
 references: [image-statistics]
 
-resources: {{gpus: 0, cpus: 1, memory_gb: 4, hours: 1}}
+{settings.resources}
 
 {_images(own)}
 """
@@ -207,19 +231,22 @@ class _Settings:
 # Images a second and run, with their negatives: measured with the network below at 32 pixels on a core of an EPYC;
 # guessed for a GPU and, by pixels, for other sizes.
 _CPU_RATE, _GPU_RATE = 160.0, 1500.0
+_CPU_SHRUNK = 150.0  # images of 224 pixels a second and core whose views are made as small as that
 
 
-def _settings(own: Own, gpu: bool) -> _Settings:
-    """Model, views and training by hardware, size and number of images, after sweeps/small.yaml and cpu.yaml."""
-    size = own.size
+def _settings(train: int, stored: int, size: int, gpu: bool) -> _Settings:
+    """Model, views and training by hardware, number of images, and the side in pixels at which they are stored and
+    trained on, after sweeps/small.yaml and cpu.yaml."""
     patch = min(16, size // 8)
-    batch = max(8, 1 << int(math.log2(max(8, min(256 if gpu else 64, own.train // 8)))))
+    batch = max(8, 1 << int(math.log2(max(8, min(256 if gpu else 64, train // 8)))))
     seen = 2_000_000 if gpu else 85_000  # images over the whole training
-    epochs = int(np.clip(round(seen / own.train), 5, 400 if gpu else 100))
+    epochs = int(np.clip(round(seen / train), 5, 400 if gpu else 100))
     warmup = max(epochs / 10, 0.5)
     tokens = (size // patch) ** 2
-    rate = _GPU_RATE * 64 / tokens if gpu else _CPU_RATE * (32 / size) ** 2
-    hours = epochs * own.train / rate / 3600
+    each = tokens / 64 / _GPU_RATE if gpu else (size / 32) ** 2 / _CPU_RATE
+    if stored > size and not gpu:
+        each += (stored / 224) ** 2 / _CPU_SHRUNK
+    hours = epochs * train * each / 3600
     if gpu:
         model = f"{{backbone: vit_tiny_patch16_224, args: {{patch_size: {patch}}}}}"
         method = "{name: dino, classes: 4096, teacher_momentum: 0.99}"
@@ -242,7 +269,7 @@ def _settings(own: Own, gpu: bool) -> _Settings:
         resources = f"resources: {{gpus: 1, cpus: 4, memory_gb: 16, hours: {max(1, math.ceil(3 * hours))}}}"
     else:
         resources = f"resources: {{gpus: 0, cpus: 1, memory_gb: 4, hours: {max(1, math.ceil(3 * hours))}}}"
-    why = f"{seen_by}, {epochs} epochs, so that it sees about {epochs * own.train:,} images."
+    why = f"{seen_by}, {epochs} epochs, so that it sees about {epochs * train:,} images."
     if not gpu:
         why += " On a GPU: `bench init` there, or longer training, gives a ranking to trust more."
     return _Settings(text, resources, why, hours, gpu)

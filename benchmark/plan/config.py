@@ -111,8 +111,7 @@ class RunConfig(Strict):
         if self.method.multi_crop:
             check_scale("views.local_scale", self.views.local_scale)
             check_scale("views.global_scale", self.views.global_scale)
-        if self.chooses_statistics:
-            self.model.check_statistics()
+        self.model.check_statistics(self.chooses_statistics)
         if self.method.trains and self.train.warmup_epochs >= self.train.epochs:
             raise ValueError(
                 f"train.warmup_epochs: {self.train.warmup_epochs:g} leaves nothing of train.epochs {self.train.epochs}"
@@ -165,15 +164,16 @@ class RunConfig(Strict):
             raise ValueError(f"eval.scores: {self.eval.scores} names a score twice")
         for name in self.eval.scores:
             try:
-                lacking = scores.needs([name]) - self.method.answers
+                needed = scores.needs([name])
             except BenchError as error:
                 raise ValueError(f"eval.scores: {error}") from error
+            lacking = needed - self.method.provides
             if lacking and self.method.name not in REFERENCES:
                 raise ValueError(
                     f"eval.scores: {name!r} needs {' and '.join(sorted(lacking))}, which {self.method.name!r} does not "
-                    "have; allowed: " + ", ".join(n for n, k in scores.KINDS.items() if k.needs <= self.method.answers)
+                    "have; allowed: " + ", ".join(n for n, k in scores.KINDS.items() if k.needs <= self.method.provides)
                 )
-            if "permutations" in scores.needs([name]) and self.data.image_size % 2:
+            if "permutations" in needed and self.data.image_size % 2:
                 raise ValueError(f"eval.scores: {name!r} cuts images in quarters; data.image_size is odd")
 
     def scores(self) -> list[str]:
@@ -181,7 +181,7 @@ class RunConfig(Strict):
         negatives has no score that is measured from them."""
         if self.method.name == "image-statistics":
             return []  # four numbers, which have no direction
-        has = self.method.answers if self.kinds() else self.method.answers - {"negatives"}
+        has = self.method.provides if self.kinds() else self.method.provides - {"negatives"}
         return [name for name in self.eval.scores if scores.needs([name]) <= has]
 
     def passes(self, score: str) -> int:

@@ -26,7 +26,7 @@ class DinoConfig(MethodSettings):
     negatives: ClassVar[bool] = True
     multi_crop: ClassVar[bool] = True
     backgrounds: ClassVar[tuple[str, ...]] = ("keep", "remove", "random")
-    answers: ClassVar[frozenset[Need]] = frozenset({"norm", "logits", "rotations", "permutations", "negatives"})
+    provides: ClassVar[frozenset[Need]] = frozenset({"norm", "logits", "rotations", "permutations", "negatives"})
 
     name: Literal["dino"] = "dino"
     classes: Annotated[int, Field(ge=2)] = 4096  # K soft classes
@@ -148,7 +148,7 @@ class ClassifierSettings(MethodSettings):
     """What classifiers share: the classes, and rotation prediction beside them (Hendrycks et al. 2019)."""
 
     labels: ClassVar[bool] = True
-    answers: ClassVar[frozenset[Need]] = frozenset({"norm", "logits"})
+    provides: ClassVar[frozenset[Need]] = frozenset({"norm", "logits"})
 
     classes: Annotated[int, Field(ge=2)] = 10  # of the in-distribution set
     # Weight of the rotation head's loss; published 1, as a weight of 3 that is shared by three heads. 0: no such head.
@@ -198,7 +198,7 @@ class OutlierExposureConfig(ClassifierSettings):
 
     negatives: ClassVar[bool] = True
     needs_negatives: ClassVar[bool] = True
-    answers: ClassVar[frozenset[Need]] = ClassifierSettings.answers | {"negatives"}
+    provides: ClassVar[frozenset[Need]] = ClassifierSettings.provides | {"negatives"}
 
     name: Literal["outlier-exposure"]
     outliers: PositiveInt = 2  # of each kind to an image; published 256 beside 128

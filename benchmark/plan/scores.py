@@ -20,6 +20,7 @@ from benchmark.errors import BenchError, unknown
 Need = Literal["norm", "logits", "rotations", "permutations", "negatives"]
 NEEDS: frozenset[Need] = frozenset(get_args(Need))
 EQ6 = "eq6"  # the paper's score, that of DINO
+OWN = "own"  # in place of a score's name: of each run the one that its method is published with
 COPIES = 3  # of the image, beside itself, of each kind
 
 

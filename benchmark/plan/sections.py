@@ -44,9 +44,9 @@ class ModelConfig(WeightsConfig):
     # weights: the statistics that `weights` came with, for all three and throughout; no image depends on another.
     batch_statistics: Literal["mixture", "positives", "weights"] = "mixture"
 
-    def check_statistics(self) -> None:
-        """Raise ValueError, one line with the key, where a run that chooses statistics has not those of its choice."""
-        if self.batch_statistics == "weights" and self.weights is None:
+    def check_statistics(self, chosen: bool) -> None:
+        """Raise ValueError, one line with the key, where a run for which they are `chosen` has no such statistics."""
+        if chosen and self.batch_statistics == "weights" and self.weights is None:
             raise ValueError(
                 "model.batch_statistics: 'weights' given, but there are no weights; allowed: mixture, positives"
             )

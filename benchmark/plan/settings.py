@@ -28,7 +28,7 @@ class MethodSettings(Strict):
     # What a score may read beside features (`plan.scores`): "logits" where `Method.class_logits` has some, "rotations"
     # and "permutations" where `Method.embed` is one pass of the network, so that four images cost four, "negatives"
     # where it trains with some.
-    answers: ClassVar[frozenset[Need]] = frozenset({"norm"})
+    provides: ClassVar[frozenset[Need]] = frozenset({"norm"})
     made_by: ClassVar[str] = ""  # of another package's: "module:Class" of its `methods.base.Method`
 
     name: str

@@ -15,7 +15,7 @@ class FixedNetwork(MethodSettings):
     depends on the settings and the image alone."""
 
     trains: ClassVar[bool] = False
-    answers: ClassVar[frozenset[Need]] = frozenset({"norm", "rotations", "permutations"})
+    provides: ClassVar[frozenset[Need]] = frozenset({"norm", "rotations", "permutations"})
 
     def identity(self, full: dict[str, Any], in_dist: str) -> dict[str, Any]:
         size = full["views"]["global_size"]
@@ -76,7 +76,7 @@ class FeaturesConfig(MethodSettings):
     logits: bool = False
 
     @property
-    def answers(self) -> frozenset[Need]:  # type: ignore[override]
+    def provides(self) -> frozenset[Need]:  # type: ignore[override]
         return frozenset({"norm", "logits"} if self.logits else {"norm"})
 
     @property

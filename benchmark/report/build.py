@@ -15,11 +15,12 @@ from benchmark.files import atomic_write
 from benchmark.plan import sweep as sweeps
 from benchmark.plan.config import RunConfig
 from benchmark.plan.methods import REFERENCES
+from benchmark.plan.scores import OWN
 from benchmark.report.claims import one_class, ours, paper
 from benchmark.report.claims import text as claims_text
 from benchmark.report.figures import files
 from benchmark.report.grouping import by_score, check_score, class_groups, group_runs, of_other_sweeps
-from benchmark.report.groups import OWN, Group
+from benchmark.report.groups import Group
 from benchmark.report.items import FIGURES, TABLES, Item, Protocol
 from benchmark.report.settings import class_of
 from benchmark.report.tables import text as table_text
@@ -46,8 +47,9 @@ def report(
     only: Sequence[str] = (),
     sets: list[str] | None = None,
     data: Path | None = None,
-    score: str | None = None,
+    score: str = OWN,
     show: Console | None = None,
+    records: list[Record] | None = None,
 ) -> list[Path]:
     """Write the tables, figures, claims and page asked for under `out`/SWEEP/, show the tables, return the paths.
 
@@ -56,10 +58,11 @@ def report(
     claims. sweep: whose runs, those of several side by side in `out`/A+B/; by default the paper's own, from ./sweeps or
     built in. only: patterns of labels, as "rot-*"; other columns are left out, but for the reference rows. sets: the
     "field=value" overrides that the runs were made with, as in `bench sweep --set`. data: the folder of the image
-    sets, where the page finds its thumbnails and a sweep its sets' classes. score: what detects in place of each
-    method's own score (`grouping.by_score`); the files go to `out`/SWEEP/by-SCORE/. show: the console to print on,
-    standard output by default. Items whose sweep has no records yet are named and passed over; raises BenchError, one
-    line, when that leaves nothing, and for an unknown table or figure or a broken file.
+    sets, where the page finds its thumbnails and a sweep its sets' classes. score: what detects; of another than each
+    method's own (`grouping.by_score`) the files go to `out`/SWEEP/by-SCORE/. show: the console to print on,
+    standard output by default. records: those of `results`, where they are read already. Items whose sweep has no
+    records yet are named and passed over; raises BenchError, one line, when that leaves nothing, and for an unknown
+    table or figure or a broken file.
     """
     from rich.console import Console
 
@@ -73,8 +76,8 @@ def report(
     places = [results] if isinstance(results, Path) else list(results)
     if page and len(places) > 1:
         raise BenchError("--page reads curves and scores beside the records of one folder; give one --results")
-    records = load_records(places)
-    if score is not None:
+    records = load_records(places) if records is None else records
+    if score != OWN:
         _check_by_score(score, asked, wanted, page)
         check_score(records, score)
     runs = _Runs(sets, data, records, only, score)
@@ -83,7 +86,7 @@ def report(
         fitting: tuple[Protocol | None, ...] = (None, *runs.protocols(chosen)) if chosen else ("sets",)
 
         def all_of(given: Sequence[str], items: Mapping[str, Item]) -> list[str]:
-            fit = (n for n, item in items.items() if item.protocol in fitting and (score is None or item.by_any))
+            fit = (n for n, item in items.items() if item.protocol in fitting and (score == OWN or item.by_any))
             return list(dict.fromkeys([*given, *fit]))
 
         tables, figures = all_of(tables, TABLES), all_of(figures, FIGURES)
@@ -117,10 +120,10 @@ def report(
             nothing[f"{where}: no records for {names} yet; run: {commands}{of_other_sweeps(records)}"] = None
             continue
         folder = out / "+".join(path.stem for path in paths)
-        written += job(groups, folder / f"by-{score}" if score else folder, console)
+        written += job(groups, folder if score == OWN else folder / f"by-{score}", console)
     if nothing and not written:
         raise BenchError(next(iter(nothing)))
-    if score is not None and not written:
+    if score != OWN and not written:
         raise BenchError(
             f"--score {score}: the claims about single classes compare scores themselves; without --score they are "
             "checked, with it --table one-class is made"
@@ -154,17 +157,16 @@ class _Runs:
     """The runs of sweeps and their groups, each read and made once."""
 
     def __init__(
-        self, sets: list[str] | None, data: Path | None, records: list[Record], only: Sequence[str], score: str | None
+        self, sets: list[str] | None, data: Path | None, records: list[Record], only: Sequence[str], score: str
     ) -> None:
         self._sets, self._data, self._records, self._only, self._score = sets, data, records, only, score
-        self._configs: dict[tuple[Path, ...], list[RunConfig]] = {}
+        self._loaded: dict[Path, list[RunConfig]] = {}
         self._groups: dict[tuple[Protocol, tuple[Path, ...]], Groups] = {}
 
     def configs(self, paths: tuple[Path, ...]) -> list[RunConfig]:
-        if paths not in self._configs:
-            loaded = [sweeps.load(path, self._sets, data=self._data) for path in paths]
-            self._configs[paths] = self._kept([run.config for one in loaded for run in one.runs])
-        return self._configs[paths]
+        for path in (path for path in paths if path not in self._loaded):
+            self._loaded[path] = [run.config for run in sweeps.load(path, self._sets, data=self._data).runs]
+        return self._kept([config for path in paths for config in self._loaded[path]])
 
     def _kept(self, configs: list[RunConfig]) -> list[RunConfig]:
         """The runs whose label matches a pattern of `only`, and the reference rows. BenchError where none does."""
@@ -199,7 +201,7 @@ class _Runs:
             else:  # Tables 1 and 2 of nothing but classes: for whoever asks for them
                 whole = [config for config in configs if class_of(config) is None]
                 made = group_runs(whole or configs, self._records, beside=True)
-            self._groups[protocol, paths] = [by_score(g, self._score) for g in made] if self._score else made
+            self._groups[protocol, paths] = [by_score(group, self._score) for group in made]
         return self._groups[protocol, paths]
 
 

@@ -12,6 +12,7 @@ from benchmark.plan import scores
 from benchmark.plan.config import RunConfig
 from benchmark.plan.identity import digest, flat
 from benchmark.plan.methods import REFERENCES
+from benchmark.plan.scores import OWN
 from benchmark.plan.titles import title_of
 from benchmark.report.groups import Group, Run
 from benchmark.report.settings import at, class_of, differences
@@ -176,8 +177,10 @@ def class_groups(configs: Iterable[RunConfig], records: Sequence[Record]) -> lis
 
 
 def by_score(group: Group, score: str) -> Group:
-    """The same runs by one of `eval.scores` in place of the methods' own, with a heading that says so: all that a
-    report compares then is by it. A reference row without it keeps its own; other runs without it have no AUROC."""
+    """The same runs by this score. By one of `eval.scores` in place of the methods' own the heading says so, and all
+    that a report compares is by it; a reference row without it keeps its own, other runs without it have no AUROC."""
+    if score == OWN:
+        return group
     lacking = {run.config.label for run in group.runs if run.record and score not in run.record.scores}
     own = [title_of(label) for label in REFERENCES if label in lacking]
     heading = f"by {score}" + (f" ({' and '.join(own)} by their own)" if own else "")
@@ -186,6 +189,8 @@ def by_score(group: Group, score: str) -> Group:
 
 def check_score(records: Sequence[Record], score: str) -> None:
     """Raises BenchError, one line, where `score` is no score, or no record that was trained has it."""
+    if score == OWN:
+        return
     scores.parts(score)
     trained = [record for record in records if record.config["method"]["name"] not in REFERENCES]
     if trained and not any(score in record.scores for record in trained):

@@ -7,7 +7,7 @@ classes. Its columns are what the runs of a case differ in: a label, and where a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,16 +17,17 @@ import numpy as np
 from benchmark.data.catalog import class_titles, info, is_control, is_near, split_class, split_size
 from benchmark.negatives import VARIANTS
 from benchmark.plan.config import RunConfig
+from benchmark.plan.identity import digest
 from benchmark.plan.methods import REFERENCES
+from benchmark.plan.scores import OWN
 from benchmark.plan.titles import title_of
 from benchmark.report.settings import at, differences, recipe_of, shared_by_a_column
-from benchmark.store.measurements import numbers_of
+from benchmark.store.measurements import numbers_of, spread
 from benchmark.store.records import Record, SetInRecord
 
 if TYPE_CHECKING:
     import pandas as pd
 
-OWN = "own"  # in place of a score's name: of each run the one that its method is published with
 _ORDER = {name: rank for rank, name in enumerate(["rotation", "rotation-translation", *VARIANTS])}
 
 
@@ -37,6 +38,12 @@ class Run:
     config: RunConfig
     recipe: str
     record: Record | None = None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 of its settings and its record; each figure asks for it."""
+        return digest([self.config.label, self.config.seed, self.recipe,
+                       self.record.model_dump_json() if self.record else None])  # fmt: skip
 
 
 class Case(NamedTuple):
@@ -122,7 +129,8 @@ class Group:
     runs: tuple[Run, ...]
     parent: str = ""
     score: str = OWN
-    _cache: dict[tuple[str, ...], pd.DataFrame] = field(default_factory=dict, init=False, compare=False, repr=False)
+    _values: dict[tuple[str, ...], pd.DataFrame] = field(default_factory=dict, init=False, compare=False, repr=False)
+    _means: dict[tuple[Any, ...], Mean] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     # --- what it is of ---
 
@@ -262,67 +270,61 @@ class Group:
 
         done = [(run, place) for run, place in zip(self.runs, self._recipes, strict=True) if run.record]
         frame = numbers_of([run.record for run, _ in done if run.record])
+        places = frame.pop("run").to_numpy(dtype=int)
         about = pd.DataFrame(
             [(run.config.in_dist, self._columns[place].key, run.config.seed) for run, place in done],
             columns=["in_dist", "column", "seed"],
-        ).iloc[frame.pop("run").to_numpy(dtype=int)]
-        frame = pd.concat([about.reset_index(drop=True), frame], axis=1)
+        )
+        frame = pd.concat([spread(about, places), frame], axis=1)
         if self.score != OWN:
             by = np.array([self.score_of(run.record) for run, _ in done if run.record], dtype=object)
-            frame["own"] = frame["score"].astype(object) == by[about.index]
+            frame["own"] = frame["score"].astype(object) == by[places]
         frame["own"] |= frame["score"].isna()
         return frame if self.score == OWN else frame[frame["epoch"].isna()]
 
     @cached_property
-    def _places(self) -> dict[tuple[str, ...], Any]:
+    def _places(self) -> dict[tuple[str, ...], np.ndarray]:
         """(metric, in-distribution set, OOD set, score) -> the rows of the frame that are of the end of training."""
-        frame = self.frame.reset_index(drop=True)
-        frame = frame[frame["epoch"].isna()].astype({"score": object, "ood": object}).fillna({"score": "", "ood": ""})
-        keys = ["metric", "in_dist", "ood"]
-        by_name: dict[Any, Any] = frame[frame["score"] != ""].groupby([*keys, "score"], observed=True).groups
-        own: dict[Any, Any] = frame[frame["own"]].groupby(keys, observed=True).groups
-        return by_name | {(*key, OWN): rows for key, rows in own.items()}
+        at_end = np.flatnonzero(self.frame["epoch"].isna())
+        frame = self.frame.iloc[at_end]
+        keys = [frame[key].astype("category").cat for key in ("metric", "in_dist", "ood", "score")]
+        names = [[*key.categories, ""] for key in keys]  # a code of -1, where there is none, means the last
+        codes = np.stack([key.codes for key in keys], axis=1).astype(int)
+        by_name = _alike(codes[codes[:, 3] >= 0], at_end[codes[:, 3] >= 0])
+        own = frame["own"].to_numpy()
+        found = {tuple(name[code] for name, code in zip(names, where, strict=True)): rows for where, rows in by_name}
+        for where, rows in _alike(codes[own, :3], at_end[own]):
+            found[*(name[code] for name, code in zip(names, where, strict=False)), OWN] = rows
+        return found
 
     @cached_property
     def _arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Of each row of the frame its column's place among the keys, its seed and its value."""
         place = {key: number for number, key in enumerate(self.keys)}
-        numbers = self.frame["column"].map(place), self.frame["seed"], self.frame["value"]
-        return tuple(one.to_numpy() for one in numbers)  # type: ignore[return-value]
+        columns = self.frame["column"].map(place).to_numpy(dtype=int)  # said, for a group without records has none
+        return columns, self.frame["seed"].to_numpy(), self.frame["value"].to_numpy()
 
     def values(self, metric: str, in_dist: str, ood: str = "", score: str = OWN) -> pd.DataFrame:
         """A metric of `store.measurements` at the end of training: seeds down, all columns of the group across."""
         import pandas as pd
 
         where = metric, in_dist, ood, score
-        if where not in self._cache:
+        if where not in self._values:
             rows = self._places.get(where, np.empty(0, dtype=int))
             columns, seeds, values = (part[rows] for part in self._arrays)  # a pivot, without what pandas' costs a call
             found, places = np.unique(seeds, return_inverse=True)
             wide = np.full((len(found), len(self.keys)), np.nan)
             wide[places, columns] = values
-            self._cache[where] = pd.DataFrame(wide, index=found, columns=self.keys)
-        return self._cache[where]
+            self._values[where] = pd.DataFrame(wide, index=found, columns=self.keys)
+        return self._values[where]
 
     def mean(self, cases: Sequence[Case], metric: str = "auroc", score: str = OWN) -> Mean:
         """The mean over cases, seed by seed: its interval is that of the seeds' means, not of the cases."""
-        import pandas as pd
-
-        parts = [self.values(metric, case.in_dist, case.ood, score) for case in cases]
-        seeds = sorted(set().union(*(part.index for part in parts)))
-        keys = self.keys
-        cube = np.array([part.reindex(seeds).to_numpy() for part in parts]).reshape(len(parts), len(seeds), len(keys))
-        there = ~np.isnan(cube)  # (case, seed, column)
-        started = there.any(0)
-        shared = (there | ~started).all(1) & started.any(0)  # (case, column)
-        count = shared.sum(0)  # of cases, by column
-        total = _sum(np.where(shared[:, None], np.nan_to_num(cube), 0.0))
-        means = np.where(started & (count > 0), total / np.maximum(count, 1), np.nan)
-        return Mean(
-            pd.DataFrame(means, index=seeds, columns=keys),
-            pd.DataFrame(_sum(cube) / max(1, len(parts)) if parts else means, index=seeds, columns=keys),
-            {key: [case for case, one in zip(cases, shared[:, i], strict=True) if one] for i, key in enumerate(keys)},
-        )
+        asked = (*cases, metric, score)
+        if asked not in self._means:
+            parts = [self.values(metric, case.in_dist, case.ood, score) for case in cases]
+            self._means[asked] = _mean(cases, parts, self.keys)
+        return self._means[asked]
 
     # --- what its runs share ---
 
@@ -341,10 +343,39 @@ class Group:
         return list(dict.fromkeys(k for run in self.runs_of(subject) for k in run.config.eval.knn))
 
 
+def _mean(cases: Sequence[Case], parts: Sequence[pd.DataFrame], keys: list[str]) -> Mean:
+    """The mean of what `Group.values` gives of each case. keys: of the columns."""
+    import pandas as pd
+
+    seeds = sorted(set().union(*(part.index for part in parts)))
+    cube = np.array([part.reindex(seeds).to_numpy() for part in parts]).reshape(len(parts), len(seeds), len(keys))
+    there = ~np.isnan(cube)  # (case, seed, column)
+    started = there.any(0)
+    shared = (there | ~started).all(1) & started.any(0)  # (case, column)
+    count = shared.sum(0)  # of cases, by column
+    total = _sum(np.where(shared[:, None], np.nan_to_num(cube), 0.0))
+    means = np.where(started & (count > 0), total / np.maximum(count, 1), np.nan)
+    return Mean(
+        pd.DataFrame(means, index=seeds, columns=keys),
+        pd.DataFrame(_sum(cube) / max(1, len(parts)) if parts else means, index=seeds, columns=keys),
+        {key: [case for case, one in zip(cases, shared[:, i], strict=True) if one] for i, key in enumerate(keys)},
+    )
+
+
+def _alike(codes: np.ndarray, of: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Each row that (N, keys) whole numbers hold, and which of the N things `of` have it, in their order."""
+    if not len(codes):
+        return
+    order = np.lexsort(codes.T)  # which is stable
+    codes, of = codes[order], of[order]
+    starts = np.flatnonzero(np.r_[True, (codes[1:] != codes[:-1]).any(1)])
+    yield from zip(codes[starts], np.split(of, starts[1:]), strict=True)
+
+
 def _sum(cube: np.ndarray) -> np.ndarray:
     """The sum over the first axis, rounded once."""
-    added: np.ndarray = np.apply_along_axis(math.fsum, 0, cube) if cube.size else cube.sum(0)
-    return added
+    columns = cube.reshape(len(cube), cube[:1].size).T
+    return np.array([math.fsum(column) for column in columns.tolist()]).reshape(cube.shape[1:])
 
 
 def seeds_of(values: pd.DataFrame, key: str) -> dict[int, float]:

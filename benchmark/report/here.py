@@ -1,4 +1,4 @@
-"""Which sweeps the records of a folder are of, where nobody has named one."""
+"""Which sweeps records are of, where nobody has named one."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from pathlib import Path
 
 from benchmark.errors import BenchError
 from benchmark.plan import sweep as sweeps
-from benchmark.store.measurements import load_records
+from benchmark.store.records import Record
 
 
 def sweeps_here(
-    results: Sequence[Path], paper: Iterable[Path], sets: list[str] | None, data: Path | None
+    records: Sequence[Record], paper: Iterable[Path], sets: list[str] | None, data: Path | None
 ) -> list[Path]:
-    """The sweeps that account for the records in the folders `results`, the one with most of its runs done first.
+    """The sweeps that account for these records, the one with most of its runs done first.
 
-    Looked for among the built-in ones, ./sweeps and the folder itself; sets, data: as of `sweeps.load`. None where the
+    Looked for among the built-in ones, ./sweeps and this folder; sets, data: as of `sweeps.load`. None where the
     paper's own sweeps, `paper`, have records here, or where nothing accounts for any.
     """
-    done = {record.recipe_id for record in load_records(results)}
+    done = {record.recipe_id for record in records}
     if not done or any(_recipes(path, sets, data) & done for path in paper):
         return []
     files = {path.stem: path for path in [*sorted(Path("sweeps").glob("*.yaml")), *sorted(Path().glob("*.yaml"))]}

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.report.groups import OWN, Case, Group
+from benchmark.plan.scores import OWN
+from benchmark.report.groups import Case, Group
 from benchmark.report.intervals import placements
 from benchmark.store.folders import RunFolder, score_key
 from benchmark.store.records import Record

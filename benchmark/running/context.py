@@ -55,7 +55,7 @@ class Context:
 
 
 @contextmanager
-def take_on(
+def claim_run(
     config: RunConfig, results: Path, images: RunImages, device: torch.device, runtime: Runtime
 ) -> Iterator[Context | RunFolder]:
     """The run for this process and the ranks it works with, until the block ends; its folder alone where it is done.

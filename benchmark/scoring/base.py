@@ -11,7 +11,7 @@ from torch import Tensor
 # Kept outputs by name; rows are images. "features" (N, D): of unit length. Where asked for: "norm" (N,): the features'
 # length before; "class_logits" (N, 3): of the method's classes, see `LOGITS`; "rotated" (N, 3, D) and
 # "rotated_class_logits" (N, 3, 3): the same of the image turned by 90, 180 and 270 degrees; "permuted" and
-# "permuted_class_logits": of the image with its quarters in the three orders of `answers.ORDERS`. Those that a score is
+# "permuted_class_logits": of the image with its quarters in the three orders of `outputs.ORDERS`. Those that a score is
 # fitted to may have "negatives" (L, D) too, features of L of the run's negatives, of their own length, and, of a bank
 # that was thinned, "weights" (M,): how many training images each row stands for.
 Outputs = dict[str, Tensor]

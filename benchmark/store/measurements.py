@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 METRICS = ("auroc", "aupr_ood", "aupr_id", "aupr_oe", "fpr95_id", "fpr95_ood")  # of an OOD set, as in the record
+_all_metrics = attrgetter(*METRICS)
 
 
 def load_records(results: Path | Sequence[Path], tell: Callable[[str], None] = note) -> list[Record]:
@@ -81,26 +83,24 @@ def numbers_of(records: Sequence[Record]) -> pd.DataFrame:
     """The columns of `measurements` that say what was measured, and `run`, the record's place."""
     import pandas as pd
 
-    detected, values = [], []  # one row per score and OOD set, which has all METRICS
-    single: list[tuple[_Row, float | None]] = []
+    rows: list[_Row] = []  # one that names no metric stands for all METRICS of an OOD set
+    values: list[float | None] = []
     for run, record in enumerate(records):
         for name, seen in record.scores.items():
-            one = _Row(run, name, name == record.own, seen.passes)
-            single.append((one._replace(metric="sensitivity"), seen.sensitivity))
+            own = name == record.own
             for ood, found in seen.ood.items():
-                detected.append(one._replace(ood=ood, n_id=found.n_id, n_ood=found.n_ood))
-                values.append([getattr(found, metric) for metric in METRICS])
-        single += ((_Row(run, metric=metric), value) for metric, value in _of_the_run(record))
-        single += _on_the_way(run, record)
-    wide = pd.DataFrame(detected, columns=_Row._fields)
-    tall = wide.loc[wide.index.repeat(len(METRICS))].assign(
-        metric=np.tile(METRICS, len(wide)), value=np.array(values, dtype=float).reshape(-1)
-    )
-    rest = pd.DataFrame([row for row, _ in single], columns=_Row._fields)
-    rest["value"] = np.array([value for _, value in single], dtype=float)
-    frame = pd.concat([part for part in (tall, rest) if len(part)] or [rest])
-    frame = frame.dropna(subset="value").sort_values("run", kind="stable", ignore_index=True)
-    return frame.astype({"own": bool} | dict.fromkeys(("score", "ood", "metric"), "category"))
+                rows.append(_Row(run, name, own, seen.passes, ood, found.n_id, found.n_ood))
+                values += _all_metrics(found)
+        for row, value in (*_of_the_run(run, record), *_on_the_way(run, record)):
+            rows.append(row)
+            values.append(value)
+    frame = pd.DataFrame(rows, columns=_Row._fields).astype({"own": bool} | dict.fromkeys(("score", "ood"), "category"))
+    whole = frame["metric"].to_numpy() == ""
+    frame = frame.loc[frame.index.repeat(np.where(whole, len(METRICS), 1))]
+    metrics = frame["metric"].to_numpy(copy=True)
+    metrics[metrics == ""] = np.tile(METRICS, int(whole.sum()))
+    frame = frame.assign(metric=pd.Categorical(metrics), value=np.array(values, dtype=float))
+    return frame.dropna(subset="value").reset_index(drop=True)
 
 
 class _Row(NamedTuple):
@@ -117,14 +117,17 @@ class _Row(NamedTuple):
     epoch: float = np.nan
 
 
-def _of_the_run(record: Record) -> Iterator[tuple[str, float | None]]:
-    """(metric, value) of what is measured once, whatever the score and the OOD set."""
-    yield from ((f"knn_accuracy_{k}", value) for k, value in record.knn_accuracy.items())
-    yield from ((f"occupied_{reading}", value) for reading, value in (record.occupancy or {}).items())
+def _of_the_run(run: int, record: Record) -> Iterator[tuple[_Row, float | None]]:
+    """What is measured once, whatever the OOD set."""
+    for name, seen in record.scores.items():
+        yield _Row(run, name, name == record.own, seen.passes, metric="sensitivity"), seen.sensitivity
     kept = {**record.extra, "training": record.training, "seconds": record.timings}
-    for metric, value in flat(kept).items():
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            yield metric, value
+    measured = {
+        **{f"knn_accuracy_{k}": value for k, value in record.knn_accuracy.items()},
+        **{f"occupied_{reading}": value for reading, value in (record.occupancy or {}).items()},
+        **{key: value for key, value in flat(kept).items() if type(value) in (int, float)},  # True is no number
+    }
+    yield from ((_Row(run, metric=metric), value) for metric, value in measured.items())
 
 
 def _on_the_way(run: int, record: Record) -> Iterator[tuple[_Row, float | None]]:
@@ -142,7 +145,14 @@ def _of_runs(records: Sequence[Record], folders: Sequence[str], places: np.ndarr
     """The columns that say which run it is, for rows whose record stands at `places`."""
     import pandas as pd
 
-    runs = pd.DataFrame([{"folder": folder, **_about(record)} for folder, record in zip(folders, records, strict=True)])
+    about = [{"folder": folder, **_about(record)} for folder, record in zip(folders, records, strict=True)]
+    return spread(pd.DataFrame(about), places)
+
+
+def spread(runs: pd.DataFrame, places: np.ndarray) -> pd.DataFrame:
+    """The rows of `runs` at these places; its texts as categories, which are found once a run and not once a row."""
+    import pandas as pd
+
     columns: dict[str, Any] = {}
     for name in runs:
         if pd.api.types.is_numeric_dtype(runs[name]):

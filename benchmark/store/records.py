@@ -60,7 +60,7 @@ class ScoreInRecord(Strict):
     passes: int  # of the network for a test image
 
 
-class Look(Strict):
+class IntermediateMeasures(Strict):
     """What a run measured while it trained, after so many epochs, by the method's own score; units as in the record."""
 
     epoch: int
@@ -86,7 +86,7 @@ class Record(BaseModel):
     knn_accuracy: dict[str, float | None]  # "20" -> percent on the ID test set; None without labels, or with one
     occupancy: dict[str, float] | None = None  # "paper", "authors", "classes", ... ; None where there is no head
     extra: dict[str, Any] = {}  # what one method alone measures (AUROC by each image statistic, ...)
-    trajectory: list[Look] = []  # every `eval.every` epochs; the record itself is about the end
+    trajectory: list[IntermediateMeasures] = []  # every `eval.every` epochs; the record itself is about the end
     training: dict[str, Any] = {}  # epochs, steps, final losses, images_per_s, alarms
     timings: dict[str, float] = {}  # seconds by phase
     environment: dict[str, Any] = {}  # commit, packages, hardware

@@ -160,7 +160,7 @@ def _plan_one(run: SweepRun, there: _Disk, need_data: bool) -> PlannedRun:
         run_id = config.run_id({key: value for key, value in prints.items() if value is not None}, run.identity)
         folder = RunFolder(there.results / config.run_name(run_id))
     begun = folder.name in there.folders
-    state, detail, record = look(config, folder) if begun else ("to do", "", None)
+    state, detail, record = observed_state(config, folder) if begun else ("to do", "", None)
     if record and state == "done" and (changed := record.changed(tests)):
         state, detail = _to_score(config, folder, f"other images now: {', '.join(changed)}")
     if state == "to do" and (gone := _start_without_weights(config, there, prints)):
@@ -188,11 +188,11 @@ def _to_score(config: RunConfig, folder: RunFolder, why: str) -> tuple[State, st
 
 def state_of(config: RunConfig, folder: RunFolder) -> tuple[State, RunFolder, str]:
     """The state of one run from its folder: the record decides, then the lease, then the last state it wrote."""
-    state, detail, _ = look(config, folder)
+    state, detail, _ = observed_state(config, folder)
     return state, folder, detail
 
 
-def look(config: RunConfig, folder: RunFolder) -> tuple[State, str, Record | None]:
+def observed_state(config: RunConfig, folder: RunFolder) -> tuple[State, str, Record | None]:
     """State, what else to say, and the record of one run, as for `state_of`."""
     record, broken = folder.try_record()
     if folder.lease_is_live():

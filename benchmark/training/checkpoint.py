@@ -46,7 +46,7 @@ def load_checkpoint(path: Path, identity: str, say: Callable[[str], None] = prin
     if found:
         raise BenchError(
             f"{path}: no readable checkpoint: {', '.join(p.name for p in found)} broken; "
-            "delete them to start the run afresh"
+            "delete them to start the run again"
         )
     return None
 

@@ -27,14 +27,14 @@ from benchmark.training.step import optimise, refuse_lost_gradients
 
 
 @dataclass(frozen=True)
-class Outside:
+class TrainingHooks:
     """What a training has to do with the world around it.
 
     checkpoint_seconds: 0 saves after every step. before_write: may raise to forbid a checkpoint or metrics (another
     process has taken the run over). ranks: who computes each step together; rank 0 alone reads and writes the folder
-    and calls `report`. look: scores the method as it stands after so many epochs, for the summary's trajectory, and
-    raises Stopped where it is to stop before it is through; called every `look_every` epochs but the last, which the
-    record is about. begin: gives the method its first weights, where there is no checkpoint.
+    and calls `report`. evaluate: scores the method as it stands after so many epochs, for the summary's trajectory; it
+    raises Stopped where it is to stop before it is through. Called every `evaluate_every` epochs but the last, which
+    the record is about. begin: gives the method its first weights, where there is no checkpoint.
     """
 
     ranks: Ranks = ALONE
@@ -43,8 +43,8 @@ class Outside:
     before_write: Callable[[], None] = lambda: None
     report: Callable[[Progress], None] = lambda progress: None
     say: Callable[[str], None] = print
-    look: Callable[[int], dict[str, Any]] = lambda epoch: {}
-    look_every: int | None = None
+    evaluate: Callable[[int], dict[str, Any]] = lambda epoch: {}
+    evaluate_every: int | None = None
     begin: Callable[[], None] = lambda: None
 
 
@@ -63,13 +63,13 @@ class Trainer:
         seed: int,
         folder: Path,
         identity: str,
-        outside: Outside = Outside(),
+        hooks: TrainingHooks = TrainingHooks(),
     ) -> None:
-        _check_shareable(method, outside)
+        _check_shareable(method, hooks)
         refuse_lost_gradients(method.modules(), method.device, config.precision)
         self.method, self.batches, self.config, self.seed, self.identity = method, batches, config, seed, identity
-        self.outside, self.ranks = outside, outside.ranks
-        method.ranks = outside.ranks
+        self.hooks, self.ranks = hooks, hooks.ranks
+        method.ranks = hooks.ranks
         self.metrics, self.checkpoint = folder / "metrics.jsonl", folder / "checkpoint.pt"
         self.steps = config.epochs * batches.steps_per_epoch
         self.optimiser = make_optimiser(method, config)
@@ -90,7 +90,7 @@ class Trainer:
         while self.step < self.steps:
             epoch, inside = divmod(self.step, steps_per_epoch)
             if inside == 0:
-                self._look(epoch)
+                self._evaluate(epoch)
             moment = Moment(epoch, self.config.epochs, self.step, self.steps)
             self._one_step(moment, inside)
             epoch_ends = inside + 1 == steps_per_epoch
@@ -103,18 +103,18 @@ class Trainer:
         self._save()
         return self.summary
 
-    def _look(self, epoch: int) -> None:
+    def _evaluate(self, epoch: int) -> None:
         """Score the method where that is due after so many epochs; training sees nothing of it.
 
         A step seeds its own draws, so that of the method only the networks' mode, which scoring changes, is put back.
-        Whatever checkpoint lies between a look and the step after it is from before the look, so none is taken twice.
+        Whatever checkpoint lies between a scoring and the step after it is from before it, so that none is done twice.
         """
-        if not self.outside.look_every or not epoch or epoch % self.outside.look_every:
+        if not self.hooks.evaluate_every or not epoch or epoch % self.hooks.evaluate_every:
             return
         began = time.monotonic()
         try:
             with torch.compiler.set_stance("force_eager"):  # as at the end; compiled, last digits may differ
-                self.summary.trajectory.append(self.outside.look(epoch))
+                self.summary.trajectory.append(self.hooks.evaluate(epoch))
         except Stopped:
             self._save()
             raise
@@ -136,17 +136,17 @@ class Trainer:
         if not count:
             return
         means = self.losses.bring(self.step, self.steps)
-        speed = self.speed.look(count)
+        speed = self.speed.measure(count)
         self.summary.seconds, self.summary.pairs_per_second = self.speed.seconds, self.speed.images_a_second
         if not self.ranks.is_main:
             return
-        self.outside.before_write()
+        self.hooks.before_write()
         first = self.optimiser.param_groups[0]
         line = {"step": self.step, "epoch": round(self.step / self.batches.steps_per_epoch, 4), **means}
         line |= {"lr": first["lr"], "weight_decay": first["weight_decay"], "pairs_per_second": round(speed, 2)}
         append(self.metrics, line)
         left = self.speed.seconds_for(self.steps - self.step)
-        self.outside.report(Progress(self.step, self.steps, self.config.epochs, means, speed, left))
+        self.hooks.report(Progress(self.step, self.steps, self.config.epochs, means, speed, left))
 
     def _note_alarms(self, moment: Moment) -> None:
         """Keep the alarms that still hold; say each when it first rings."""
@@ -154,12 +154,12 @@ class Trainer:
         known = {alarm.split(":")[0] for alarm in self.summary.alarms}
         for alarm in alarms:
             if alarm.split(":")[0] not in known:
-                self.outside.say(f"ALARM in epoch {moment.epoch}: {alarm}")
+                self.hooks.say(f"ALARM in epoch {moment.epoch}: {alarm}")
         self.summary.alarms = alarms
 
     def _save_or_stop(self) -> None:
-        due = self.step < self.steps and time.monotonic() - self.saved_at >= self.outside.checkpoint_seconds
-        stop, due = self.ranks.any_of(self.outside.should_stop(), due)  # clocks and signals differ between ranks
+        due = self.step < self.steps and time.monotonic() - self.saved_at >= self.hooks.checkpoint_seconds
+        stop, due = self.ranks.any_of(self.hooks.should_stop(), due)  # clocks and signals differ between ranks
         if stop:
             self._save()
             self.ranks.leave()
@@ -170,7 +170,7 @@ class Trainer:
     def _save(self) -> None:
         self._flush()
         if self.ranks.is_main:
-            self.outside.before_write()
+            self.hooks.before_write()
             content = {
                 "identity": self.identity,
                 "step": self.step,
@@ -185,27 +185,27 @@ class Trainer:
     def _resume(self) -> None:
         """Go on from the checkpoint, where there is one; all ranks then hold what rank 0 holds."""
         modules = self.method.modules()
-        saved = self.ranks.from_main(lambda: load_checkpoint(self.checkpoint, self.identity, self.outside.say))
+        saved = self.ranks.from_main(lambda: load_checkpoint(self.checkpoint, self.identity, self.hooks.say))
         if saved:
             modules.load_state_dict(saved["modules"])
             self.optimiser.load_state_dict(saved["optimiser"])
             self.step, self.summary = saved["step"], Summary(**json.loads(saved["summary"]))
             self.losses = Losses(dict(saved["epoch_sums"]))
             self.summary.resumed += 1
-            self.outside.say(f"resumed at step {self.step} of {self.steps}")
+            self.hooks.say(f"resumed at step {self.step} of {self.steps}")
         else:
-            self.outside.begin()
+            self.hooks.begin()
         self.ranks.copy_from_main_(modules.state_dict().values())
         if self.ranks.is_main:
             truncate(self.metrics, self.step)
 
 
-def _check_shareable(method: Method, outside: Outside) -> None:
+def _check_shareable(method: Method, hooks: TrainingHooks) -> None:
     """Raises BenchError where several ranks would compute something else than one, or wait for one that scores."""
-    ranks = outside.ranks
+    ranks = hooks.ranks
     if ranks.world == 1:
         return
-    if outside.look_every:
+    if hooks.evaluate_every:
         raise BenchError(f"eval.every: a run is scored on the way where it trains in one process, not in {ranks.world}")
     if not method.loss_is_a_mean_over_images:
         raise BenchError(

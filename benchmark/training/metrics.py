@@ -31,7 +31,7 @@ class Summary:
     resumed: int = 0
     losses: dict[str, float] = field(default_factory=dict)  # means over the last epoch
     alarms: list[str] = field(default_factory=list)
-    trajectory: list[dict[str, Any]] = field(default_factory=list)  # of `store.records.Look`, by epoch
+    trajectory: list[dict[str, Any]] = field(default_factory=list)  # of `store.records.IntermediateMeasures`, by epoch
 
 
 class Losses:
@@ -68,15 +68,15 @@ class Losses:
 
 
 class Speed:
-    """How quickly steps are done, by the wall clock, since this process began and since the last look."""
+    """How quickly steps are done, by the wall clock, since this process began and since the last measurement."""
 
     def __init__(self, images_a_step: int, seconds_before: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.images, self.before, self.clock = images_a_step, seconds_before, clock
         self.begun = self.last = clock()
         self.steps = 0
 
-    def look(self, steps: int) -> float:
-        """Images a second of the `steps` steps since the last look."""
+    def measure(self, steps: int) -> float:
+        """Images a second of the `steps` steps since the last measurement."""
         now = self.clock()
         speed = self.images * steps / max(1e-9, now - self.last)
         self.steps += steps
@@ -84,18 +84,18 @@ class Speed:
         return speed
 
     def leave_out(self, seconds: float) -> None:
-        """Of the time since the last look, so much was spent on something else than steps."""
+        """Of the time since the last measurement, so much was spent on something else than steps."""
         self.begun += seconds
         self.last += seconds
 
     @property
     def seconds(self) -> float:
-        """Spent in steps up to the last look, with what earlier processes spent."""
+        """Spent in steps up to the last measurement, with what earlier processes spent."""
         return self.before + self.last - self.begun
 
     @property
     def images_a_second(self) -> float:
-        """Since this process began, up to the last look."""
+        """Since this process began, up to the last measurement."""
         return self.images * self.steps / max(1e-9, self.last - self.begun)
 
     def seconds_for(self, steps: int) -> float:

@@ -40,8 +40,8 @@ def rescale(method: Method, batches: Batches) -> None:
             update_bn(plain_views(batches), network)
 
 
-def rescaled(method: Method, batches: Batches, look: Callable[[int], Answer]) -> Callable[[int], Answer]:
-    """`look`, which scores a method that trains on, with the statistics that it would be scored with at the end;
+def rescaled(method: Method, batches: Batches, evaluate: Callable[[int], Answer]) -> Callable[[int], Answer]:
+    """`evaluate`, which scores a method that trains on, with the statistics that it would be scored with at the end;
     afterwards they are as they were."""
 
     def at(epoch: int) -> Answer:
@@ -49,7 +49,7 @@ def rescaled(method: Method, batches: Batches, look: Callable[[int], Answer]) ->
         before = {} if network is None else {name: rows.clone() for name, rows in _statistics(network)}
         try:
             rescale(method, batches)
-            return look(epoch)
+            return evaluate(epoch)
         finally:
             for name, rows in () if network is None else _statistics(network):
                 rows.copy_(before[name])

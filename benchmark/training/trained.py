@@ -18,16 +18,16 @@ from benchmark.store.folders import RunFolder
 from benchmark.training.batches import Batches, DeviceImages
 from benchmark.training.compiling import compiled
 from benchmark.training.foregrounds import foregrounds
-from benchmark.training.loop import Outside, Trainer
+from benchmark.training.loop import Trainer, TrainingHooks
 from benchmark.training.statistics import rescale, rescaled
 from benchmark.training.tuning import begin_from
 from benchmark.views.foregrounds import Foregrounds
 
 
-def trained(method: Method, run: Context, look: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
+def trained(method: Method, run: Context, evaluate: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
     """Train `method`, or load its weights from the run's folder; returns the record's section on training.
 
-    look: see `loop.Outside`; its answers are under "trajectory".
+    evaluate: see `loop.TrainingHooks`; its answers are under "trajectory".
     Raises BenchError for weights that are gone or broken, and what `Trainer` raises.
     """
     if not run.config.method.trains:
@@ -37,20 +37,20 @@ def trained(method: Method, run: Context, look: Callable[[int], dict[str, Any]])
     run.reporter.phase("train")
     found = foregrounds(run)
     batches = batches_of(method, run, found)
-    outside = Outside(
+    hooks = TrainingHooks(
         ranks=run.ranks,
         checkpoint_seconds=run.runtime.checkpoint_seconds,
         should_stop=run.should_stop,
         before_write=run.check_lease,
         report=run.reporter.progress,
         say=run.reporter.say,
-        look=rescaled(method, batches, look),
-        look_every=run.config.eval.every,
+        evaluate=rescaled(method, batches, evaluate),
+        evaluate_every=run.config.eval.every,
         begin=lambda: begin_from(method, run),
     )
     config = run.config
     with run.stop.put_off():  # a signal ends the run after its step, with a checkpoint
-        trainer = Trainer(method, batches, config.train, config.seed, run.folder.path, run.run_id, outside)
+        trainer = Trainer(method, batches, config.train, config.seed, run.folder.path, run.run_id, hooks)
         with compiled(method, run.runtime.compile):
             summary = trainer.train()
         rescale(method, batches)

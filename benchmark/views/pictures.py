@@ -18,7 +18,7 @@ _SHADE = torch.tensor([255, 0, 200])[:, None, None]  # over what is taken for ba
 
 
 def foregrounds_picture(images: ImageSet, count: int) -> Image.Image:
-    """A row an image, `count` random ones of the set: the image; its foreground, the rest shaded; and what runs
+    """One row per image, `count` random ones of the set: the image; its foreground, the rest shaded; and what runs
     see: the image before a grey and before the next row's background, the background alone, and the next row's
     foreground before it.
 

@@ -44,7 +44,7 @@ def bench_with_slurm(
 @pytest.fixture
 def bench(bench_with_slurm: Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Said]:
     """Run the command as `bench_with_slurm` does, with no SLURM about."""
-    monkeypatch.setattr("benchmark.launch.slurm.answers", lambda: False)
+    monkeypatch.setattr("benchmark.launch.slurm.is_available", lambda: False)
     return bench_with_slurm
 
 

@@ -27,7 +27,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.setattr("benchmark.launch.slurm.answers", lambda: False)
+    monkeypatch.setattr("benchmark.launch.slurm.is_available", lambda: False)
     rng = np.random.default_rng(0)
     for split, count in (("train", 48), ("test", 24)):
         pixels = rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
@@ -114,7 +114,7 @@ def test_missing_classes_are_listed_and_fetched_as_their_set(
         "- cifar10/train", "- cifar10/test",
     ]  # fmt: skip
     refused = bench("sweep", path)
-    assert refused.code == 2 and "2 runs lack images: cifar10/train, cifar10/test; get them" in refused.err
+    assert refused.code == 2 and "2 runs have no images: cifar10/train, cifar10/test; get them" in refused.err
     asked: list[str] = []
 
     def fetched(name: str, root: Path, source: Path | None, size: int) -> None:

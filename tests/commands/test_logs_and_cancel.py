@@ -66,7 +66,7 @@ def test_cancel_ends_a_process_of_this_host_and_no_other(bench, tmp_path: Path, 
 
 
 @pytest.mark.parametrize(
-    ("error", "words"), [(ProcessLookupError, "has just ended by itself"), (PermissionError, "another user's")]
+    ("error", "words"), [(ProcessLookupError, "has just ended on its own"), (PermissionError, "another user's")]
 )
 def test_cancel_goes_on_after_a_process_that_it_cannot_end(
     bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[OSError], words: str

@@ -21,7 +21,7 @@ SWEEP = "base: {in_dist: cifar10, eval: {ood: [svhn, lsun, texture]}}\ngrid: {va
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr("benchmark.launch.slurm.answers", lambda: False)
+    monkeypatch.setattr("benchmark.launch.slurm.is_available", lambda: False)
     (tmp_path / "lacking.yaml").write_text(SWEEP)
     return lambda *words: run_bench(monkeypatch, capsys, *words, "--data", tmp_path / "data")
 

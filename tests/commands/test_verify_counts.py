@@ -32,7 +32,7 @@ def test_votes_alone_may_fall_otherwise(
     record = json.loads(folder.record.read_text())
     measures = {"knn_accuracy": {k: value + vote for k, value in record["knn_accuracy"].items()},
                 "extra": {name: value - accuracy for name, value in record["extra"].items()}}  # fmt: skip
-    monkeypatch.setattr(rescore, "rescore", lambda *_: rescore.Again({}, measures, 0.04, 10_000))
+    monkeypatch.setattr(rescore, "rescore", lambda *_: rescore.Rescored({}, measures, 0.04, 10_000))
     (verdict,) = verify([folder], tmp_path)
     assert sorted(problem.key for problem in verdict.problems) == differs
 

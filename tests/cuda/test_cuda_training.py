@@ -21,7 +21,7 @@ from benchmark.running.device import GpuFull, Runtime
 from benchmark.running.processes import ALONE
 from benchmark.running.signals import Stopped
 from benchmark.training.batches import Batches, DeviceImages
-from benchmark.training.loop import Outside, Trainer
+from benchmark.training.loop import Trainer, TrainingHooks
 from benchmark.training.optimiser import make_optimiser, schedule
 from benchmark.training.step import optimise
 from benchmark.views import recipes, render
@@ -108,8 +108,8 @@ def test_a_stopped_training_resumes_and_ends(device: str, mini_data: Path, tmp_p
 
     def trainer(**options: Any) -> Trainer:
         method, batches = prepared(config, mini_data, device)
-        outside = Outside(say=lambda line: None, **options)
-        return Trainer(method, batches, config.train, 0, tmp_path, "me", outside)
+        hooks = TrainingHooks(say=lambda line: None, **options)
+        return Trainer(method, batches, config.train, 0, tmp_path, "me", hooks)
 
     with pytest.raises(Stopped, match="step 4 of 10"):
         trainer(should_stop=should_stop).train()

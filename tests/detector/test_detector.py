@@ -29,8 +29,8 @@ from benchmark.store.folders import RunFolder
 def test_scores_and_auroc_are_the_runs(made: Made) -> None:
     detector = Detector.load(made.whole, "cpu")
     kept = {key.removesuffix(":eq6"): rows for key, rows in np.load(made.folder.scores).items()}
-    again = {key: detector.score(load(made.data, *key.split("/")).images) for key in kept if "train" not in key}
-    assert again.keys() == {"mini/test", "mini-ood/test", "mini-ood2/test"}
+    again = {key: detector.score(load(made.data, *key.split("/")).images) for key in kept}
+    assert again.keys() == {"mini/train", "mini/test", "mini-ood/test", "mini-ood2/test"}
     for key, scores in again.items():
         assert scores.dtype == np.float32
         np.testing.assert_allclose(scores, kept[key], rtol=1e-5)
@@ -165,6 +165,26 @@ def test_threshold_p_values_and_neighbours_by_plain_counting(made: Made) -> None
         detector.nearest(images, 41)
 
 
+def test_an_image_of_the_bank_is_not_its_own_neighbour_nor_scored_by_itself(made: Made, tmp_path: Path) -> None:
+    train = load(made.data, "mini", "train").images
+    cosines = (rows := unit_features(made)["mini/train"]) @ rows.T
+    np.fill_diagonal(cosines, -np.inf)
+    detector = Detector.load(made.whole)
+    rows, found = detector.nearest(train[5:9], 4)
+    np.testing.assert_allclose(found, -np.sort(-cosines[5:9], axis=1)[:, :4], atol=1e-4)
+    assert not any(place in near for place, near in enumerate(rows.tolist(), 5))
+    assert detector.nearest(train[5:9], 40)[0][:, -1].tolist() == [5, 6, 7, 8]  # there are no 40 others
+    changed = train[5:9].copy()
+    changed[:, 0, 0] ^= 1  # a pixel's last bits: other images
+    mixed = np.concatenate([train[5:6], changed, load(made.data, "mini", "test").images[:2]])
+    seen = -np.log(np.exp(cosines[5] / 0.04).sum() / 39)
+    scores = detector.score(mixed)
+    assert scores[0] == pytest.approx(seen, abs=5e-3) and scores[1] < scores[0] - 0.01
+    np.testing.assert_allclose(scores[-2:], np.load(made.folder.scores)["mini/test:eq6"][:2], rtol=1e-5)
+    away = Detector.load(export(made.folder, tmp_path / "d", tmp_path) and tmp_path / "d")  # without the images
+    assert not away.settings.bank.hashed and away.score(train[5:6])[0] < scores[0] - 0.01
+
+
 def test_a_thinned_bank_by_a_plain_weighted_sum(made: Made) -> None:
     detector = Detector.load(made.thinned)
     bank = safetensors.torch.load_file(made.thinned / artifact.BANK)
@@ -182,6 +202,8 @@ def test_a_thinned_bank_by_a_plain_weighted_sum(made: Made) -> None:
         found = 100 * np.mean(detector.score(load(made.data, name, "test").images) > detector.threshold)
         assert figures.found == pytest.approx(found)
     np.testing.assert_allclose(detector.id_scores, plain["mini/test"], atol=5e-3)
+    assert not detector.settings.bank.hashed  # a row stands for others too
+    np.testing.assert_allclose(detector.score(load(made.data, "mini", "train").images), plain["mini/train"], atol=5e-3)
 
 
 def test_import_benchmark_is_light() -> None:

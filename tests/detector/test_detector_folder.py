@@ -119,7 +119,7 @@ def test_a_bank_that_is_not_what_the_settings_say(copy: Path) -> None:
     for tensors, says in (
         ({**bank, "features": bank["features"][:, :5].contiguous()}, r"features: is torch.float16 \(40, 5\), wanted"),
         ({**bank, "id_scores": bank["id_scores"] * torch.nan}, "id_scores: holds NaN or infinity"),
-        ({"features": bank["features"]}, "holds features; wanted are features, id_scores, index, label"),
+        ({"features": bank["features"]}, "holds features; wanted are features, hash, id_scores, index, label"),
     ):
         safetensors.torch.save_file(tensors, copy / artifact.BANK)
         resum(copy)

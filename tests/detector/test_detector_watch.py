@@ -48,51 +48,51 @@ def test_a_file_is_given_out_when_it_has_stopped_growing_and_once(tmp_path: Path
     (tmp_path / "old.png").write_bytes(b"there before")
     clock = Clock()
     arrivals = Arrivals(str(tmp_path), clock)
-    assert arrivals.look() == []  # it may be growing
+    assert arrivals.scan() == []  # it may be growing
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub/new.png").write_bytes(b"half")
     (tmp_path / ".hidden.png").write_bytes(b"as rsync calls what it is writing")
     (tmp_path / "notes.txt").write_bytes(b"no picture")
-    assert names(arrivals.look(), tmp_path) == ["old.png"]
+    assert names(arrivals.scan(), tmp_path) == ["old.png"]
     assert arrivals.is_final(row_of(tmp_path / "old.png"))
     (tmp_path / "sub/new.png").write_bytes(b"half and more")
-    assert arrivals.look() == []
-    assert names(arrivals.look(), tmp_path) == ["sub/new.png"]  # not said to be done: it comes again
-    assert names(arrivals.look(), tmp_path) == ["sub/new.png"]
+    assert arrivals.scan() == []
+    assert names(arrivals.scan(), tmp_path) == ["sub/new.png"]  # not said to be done: it comes again
+    assert names(arrivals.scan(), tmp_path) == ["sub/new.png"]
     assert arrivals.is_final(row_of(tmp_path / "sub/new.png"))
-    assert arrivals.look() == [] == arrivals.look()
+    assert arrivals.scan() == [] == arrivals.scan()
     os.utime(tmp_path / "old.png", ns=(1, 1))  # written anew
-    assert arrivals.look() == [] and names(arrivals.look(), tmp_path) == ["old.png"]
+    assert arrivals.scan() == [] and names(arrivals.scan(), tmp_path) == ["old.png"]
 
 
 def test_what_changed_while_it_was_read_comes_again(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(b"whole, by chance")
     arrivals = Arrivals(str(tmp_path), Clock())
-    arrivals.look(), arrivals.look()
+    arrivals.scan(), arrivals.scan()
     path.write_bytes(b"whole, by chance, and more")
     assert not arrivals.is_final(row_of(path))
-    assert arrivals.look() == [] and names(arrivals.look(), tmp_path) == ["a.png"]
+    assert arrivals.scan() == [] and names(arrivals.scan(), tmp_path) == ["a.png"]
 
 
 def test_what_cannot_be_read_is_tried_again_until_it_has_not_changed_for_long(tmp_path: Path) -> None:
     path, clock = tmp_path / "a.png", Clock()
     path.write_bytes(b"half")
     arrivals = Arrivals(str(tmp_path), clock)
-    arrivals.look()
+    arrivals.scan()
     for clock.now in (1.0, 20.0, PATIENCE - 1):
-        assert names(arrivals.look(), tmp_path) == ["a.png"]
+        assert names(arrivals.scan(), tmp_path) == ["a.png"]
         assert not arrivals.is_final(row_of(path, "image file is truncated"))
     path.write_bytes(b"more, but still not all")
-    arrivals.look()
+    arrivals.scan()
     clock.now += PATIENCE - 1
-    arrivals.look()
+    arrivals.scan()
     assert not arrivals.is_final(row_of(path, "image file is truncated"))  # the wait begins with the last change
     clock.now += 1
-    arrivals.look()
-    assert arrivals.is_final(row_of(path, "image file is truncated")) and arrivals.look() == []
+    arrivals.scan()
+    assert arrivals.is_final(row_of(path, "image file is truncated")) and arrivals.scan() == []
     path.write_bytes(b"all of it, very late")
-    assert arrivals.look() == [] and names(arrivals.look(), tmp_path) == ["a.png"]
+    assert arrivals.scan() == [] and names(arrivals.scan(), tmp_path) == ["a.png"]
 
 
 def test_a_folder_that_is_away_for_a_while_brings_nothing_twice(
@@ -103,16 +103,16 @@ def test_a_folder_that_is_away_for_a_while_brings_nothing_twice(
     for name in ("a.png", "b.png"):
         (folder / name).write_bytes(b"x")
     arrivals = Arrivals(str(folder), Clock())
-    arrivals.look()
-    for source in arrivals.look():
+    arrivals.scan()
+    for source in arrivals.scan():
         assert arrivals.is_final(row_of(Path(source.path)))
     folder.rename(tmp_path / "away")
-    assert arrivals.look() == [] == arrivals.look()
+    assert arrivals.scan() == [] == arrivals.scan()
     assert capsys.readouterr().err == f"note: {folder}: the folder is gone; waiting for it\n"
     (tmp_path / "away").rename(folder)
-    assert arrivals.look() == [] == arrivals.look()
+    assert arrivals.scan() == [] == arrivals.scan()
     (folder / "a.png").unlink()
-    arrivals.look()
+    arrivals.scan()
     assert set(arrivals._seen) == {str(folder / "b.png")}  # what is gone takes no memory
     with pytest.raises(BenchError, match=r"--watch .*nowhere: no such folder"):
         Arrivals(str(tmp_path / "nowhere"))

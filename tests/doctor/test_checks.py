@@ -181,7 +181,7 @@ def test_image_sets_here_and_not_here_and_damaged(tmp_path: Path) -> None:
     ("storage", "told"), [("accounting_storage/none", "without"), ("(null)", "without"), ("x/slurmdbd", "with ")]
 )
 def test_a_cluster_that_answers(storage: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmark.launch.slurm.answers", lambda: True)
+    monkeypatch.setattr("benchmark.launch.slurm.is_available", lambda: True)
     monkeypatch.setattr("benchmark.launch.slurm.max_array_size", lambda: 1001)
     settings = f"ClusterName = test\nAccountingStorageType   = {storage}\nMaxArraySize = 1001\n"
     monkeypatch.setattr("benchmark.launch.task.ask", lambda *command: settings)
@@ -193,7 +193,7 @@ def test_a_cluster_that_does_not_answer_is_broken(monkeypatch: pytest.MonkeyPatc
     def silent() -> bool:
         raise BenchError("its controller does not answer")
 
-    monkeypatch.setattr("benchmark.launch.slurm.answers", silent)
+    monkeypatch.setattr("benchmark.launch.slurm.is_available", silent)
     [found] = places.cluster()
     assert (found.state, found.detail) == ("broken", "its controller does not answer")
 

@@ -35,7 +35,7 @@ def test_the_command_shows_everything_in_80_columns_and_as_json(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr("benchmark.launch.slurm.answers", lambda: False)
+    monkeypatch.setattr("benchmark.launch.slurm.is_available", lambda: False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     said = run_bench(monkeypatch, capsys, "doctor", "--no-speed", "--json", "m.json", "--data", tmp_path / "data")
     assert said.code == 0 and max(map(len, said.out.splitlines())) <= 80

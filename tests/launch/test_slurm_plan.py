@@ -201,22 +201,22 @@ def test_refused_submission_is_one_line_and_earlier_arrays_stay(tmp_path: Path, 
 def test_limits_and_presence_are_asked_of_the_cluster(client, monkeypatch: pytest.MonkeyPatch) -> None:
     client("sbatch", "exit 0")
     client("scontrol", '[ "$1" = ping ] && echo "Slurmctld(primary) at c is UP" || echo "MaxArraySize = 17"')
-    assert slurm.answers() and slurm.max_array_size() == 17
+    assert slurm.is_available() and slurm.max_array_size() == 17
     for down in (0, 1):  # releases differ in the exit code
         client("scontrol", f'[ "$1" = ping ] && echo "Slurmctld(primary) at c is DOWN" && exit {down}; exit 1')
         with pytest.raises(
             BenchError, match=r"controller does not answer .*is DOWN.*--executor local.*slurm"
         ) as caught:
-            slurm.answers()
+            slurm.is_available()
         assert "\n" not in str(caught.value)
     assert slurm.max_array_size() == slurm.DEFAULT_MAX_ARRAY_SIZE
     client(
         "scontrol",
         "echo 'scontrol: error: no DNS\nscontrol: fatal: Could not establish a configuration source' >&2; exit 1",
     )
-    assert not slurm.answers(), "clients without a cluster"
+    assert not slurm.is_available(), "clients without a cluster"
     monkeypatch.setenv("PATH", "/nonexistent")
-    assert not slurm.answers()
+    assert not slurm.is_available()
 
 
 def submitted_runs(tmp_path: Path) -> list[RunFolder]:

@@ -199,7 +199,7 @@ def test_from_a_folder_without_labels_or_ood_to_report_and_recommend(
     """As a user would: init, sweep, recommend, report; k-NN accuracy is None and no OOD set is asked for."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr("benchmark.launch.slurm.answers", lambda: False)
+    monkeypatch.setattr("benchmark.launch.slurm.is_available", lambda: False)
     save(tmp_path / "pets", pictures(60))
 
     def bench(*arguments: str) -> tuple[int, str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -31,19 +33,29 @@ def test_photos_become_a_detector_in_three_commands(
     given = ("--data", tmp_path / "data")
     said = run_bench(monkeypatch, capfd, "init", "pets", "--size", 64, "--weights", weights, *BY, *given)
     assert said.code == 0 and "your images have 80 pixels (the shorter side); stored at 64" in said.out
-    [run] = [one.config for one in sweep.load(Path("pets.yaml")).runs if one.config.method.name == "frozen"]
-    assert run.data.image_size == 64 and run.model.weights == str(weights) and run.model.backbone == "resnet10t"
-    assert run.model.pretraining == "self-supervised" and run.in_dist == "pets@64"
-    only = ("--set", "views.global_size=64", "--set", "eval.knn=[5]")
-    said = run_bench(monkeypatch, capfd, "sweep", "pets.yaml", "--jobs", 1, *only, *given, "--results", "results")
+    assert "DINO, trained at 32 pixels" in said.out
+    plan = sweep.load(Path("pets.yaml"))
+    assert [one.short_name for one in plan.runs[:2]] == ["pets@64-frozen-s0", "pets@64-dino-s0"]
+    config = plan.runs[0].config
+    assert config.data.image_size == 64 and config.model.weights == str(weights) and config.model.pretraining
+    trained = [one.config for one in plan.runs if one.config.method.name == "dino"]
+    assert {(one.variant, one.seed) for one in trained} == {(v, s) for v in ("dino", "rot-in-dist") for s in range(3)}
+    assert {(one.views.global_size, one.data.image_size, one.model.weights) for one in trained} == {(32, 64, None)}
+    commands = [line.partition(": bench ")[2] for line in said.out.splitlines() if line.startswith(("Next:", "then:"))]
+    said = run_bench(monkeypatch, capfd, *shlex.split(commands[0]), "--jobs", 1)
     assert said.code == 0, said.err
-    [name] = [path.name for path in Path("results").iterdir() if "frozen" in path.name]
-    said = run_bench(monkeypatch, capfd, "export", name, "--to", "d", "--false-alarms", "20%", *given)
-    assert said.code == 0, said.err
-    detector = Detector.load("d", "cpu")
+    assert [path.name.rpartition("-")[0] for path in Path("results").glob("pets*")] == ["pets@64-frozen-s0"]
+    said = run_bench(monkeypatch, capfd, *shlex.split(commands[1]))
+    assert said.code == 0 and "40 images, " in said.out, said.err
+    detector = Detector.load("pets@64-frozen-s0-detector", "cpu")
     test = images.load(tmp_path / "data", "pets@64", "test").images
     np.testing.assert_allclose(np.sort(detector.score(test)), np.sort(detector.id_scores), rtol=1e-4)
-    assert detector.explain(next(Path("pets").iterdir())).heat.ndim == 2
+    photos = sorted(Path("pets").iterdir())
+    assert detector.explain(photos[0]).heat.ndim == 2
+    # The page has the photos by the names of their files, the highest score first, none scored by its own copy.
+    order = np.argsort(-detector.score(photos), kind="stable")
+    shown = re.findall(r'data-path="([^"]+)"', Path("pets-worst.html").read_text())
+    assert shown == [photos[place].name for place in order]
 
 
 def test_large_photos_without_weights_are_told_what_would_be_better(

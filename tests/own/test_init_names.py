@@ -26,7 +26,7 @@ SEES = ("sweep {} --dry-run", "status {}", "report --table 2 --sweep {}", "recom
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr("benchmark.launch.slurm.answers", lambda: False)
+    monkeypatch.setattr("benchmark.launch.slurm.is_available", lambda: False)
     return lambda *arguments: run_bench(monkeypatch, capsys, *arguments)
 
 
@@ -140,7 +140,7 @@ def test_the_size_that_is_stored_and_what_it_loses(tmp_path: Path) -> None:
     (line,) = [line for line in said_of(tmp_path / "photos") if "stored at" in line]
     assert line == (
         "your images have 75 to 528 pixels (the shorter side); stored at 32: of the median image, detail finer than "
-        "3.12 pixels is lost; --size 48 to 256 keeps more, and trains longer"
+        "3.12 pixels is lost; --size 48 to 256 keeps more, and takes longer"
     )
     save(tmp_path / "small", pictures(30, seed=1))
     assert said_of(tmp_path / "small")[0] == "your images have 32 pixels (the shorter side); stored at 32"

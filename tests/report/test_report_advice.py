@@ -76,7 +76,8 @@ def test_what_is_said_of_the_rule(near: tuple[float, float], far: tuple[float, f
     text = _verdict(Trial("mine", both, "dino", "imgn", 3.0, 5.0, 9.0, 1.0, 11))
     assert text.startswith(f"{verdict}CIFAR100 τ = {near[0]:+.2f} (p = {near[1]:.2g}), far average τ = {far[0]:+.2f}")
     assert (
-        "It chooses DINO, which loses 3.0 points" in text and "against the best, ImgN; a blind choice loses 5.0" in text
+        "It chooses DINO, which loses 3.0 points" in text
+        and "against the best, ImgN; a random choice loses 5.0" in text
     )
 
 
@@ -105,10 +106,10 @@ def test_tau_stands_before_its_p() -> None:
 
 
 def test_each_rules_loss_stands_in_its_column() -> None:
-    own = {"sensitivity": 1.5, "k-NN": 2.5, "others": 0.5, "blind": 4.5}
-    found = RulesTried("mine", "OOD sets", 8, 11, {"own": own, ANY: {"others": 3.25, "blind": 7.75}}, {"own": 76.0})
+    own = {"sensitivity": 1.5, "k-NN": 2.5, "others": 0.5, "random": 4.5}
+    found = RulesTried("mine", "OOD sets", 8, 11, {"own": own, ANY: {"others": 3.25, "random": 7.75}}, {"own": 76.0})
     said = sections(Advice("mine", (), None, (), (found,)))[-1]
-    assert said.columns == ["score", "best", "sensitivity", "k-NN", "occupied", "others", "blind"]
+    assert said.columns == ["score", "best", "sensitivity", "k-NN", "occupied", "others", "random"]
     assert said.rows == [["own", "76.0", "1.5", "2.5", "", "0.5", "4.5"], [ANY, "", "", "", "", "3.2", "7.8"]]
     assert "Least is lost, in the mean over scores, by others: 0.5." in said.notes[0]
     assert "3.2 are lost against the best variant and score; 7.8 where neither is chosen." in said.notes[1]

@@ -14,10 +14,11 @@ from report_fakes import config, make, record_of, with_scores, write_runs, write
 
 from benchmark.errors import BenchError
 from benchmark.plan.config import RunConfig
+from benchmark.plan.scores import OWN
 from benchmark.report.grouping import by_score, group_runs
 from benchmark.report.published import sets as published
 from benchmark.report.tables.scores import scores
-from benchmark.store.records import Look, Record, ScoreInRecord
+from benchmark.store.records import IntermediateMeasures, Record, ScoreInRecord
 
 NAMES = ["dino", "imgn", "rot-imgn", "rot-in-dist"]
 ASKED = "base: {eval: {every: 1, scores: [msp, knn-5]}}\nreferences: [untrained, image-statistics]"
@@ -37,9 +38,10 @@ def scored(config: RunConfig) -> Record:
         name: {o: m.model_copy(update={"auroc": value(config, o, name)}) for o, m in record.own_score.ood.items()}
         for name in has
     }
-    look = Look(epoch=1, knn_accuracy={"20": 1.0}, ood=dict.fromkeys(record.own_score.ood, 33.0), sensitivity=50)
+    aurocs = dict.fromkeys(record.own_score.ood, 33.0)
+    early = IntermediateMeasures(epoch=1, knn_accuracy={"20": 1.0}, ood=aurocs, sensitivity=50)
     further = {n: ScoreInRecord(ood=ood, sensitivity=62.0, passes=1) for n, ood in measured.items()}
-    return with_scores(record, further).model_copy(update={"trajectory": [look] if config.method.trains else []})
+    return with_scores(record, further).model_copy(update={"trajectory": [early] if config.method.trains else []})
 
 
 @pytest.fixture
@@ -76,15 +78,15 @@ def test_without_it_the_methods_own_score_stays(place: Path) -> None:
 
 
 def test_the_papers_claims_turn_with_the_score(place: Path) -> None:
-    def verdict(score: str | None, folder: str) -> str:
+    def verdict(score: str, folder: str) -> str:
         make(place, claims=True, sweep=Path("sweeps/table2.yaml"), score=score)
         claims = pd.read_csv(place / folder / "claims.csv").set_index("claim")
-        assert any("detects better than" in text for text in claims.index) == (score is None)  # ours compare scores
+        assert any("detects better than" in text for text in claims.index) == (score == OWN)  # ours compare scores
         found = claims.loc["Rot. ImgN beats ImgN on average"]
         assert found["verdict"] == "not judged"  # one run, which has kept no scores of images
         return "below" if float(found["ours"]) < 0 else "above"
 
-    assert verdict(None, "reports/table2") == "below"
+    assert verdict(OWN, "reports/table2") == "below"
     assert verdict("msp", "reports/table2/by-msp") == "above"
 
 

@@ -13,8 +13,9 @@ from sklearn.metrics import roc_auc_score
 
 from benchmark.errors import BenchError
 from benchmark.plan.config import RunConfig
+from benchmark.plan.scores import OWN
 from benchmark.report import images
-from benchmark.report.groups import OWN, Case, Group, Run
+from benchmark.report.groups import Case, Group, Run
 from benchmark.report.images import REPLICATES, OfImages, bootstrap, mean_of, of_column, of_scores
 from benchmark.report.intervals import delong
 from benchmark.store.folders import RunFolder

@@ -15,6 +15,7 @@ from benchmark.advise.wording import Advice, brief, sections, to_do
 from benchmark.plan.config import RunConfig
 from benchmark.report.here import sweeps_here
 from benchmark.store.folders import RunFolder
+from benchmark.store.measurements import load_records
 from benchmark.store.records import Record, ScoreInRecord
 
 RESNET = {"backbone": "resnet10t"}
@@ -114,12 +115,14 @@ def test_a_report_without_a_sweep_takes_what_is_here(
     write_runs(Path("results"), more, lambda run: record_of(run) if run.method.trains else None)
     here = Path("sweeps/mine.yaml"), Path("sweeps/more.yaml")
     paper = [Path("table1"), Path("table2")]
-    assert sweeps_here(Path("results"), paper, None, None) == [*here]  # not wider.yaml, of which less is done
+    assert sweeps_here(load_records(Path("results")), paper, None, None) == [
+        *here
+    ]  # not wider.yaml, of which less is done
     said = run_bench(monkeypatch, capsys, "report", "--table", "2")
     assert said.code == 0 and "those of sweeps/mine.yaml, sweeps/more.yaml" in said.out, said
     assert {path.parent.name for path in Path("reports").glob("*/table2.md")} == {"mine", "more"}
     write_runs(Path("results"), Path("table2"), lambda run: record_of(run) if run.variant == "dti" else None)
-    assert sweeps_here(Path("results"), paper, None, None) == []  # the paper's own come first
+    assert sweeps_here(load_records(Path("results")), paper, None, None) == []  # the paper's own come first
 
 
 # --- recommend ----------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from benchmark.report.figures.training import curves, panels
 from benchmark.report.grouping import group_runs
 from benchmark.report.groups import Group
 from benchmark.report.tables.auroc import table2
-from benchmark.store.records import Look, Record
+from benchmark.store.records import IntermediateMeasures, Record
 
 OODS = ["cifar100", "svhn"]
 
@@ -26,7 +26,7 @@ def counts(run: RunConfig) -> dict[str, float]:
 
 
 def record(run: RunConfig) -> Record:
-    look = Look(epoch=1, knn_accuracy={}, ood={}, sensitivity=50, occupancy=counts(run))
+    look = IntermediateMeasures(epoch=1, knn_accuracy={}, ood={}, sensitivity=50, occupancy=counts(run))
     return record_of(run, lambda c, ood: 70.0 + 10 * (c.variant == "rot-imgn"), occupancy=counts(run),
                      trajectory=[look])  # fmt: skip
 

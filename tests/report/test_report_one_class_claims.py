@@ -80,7 +80,7 @@ def test_every_reference_of_every_network_must_be_beaten():
 def test_near_the_published_mean_is_two_points_either_way(shift, verdict):
     claim = find(claims_of(runs(["rotation"], seeds=BOTH), lambda c: papers(c) + shift), "within 2 points")
     assert (claim.verdict, claim.ours) == (verdict, pytest.approx(shift))
-    assert claim.note == "trained on 2,000 images a class, published on 5,000"
+    assert claim.note == "trained on 2,000 images per class, published on 5,000"
 
 
 def test_the_published_number_of_images_needs_no_note_and_imported_ones_do():

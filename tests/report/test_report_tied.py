@@ -48,7 +48,7 @@ def test_where_neither_is_possible_the_best_alone_is_bold() -> None:
     cells = {"a": seeds(80.0), "b": seeds(79.99), "c": seeds(80.0, 82.0)}
     assert bold({key: cells[key] for key in "ab"}) == {"a"} and bold(cells) == {"c"}
     marked = mark_best(cells, "abc")
-    assert [marked[key].told for key in "abc"] == ["", "", None]
+    assert [marked[key].compared_by for key in "abc"] == ["", "", None]
     (note,) = bold_note([Row("", "k", "k-NN", "measure", mark_best({key: cells[key] for key in "ab"}, "ab"))])
     assert note == (
         "Bold: the best trained column of a row, alone: neither seeds nor scores of test images tell which others are "

@@ -16,7 +16,7 @@ from benchmark.report.figures.style import style_of
 from benchmark.report.figures.training import curves, on_the_way, panels, training
 from benchmark.report.grouping import group_runs
 from benchmark.report.page.charts import training_charts
-from benchmark.store.records import Look
+from benchmark.store.records import IntermediateMeasures
 
 SETS = ["svhn", "cifar100", "texture"]
 VALUE = {"svhn": 90.0, "cifar100": 60.0, "texture": 75.0}
@@ -27,7 +27,7 @@ def at(c, epoch, **fields):
     up = epoch / 10 + c.seed
     given = {"ood": {ood: VALUE[ood] + up for ood in SETS}, "knn_accuracy": {"20": 40 + up, "10": 1.0},
              "sensitivity": 50.0, "occupancy": {"paper": 300 - up, "authors": 7, "classes": 4096}}  # fmt: skip
-    return Look(epoch=epoch, **(given | fields))
+    return IntermediateMeasures(epoch=epoch, **(given | fields))
 
 
 def scored(c, epochs=(10, 20), **fields):
@@ -98,7 +98,7 @@ def test_the_figure_has_a_line_a_variant_bands_and_dotted_references():
     band = first.collections[0].get_paths()[0].get_extents()
     half = stats.t.ppf(0.975, 1) * 0.5
     assert (band.y0, band.y1) == pytest.approx((76.5 - half, 80.5 + half))
-    assert "2 runs a variant; bands: 95% Student-t" in figure.get_suptitle()
+    assert "2 runs per variant; bands: 95% Student-t" in figure.get_suptitle()
     single = drawn(group_of(configs(seeds=[0])))
     assert not single.axes[0].collections and "bands" not in single.get_suptitle()
 

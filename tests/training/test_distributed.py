@@ -32,7 +32,7 @@ from benchmark.running.processes import ALONE, Ranks
 from benchmark.running.signals import Stopped
 from benchmark.store.folders import RunFolder
 from benchmark.training.batches import Batches, DeviceImages
-from benchmark.training.loop import Outside, Trainer
+from benchmark.training.loop import Trainer, TrainingHooks
 
 CPU = torch.device("cpu")
 # Measured: losses within 2e-6 of their value; weights within 9e-6 (the keys' biases, whose gradients are zero but for
@@ -98,7 +98,7 @@ def train_rank(ranks: Ranks, changes: dict, data: Path, folder: Path, stop_after
     try:
         with ranks.together(CPU):
             Trainer(
-                method, batches, config.train, 0, own, "me", Outside(ranks, should_stop=should_stop, say=quiet)
+                method, batches, config.train, 0, own, "me", TrainingHooks(ranks, should_stop=should_stop, say=quiet)
             ).train()
     except Stopped as stopped:
         (folder / f"stopped{ranks.rank}").write_text(str(stopped))
@@ -208,7 +208,7 @@ def test_what_cannot_be_shared_is_refused(tmp_path: Path, mini_data: Path) -> No
 
     def refused(method: Method, batches: Batches, words: str) -> None:
         with pytest.raises(BenchError, match=words):
-            Trainer(method, batches, method.config.train, 0, tmp_path, "me", Outside(Ranks(0, 2)))
+            Trainer(method, batches, method.config.train, 0, tmp_path, "me", TrainingHooks(Ranks(0, 2)))
 
     method, batches = prepare(tiny(model={"backbone": "resnet18", "args": {}}), mini_data)
     refused(method, batches, "model.backbone: resnet18 normalises over the images of a batch")

@@ -29,7 +29,7 @@ from benchmark.store.leases import RunIsHeld
 from benchmark.training import optimiser as optimisers
 from benchmark.training.batches import Batches, DeviceImages
 from benchmark.training.checkpoint import load_checkpoint, save_checkpoint
-from benchmark.training.loop import Outside, Trainer
+from benchmark.training.loop import Trainer, TrainingHooks
 from benchmark.training.metrics import NonFiniteLoss, Speed, Summary
 
 CPU = torch.device("cpu")
@@ -45,7 +45,7 @@ def prepare(config: RunConfig, data: Path) -> tuple[Method, Batches]:
 def fit(config: RunConfig, data: Path, folder: Path, **options: Any) -> tuple[Method, Summary]:
     folder.mkdir(exist_ok=True)
     method, batches = prepare(config, data)
-    outside = Outside(say=options.pop("say", lambda line: None), **options)
+    outside = TrainingHooks(say=options.pop("say", lambda line: None), **options)
     return method, Trainer(method, batches, config.train, config.seed, folder, "me", outside).train()
 
 
@@ -135,7 +135,7 @@ def test_every_step_of_every_seed_has_draws_of_its_own(tmp_path: Path, mini_data
         method.losses = losses  # type: ignore[method-assign]
         folder = tmp_path / str(seed)
         folder.mkdir()
-        Trainer(method, batches, config.train, seed, folder, "me", Outside(say=lambda line: None)).train()
+        Trainer(method, batches, config.train, seed, folder, "me", TrainingHooks(say=lambda line: None)).train()
     assert len(seen) == len(set(seen)) == 20
 
 
@@ -239,7 +239,7 @@ def test_non_finite_loss_stops_and_names_the_step(tmp_path: Path, mini_data: Pat
 
     method.losses = poisoned  # type: ignore[method-assign]
     with pytest.raises(NonFiniteLoss, match="at step 3 of 10"):
-        outside = Outside(checkpoint_seconds=0, say=lambda line: None)
+        outside = TrainingHooks(checkpoint_seconds=0, say=lambda line: None)
         Trainer(method, batches, config.train, 0, tmp_path / "run", "me", outside).train()
     saved = load_checkpoint(tmp_path / "run/checkpoint.pt", "me")
     assert saved is not None and saved["step"] == 3  # the last step before the damage
@@ -252,7 +252,7 @@ def test_collapse_is_said_once_and_recorded(tmp_path: Path, mini_data: Path) -> 
     with torch.no_grad():  # a uniform response whatever the image
         method.student["head"].scale.zero_()  # type: ignore[attr-defined]
     said: list[str] = []
-    summary = Trainer(method, batches, config.train, 0, tmp_path, "me", Outside(say=said.append)).train()
+    summary = Trainer(method, batches, config.train, 0, tmp_path, "me", TrainingHooks(say=said.append)).train()
     assert len([line for line in said if "ALARM" in line]) == 1 and "collapse" in summary.alarms[0]
 
 
@@ -323,7 +323,7 @@ def test_a_method_is_looked_at_after_these_epochs(
     """Not at the end, which the record is about; each time after whole epochs, and in the mode that it is then left."""
     config, asked = tiny(train={"epochs": epochs}), []
     method, batches = prepare(config, mini_data)
-    trainer = Trainer(method, batches, config.train, 0, tmp_path, "me", Outside(say=lambda line: None))
+    trainer = Trainer(method, batches, config.train, 0, tmp_path, "me", TrainingHooks(say=lambda line: None))
 
     def look(epoch: int) -> dict[str, Any]:
         assert trainer.step == 5 * epoch
@@ -331,7 +331,7 @@ def test_a_method_is_looked_at_after_these_epochs(
         method.modules().eval()
         return {"epoch": epoch}
 
-    trainer.outside = Outside(say=lambda line: None, look=look, look_every=every)
+    trainer.hooks = TrainingHooks(say=lambda line: None, evaluate=look, evaluate_every=every)
     assert [one["epoch"] for one in trainer.train().trajectory] == asked == expected
     assert all(module.training for module in method.modules().modules())
 
@@ -353,8 +353,8 @@ def test_a_look_is_kept_over_a_stop_and_taken_once(tmp_path: Path, mini_data: Pa
             return {"epoch": epoch}
 
         with pytest.raises(Stopped):
-            fit(config, mini_data, folder, should_stop=should_stop, look=look, look_every=1)
-        resumed, summary = fit(config, mini_data, folder, look=look, look_every=1)
+            fit(config, mini_data, folder, should_stop=should_stop, evaluate=look, evaluate_every=1)
+        resumed, summary = fit(config, mini_data, folder, evaluate=look, evaluate_every=1)
         assert [one["epoch"] for one in summary.trajectory] == taken == [1, 2], stop_after
         assert same_weights(whole, resumed)
 
@@ -366,10 +366,10 @@ def test_a_stop_within_a_look_saves_the_step_and_the_look_is_taken_again(tmp_pat
         raise Stopped("in the middle")
 
     with pytest.raises(Stopped, match="in the middle"):
-        fit(config, mini_data, tmp_path, look=stopped, look_every=1)
+        fit(config, mini_data, tmp_path, evaluate=stopped, evaluate_every=1)
     saved = load_checkpoint(tmp_path / "checkpoint.pt", "me")
     assert saved is not None and saved["step"] == 5
-    _, summary = fit(config, mini_data, tmp_path, look=lambda epoch: {"epoch": epoch}, look_every=1)
+    _, summary = fit(config, mini_data, tmp_path, evaluate=lambda epoch: {"epoch": epoch}, evaluate_every=1)
     assert [one["epoch"] for one in summary.trajectory] == [1, 2]
 
 
@@ -377,15 +377,15 @@ def test_looks_take_no_time_of_the_steps() -> None:
     now = 0.0
     speed = Speed(8, 100.0, lambda: now)
     now = 2.0
-    speed.look(4)
+    speed.measure(4)
     now = 32.0  # 30 seconds for a look
     speed.leave_out(30.0)
     now = 34.0
-    assert speed.look(4) == 16 and speed.seconds == 104 and speed.images_a_second == 16 and speed.seconds_for(2) == 1
+    assert speed.measure(4) == 16 and speed.seconds == 104 and speed.images_a_second == 16 and speed.seconds_for(2) == 1
 
 
 def test_looks_are_for_one_process(tmp_path: Path, mini_data: Path) -> None:
     method, batches = prepare(tiny(), mini_data)
     with pytest.raises(BenchError, match=r"eval\.every: .* one process, not in 2") as caught:
-        Trainer(method, batches, tiny().train, 0, tmp_path, "me", Outside(Ranks(0, 2), look_every=1))
+        Trainer(method, batches, tiny().train, 0, tmp_path, "me", TrainingHooks(Ranks(0, 2), evaluate_every=1))
     assert "\n" not in str(caught.value)

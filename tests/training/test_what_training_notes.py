@@ -20,7 +20,7 @@ from benchmark.running.status import Progress, Reporter
 from benchmark.store.folders import RunFolder
 from benchmark.training.batches import Batches, DeviceImages
 from benchmark.training.checkpoint import load_checkpoint, save_checkpoint
-from benchmark.training.loop import Outside, Trainer
+from benchmark.training.loop import Trainer, TrainingHooks
 from benchmark.training.metrics import Losses, Summary
 from benchmark.training.trained import batches_of
 
@@ -31,7 +31,7 @@ def fit(data: Path, folder: Path, **options: Any) -> Summary:
     torch.manual_seed(0)
     config = tiny(variant="dino")
     batches = Batches(config, DeviceImages(load(data, "mini", "train").images, CPU), {})
-    outside = Outside(say=lambda line: None, **options)
+    outside = TrainingHooks(say=lambda line: None, **options)
     return Trainer(methods.build(config, CPU), batches, config.train, 0, folder, "me", outside).train()
 
 

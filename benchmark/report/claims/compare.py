@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from benchmark.plan.scores import OWN
 from benchmark.plan.titles import title_of
 from benchmark.report.claims.text import Claim, join, judged
 from benchmark.report.claims.verdicts import ABOVE, Interval, Measured
-from benchmark.report.groups import OWN, Case, Column, Group, seeds_of
+from benchmark.report.groups import Case, Column, Group, seeds_of
 from benchmark.report.images import OfImages, of_column
 from benchmark.report.intervals import estimate
 

@@ -8,6 +8,7 @@ from benchmark.data.catalog import info
 from benchmark.negatives import OURS as OUR_NEGATIVES
 from benchmark.negatives import variant
 from benchmark.plan.methods import REFERENCES
+from benchmark.plan.scores import OWN
 from benchmark.plan.titles import background_of, title_of
 from benchmark.plan.training_data import training_data
 from benchmark.report.claims.compare import OURS, Side, minus, paired
@@ -15,7 +16,7 @@ from benchmark.report.claims.ours import RULES as OF_SCORES
 from benchmark.report.claims.ours import against, by_further_scores
 from benchmark.report.claims.text import Checked, Claim, join, judged, judged_least
 from benchmark.report.claims.verdicts import HOW, Measured, within
-from benchmark.report.groups import OWN, Column, Group
+from benchmark.report.groups import Column, Group
 from benchmark.report.published import one_class as published
 from benchmark.report.settings import at, differences, settings_of
 from benchmark.report.tables.about import about
@@ -139,7 +140,7 @@ def _near_published(group: Group, column: Column, text: str) -> Claim:
     fewer = ""
     if counts and counts != [published.TRAINING_IMAGES]:
         here = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
-        fewer = f"trained on {here} images a class, published on {published.TRAINING_IMAGES:,}"
+        fewer = f"trained on {here} images per class, published on {published.TRAINING_IMAGES:,}"
     official = all(seen.official for _, record in records for seen in record.data.values())
     note = join([fewer, "" if official else "our images are imported, not the official sets"])
     side = Side(column, tuple(shared))

@@ -118,11 +118,7 @@ def content(picture: Picture, key: str = "") -> dict[str, bytes]:
 
 def fingerprint(name: str, group: Group, subject: str) -> str:
     """sha256 of all that a figure is made of: its name, the runs' settings and numbers, and the code that draws."""
-    runs = [
-        [run.config.label, run.config.seed, run.recipe, run.record.model_dump(mode="json") if run.record else None]
-        for run in group.runs_of(subject)
-    ]
-    return digest([name, group.heading, subject, runs, _code()])
+    return digest([name, group.heading, subject, [run.fingerprint for run in group.runs_of(subject)], _code()])
 
 
 @cache

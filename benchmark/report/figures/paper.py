@@ -78,7 +78,7 @@ def figure3(group: Group, in_dist: str) -> Picture:
 def _scatter(
     group: Group, in_dist: str, x: pd.DataFrame, y: pd.DataFrame, x_label: str, y_label: str, where: str
 ) -> Scatter:
-    """One point a variant, and the references."""
+    """One point per variant, and the references."""
     columns = {column.key: column for column in group.columns(in_dist)}
     found = [(columns[key], pair) for side in (False, True) for key, pair in points(group, in_dist, x, y, side).items()]
     shown = tuple(Point(column.label, column.title, *pair, column.is_reference) for column, pair in found)
@@ -103,10 +103,10 @@ def keys_of(columns: Sequence[Column]) -> tuple[Key, ...]:
 
 
 def heading_of(name: str, group: Group, in_dist: str, counts: list[int], bars: str) -> str:
-    """What a figure is of. counts: runs a variant, ascending; bars: what shows the intervals."""
+    """What a figure is of. counts: runs per variant, ascending; bars: what shows the intervals."""
     runs = "-".join(str(n) for n in sorted({counts[0], counts[-1]})) if counts else "0"
     plural = "" if runs == "1" else "s"
     intervals = f"; {bars}: 95% Student-t" if counts and counts[-1] > 1 else ""
     pale = "; pale: n = 1" if bars == "error bars" and counts and counts[0] == 1 else ""
     heading = f"\n{group.heading}" if group.heading else ""
-    return f"{name}: trained on {info(in_dist).title}, {runs} run{plural} a variant{intervals}{pale}{heading}"
+    return f"{name}: trained on {info(in_dist).title}, {runs} run{plural} per variant{intervals}{pale}{heading}"

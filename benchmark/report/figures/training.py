@@ -23,9 +23,9 @@ def on_the_way(group: Group, in_dist: str) -> pd.DataFrame:
     frame = frame[(frame["in_dist"] == in_dist) & frame["own"]]
     end = {column.key: column.config.train.epochs for column in group.columns(in_dist)}
     references = [column.key for column in group.columns(in_dist) if column.is_reference]
-    scored = frame["epoch"].notna().groupby([frame["column"], frame["seed"]]).transform("any")
+    scored = frame["epoch"].notna().groupby([frame["column"], frame["seed"]], observed=True).transform("any")
     frame = frame[scored | frame["column"].isin(references)]
-    return frame.assign(epoch=frame["epoch"].fillna(frame["column"].map(end)).astype(int))
+    return frame.assign(epoch=frame["epoch"].fillna(frame["column"].astype(object).map(end)).astype(int))
 
 
 def curves(values: pd.DataFrame) -> dict[str, Curve]:
@@ -33,7 +33,7 @@ def curves(values: pd.DataFrame) -> dict[str, Curve]:
     are of one measure; of several OOD sets their average is taken, where all are there."""
     made: dict[str, Curve] = {}
     sets = max(1, values["ood"].nunique())
-    for key, rows in values.groupby("column"):
+    for key, rows in values.groupby("column", observed=True):
         of = rows.groupby(["epoch", "seed"])["value"]
         shared = of.mean()[of.count() == sets].unstack("seed").dropna()
         curve = [(int(epoch), estimate(list(row))) for epoch, row in zip(shared.index, shared.to_numpy(), strict=True)]
@@ -64,8 +64,8 @@ def panels(group: Group, in_dist: str) -> dict[str, pd.DataFrame]:
 
 
 def training(group: Group, in_dist: str) -> Picture | None:
-    """Average and near-OOD AUROC, k-NN accuracy and occupied classes over the epochs, a line a variant, the reference
-    rows dotted; None where no run was scored on the way."""
+    """Average and near-OOD AUROC, k-NN accuracy and occupied classes over the epochs, one line per variant, the
+    reference rows dotted; None where no run was scored on the way."""
     columns = group.columns(in_dist)
     found = {}
     for title, values in panels(group, in_dist).items():

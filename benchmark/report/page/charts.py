@@ -76,20 +76,18 @@ def class_charts(group: Group) -> list[Block]:
 
 
 def training_charts(group: Group, in_dist: str) -> list[Block]:
-    """What runs that were scored on the way were worth by epoch, a line a variant; [] where none was."""
+    """What runs that were scored on the way were worth by epoch, one line per variant; [] where none was."""
     picture = training.training(group, in_dist)
     if picture is None:
         return []
-    note = (
-        f"{info(in_dist).title}, scored while it trained (eval.every) and the end: a line a variant, mean over seeds."
-    )
+    note = f"{info(in_dist).title}, scored while it trained (eval.every) and at the end: one line per variant."
     return [
         Block(charts=[_chart(panel) for panel in picture.panels if isinstance(panel, Lines) and panel.lines], note=note)
     ]
 
 
 def loss_charts(group: Group, results: Path) -> list[Block]:
-    """The losses by epoch, a line a run, where the runs' metrics.jsonl are there."""
+    """The losses by epoch, one line per run, where the runs' metrics.jsonl are there."""
     trained = [run for run in group.runs if run.record and isinstance(run.config.method, DinoConfig)]
     found = [
         (run, rows) for run in trained if run.record and (rows := _curve(RunFolder(results / run.record.name).metrics))
@@ -121,7 +119,7 @@ def loss_charts(group: Group, results: Path) -> list[Block]:
     if log_k is not None:
         shown.append(panel("negative", "Negative term less ln K: KL from uniform", lambda value: value - log_k))
     lacking = len(trained) - len(found)
-    note = f"A line a run ({len(found)}), averaged to at most {keep} points."
+    note = f"One line per run ({len(found)}), averaged to at most {keep} points."
     note += f" {lacking} of {len(trained)} runs have no metrics.jsonl." if lacking else ""
     return [Block(charts=[_chart(one) for one in shown if one.lines], note=note)]
 

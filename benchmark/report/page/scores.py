@@ -33,7 +33,7 @@ class Thumbnails:
     sources: list[str] = field(default_factory=list)
     numbers: dict[tuple[str, str, int], int] = field(default_factory=dict)
 
-    def of(self, run: Run, key: str) -> ImageSet | str:
+    def images_of(self, run: Run, key: str) -> ImageSet | str:
         """The images that the run scored as "set/split" `key`, or why they cannot be shown."""
         assert run.record is not None
         name, _, split = key.rpartition("/")
@@ -129,7 +129,7 @@ def _block(value: str, run: Run, scores: dict[str, np.ndarray], thumbnails: Thum
 
 def _extremes(run: Run, key: str, scores: np.ndarray, thumbnails: Thumbnails) -> dict[str, list[tuple[int, str]]] | str:
     """The images with the highest and the lowest scores, or why there are none to show."""
-    images = thumbnails.of(run, key)
+    images = thumbnails.images_of(run, key)
     if isinstance(images, str):
         return images
     if len(scores) != images.count:

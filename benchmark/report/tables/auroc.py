@@ -7,8 +7,9 @@ from dataclasses import replace
 from functools import partial
 
 from benchmark.data.catalog import info
+from benchmark.plan.scores import OWN
 from benchmark.plan.training_data import LABELS, SCRATCH, training_data
-from benchmark.report.groups import OWN, Case, Column, Group, seeds_of
+from benchmark.report.groups import Case, Column, Group, seeds_of
 from benchmark.report.images import of_column
 from benchmark.report.published import one_class as of_classes
 from benchmark.report.published import sets as of_sets

@@ -19,8 +19,8 @@ class Cell:
 
     seeds: the value of each run that fills it. planned: a run of the sweep should, so that empty means missing. over:
     the number of cases that an average is over where some are missing, 0 where it is complete; then `complete` are the
-    seeds that have all. best: bold. told: how it was held against the row's best, "" where it could not be, None where
-    it was not. images: the value by its test images, None where they are not known.
+    seeds that have all. best: bold. compared_by: how it was held against the row's best, "" where it could not be, None
+    where it was not. images: the value by its test images, None where they are not known.
     """
 
     seeds: dict[int, float] = field(default_factory=dict)
@@ -29,7 +29,7 @@ class Cell:
     best: bool = False
     over: int = 0
     complete: tuple[int, ...] = ()
-    told: str | None = None
+    compared_by: str | None = None
     images: Callable[[], OfImages | None] | None = field(default=None, compare=False, repr=False)
 
     @cached_property

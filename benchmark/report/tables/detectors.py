@@ -58,7 +58,7 @@ def _table(group: Group, in_dist: str) -> Table:
 
 
 def _block(group: Group, in_dist: str, metric: str, columns: Mapping[str, Column]) -> list[Row]:
-    """A heading, a row an OOD set and their average."""
+    """A heading, one row per OOD set and their average."""
     title, measure, more = METRICS[metric]
     rows = [Row(in_dist, metric, title, "texts", texts=dict.fromkeys(columns, " "), block=metric)]
     cases = group.cases(in_dist)

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from benchmark.data.catalog import info, is_near, set_behind
 from benchmark.errors import some_of
+from benchmark.plan.scores import OWN
 from benchmark.plan.titles import title_of
 from benchmark.plan.training_data import meaning
-from benchmark.report.groups import OWN, Column, Group
+from benchmark.report.groups import Column, Group
 from benchmark.report.published import one_class, sets
 from benchmark.report.tables.about import about
 from benchmark.report.tables.cells import Row
@@ -88,7 +89,7 @@ def row_notes(group: Group, columns: Columns, rows: list[Row]) -> list[str]:
         )
         return [*made, f"untrained, image statistics: references. {of} proves nothing."]
     easy = "classes" if group.parent else "OOD sets"
-    return [*made, f"This sweep has no reference rows (untrained, image-statistics): easy {easy} go unseen."]
+    return [*made, f"This sweep has no reference rows (untrained, image-statistics): easy {easy} are not noticed."]
 
 
 def _incomplete(row: Row, key: str, column: Column, cases: list[Row]) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from benchmark.data.catalog import info
-from benchmark.plan.scores import passes
-from benchmark.report.groups import OWN, Case, Column, Group, seeds_of
+from benchmark.plan.scores import OWN, passes
+from benchmark.report.groups import Case, Column, Group, seeds_of
 from benchmark.report.images import of_column
 from benchmark.report.published import sets as published
 from benchmark.report.tables.about import about, about_controls
@@ -81,7 +81,7 @@ def _cells(group: Group, subject: str, cases: Sequence[Case]) -> Cells:
 
 
 def _block(subject: str, part: str, title: str, cells: Cells) -> list[Row]:
-    """A heading, and a row a score; the best of each column marked."""
+    """A heading, and one row per score; the best of each column marked."""
     columns = list(cells[OWN])
     by_column = {key: {score: of[key] for score, of in cells.items()} for key in columns}
     best = {key: mark_best(of, of if part != "control" else [], 1) for key, of in by_column.items()}

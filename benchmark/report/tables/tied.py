@@ -39,7 +39,7 @@ def mark_best(
         key for key in means if key == best or adjusted.get(key, 0) >= LEVEL or round(means[key], decimals) == printed
     }
     how = {key: found[key][1] if key in found else "" for key in means if key != best}
-    return {key: replace(cell, best=key in tied, told=how.get(key)) for key, cell in cells.items()}
+    return {key: replace(cell, best=key in tied, compared_by=how.get(key)) for key, cell in cells.items()}
 
 
 def p_values(others: Mapping[str, Cell], best: Cell) -> dict[str, tuple[float, str]]:
@@ -66,9 +66,9 @@ def bold_note(rows: Iterable[Row], of: str = "row") -> list[str]:
     cells = [(row, cell) for row in rows for cell in row.cells.values()]
     if not any(cell.best for _, cell in cells):
         return []
-    ways = [way for way in (SEEDS, WELCH, IMAGES) if any(cell.told == way for _, cell in cells)]
+    ways = [way for way in (SEEDS, WELCH, IMAGES) if any(cell.compared_by == way for _, cell in cells)]
     told = f"Bold: the best {'trained column of a row' if of == 'row' else 'score of a column'}"
-    alone = list(dict.fromkeys(row.heading for row, cell in cells if cell.told == ""))
+    alone = list(dict.fromkeys(row.heading for row, cell in cells if cell.compared_by == ""))
     if ways:
         told += f", and all that cannot be told from it at {LEVEL:.0%} ({'; '.join(ways)}; Holm over the {of})"
     if alone and ways:

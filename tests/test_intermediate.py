@@ -15,7 +15,7 @@ from tiny_runs import TINY, tiny
 
 from benchmark import methods
 from benchmark.data.images import load
-from benchmark.evaluation import looks
+from benchmark.evaluation import intermediate
 from benchmark.evaluation.verify import verify
 from benchmark.plan import yamlfile
 from benchmark.plan.sweep import load as load_sweep
@@ -173,13 +173,13 @@ def test_what_a_look_says_is_the_mean_over_the_ood_sets(monkeypatch: pytest.Monk
     """Scores as they might come: of 4 test images 1 is above both of one set, 3 of 8 pairs are lost with the other."""
     scores = {"mini/train": [0.0, 1.0], "mini/test": [1.0, 2.0, 3.0, 9.0], "mini-ood/test": [5.0, 6.0],
               "mini-ood2/test": [2.5, 9.5]}  # fmt: skip
-    monkeypatch.setattr(looks, "answers", lambda *_: ({}, None))
-    monkeypatch.setattr(looks, "own_scores", lambda *_: scores)
-    monkeypatch.setattr(looks, "accuracies", lambda *_: {"5": 62.5})
+    monkeypatch.setattr(intermediate, "network_outputs", lambda *_: ({}, None))
+    monkeypatch.setattr(intermediate, "own_scores", lambda *_: scores)
+    monkeypatch.setattr(intermediate, "accuracies", lambda *_: {"5": 62.5})
     said: list[str] = []
     config = tiny(eval={"ood": ["mini-ood", "mini-ood2"], "knn": [5]})
     run = SimpleNamespace(config=config, clock=Clock(), images=None, reporter=SimpleNamespace(say=said.append))
-    found = looks.look(None, run)(3)  # type: ignore[arg-type]
+    found = intermediate.intermediate_evaluation(None, run)(3)  # type: ignore[arg-type]
     assert found["ood"] == {"mini-ood": 75.0, "mini-ood2": 75.0} and found["epoch"] == 3
     assert found["sensitivity"] == 100 * 7.5 / 8  # one pair is a tie
     assert said == ["after epoch 3: k-NN accuracy (k = 5) 62.50, AUROC 75.00, sensitivity 93.75"]

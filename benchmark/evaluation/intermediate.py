@@ -8,16 +8,16 @@ from typing import Any
 import torch
 
 from benchmark.detection.metrics import auroc, sensitivity
-from benchmark.evaluation.features import answers
+from benchmark.evaluation.features import network_outputs
 from benchmark.evaluation.measures import accuracies, own_scores
 from benchmark.methods.base import Method
 from benchmark.running.context import Context
 from benchmark.running.signals import Stopped
-from benchmark.store.records import Look
+from benchmark.store.records import IntermediateMeasures
 
 
-def look(method: Method, run: Context) -> Callable[[int], dict[str, Any]]:
-    """A function that scores the method as it stands after so many epochs; its answer is a `Look` as plain values.
+def intermediate_evaluation(method: Method, run: Context) -> Callable[[int], dict[str, Any]]:
+    """A function that scores the method as it stands after so many epochs: `IntermediateMeasures` as plain values.
 
     It keeps no features and no scores, and leaves the networks in their mode for evaluation. It raises Stopped, with
     nothing measured, where the run is asked to stop meanwhile.
@@ -32,10 +32,10 @@ def look(method: Method, run: Context) -> Callable[[int], dict[str, Any]]:
     def at(epoch: int) -> dict[str, Any]:
         with run.clock.apart("trajectory"):
             config = run.config
-            outputs, occupied = answers(method, run, frozenset(), between)
+            outputs, occupied = network_outputs(method, run, frozenset(), between)
             scores = own_scores(method, config, outputs)
             test = scores[config.test_key]
-            seen = Look(
+            seen = IntermediateMeasures(
                 epoch=epoch,
                 knn_accuracy=accuracies(run.images, outputs),
                 ood={ood: auroc(test, scores[config.ood_key(ood)]) for ood in config.ood_sets()},
