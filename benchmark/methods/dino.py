@@ -17,7 +17,7 @@ from benchmark.detection.occupancy import occupancy
 from benchmark.errors import BenchError
 from benchmark.methods import schedules
 from benchmark.methods.base import Batch, Method, Moment, Outputs, ScoringHead, Views, ignore
-from benchmark.models.backbones import build_backbone, normalises_over_images
+from benchmark.models.backbones import build_backbone, keep_statistics, normalises_over_images
 from benchmark.models.heads import HEADS
 from benchmark.plan.config import RunConfig
 from benchmark.plan.methods import DinoConfig
@@ -84,6 +84,10 @@ class Dino(Method):
         self._last_teacher_rows: Tensor | None = None
         # Where images are normalised together, who goes with whom is part of the method and no matter of memory.
         together = normalises_over_images(self.student)
+        if together and config.model.batch_statistics == "weights":
+            keep_statistics(self.student)
+            keep_statistics(self.teacher)
+            together = False
         if together and not config.chooses_statistics:
             raise BenchError(
                 f"model.backbone: {config.model.backbone} has batch normalisation, which networks of its family have "

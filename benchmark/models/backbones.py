@@ -98,6 +98,18 @@ def normalises_over_images(network: nn.Module) -> bool:
     return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
 
 
+def keep_statistics(network: nn.Module) -> None:
+    """From now on batch normalisation is by the statistics that the network has, in training too; its scale and shift
+    are trained. An image's answer then depends on no other."""
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.register_forward_pre_hook(_evaluating)
+
+
+def _evaluating(layer: nn.Module, _: object) -> None:
+    layer.eval()  # just before it answers: whoever trains the whole network sets all its layers to train
+
+
 def convolves(network: nn.Module) -> bool:
     """Whether a network is one of convolutions; a transformer's only one cuts the image into patches."""
     return sum(isinstance(module, nn.Conv2d) for module in network.modules()) > 1

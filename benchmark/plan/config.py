@@ -111,6 +111,7 @@ class RunConfig(Strict):
         if self.method.multi_crop:
             check_scale("views.local_scale", self.views.local_scale)
             check_scale("views.global_scale", self.views.global_scale)
+        self.model.check_statistics(self.chooses_statistics)
         if self.method.trains and self.train.warmup_epochs >= self.train.epochs:
             raise ValueError(
                 f"train.warmup_epochs: {self.train.warmup_epochs:g} leaves nothing of train.epochs {self.train.epochs}"

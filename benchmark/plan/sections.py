@@ -41,7 +41,15 @@ class ModelConfig(WeightsConfig):
     # student's does, and after training the statistics are taken anew over plain training images and as many negatives.
     # positives: the teacher sees positives alone and is scored with the running statistics of their augmented views;
     # kept to reproduce older records, which had no choice (FOOTGUNS.md, "Batch normalisation").
-    batch_statistics: Literal["mixture", "positives"] = "mixture"
+    # weights: the statistics that `weights` came with, for all three and throughout; no image depends on another.
+    batch_statistics: Literal["mixture", "positives", "weights"] = "mixture"
+
+    def check_statistics(self, chosen: bool) -> None:
+        """Raise ValueError, one line with the key, where a run for which they are `chosen` has no such statistics."""
+        if chosen and self.batch_statistics == "weights" and self.weights is None:
+            raise ValueError(
+                "model.batch_statistics: 'weights' given, but there are no weights; allowed: mixture, positives"
+            )
 
     @property
     def may_normalise_over_images(self) -> bool:

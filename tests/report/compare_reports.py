@@ -38,7 +38,7 @@ MADE: list[tuple[str, str, dict[str, Any]]] = [
     ("background-cpu", "background-cpu", {"tables": ["scores"], "claims": True}),
     ("oe-cpu", "oe-cpu", {"tables": ["oe", "scores"]}),
     ("table1-cpu", "cpu+frozen", {"tables": ["1", "scores"]}),
-    ("frozen", "frozen", ALL),
+    ("frozen", "frozen", {"tables": ["one-class", "scores"]}),
 ]
 
 

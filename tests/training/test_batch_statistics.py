@@ -12,7 +12,8 @@ import safetensors.torch
 import timm
 import torch
 from tiny_runs import tiny
-from torch import nn
+from torch import Tensor, nn
+from weight_files import INPUT, save
 
 from benchmark import methods
 from benchmark.data.images import load
@@ -297,3 +298,37 @@ def test_a_run_is_scored_and_exported_with_the_statistics_of_plain_images(tmp_pa
         [name] = [name for name in names if name.endswith("from-negatives") == (score is not None)]
         np.testing.assert_allclose(made, np.load(folder.scores)[name], rtol=1e-3, atol=2e-2)
     assert not any(problem for verdict in verify([folder], mini_data) for problem in verdict.problems)
+
+
+def of_weights(folder: Path, variant: str = "imgn", **more: Any) -> tuple[Dino, Batches]:
+    """The same method, begun from weights whose statistics are no network's at birth."""
+    made = build()[0].teacher["backbone"].state_dict()
+    torch.manual_seed(3)
+    file = save(folder / "w.pth", {k: v + torch.rand_like(v) if v.is_floating_point() else v for k, v in made.items()})
+    return build(variant, weights=str(file), pretraining="supervised", batch_statistics="weights", **INPUT, **more)
+
+
+def test_the_statistics_of_weights_are_kept_in_training_and_in_scoring(tmp_path: Path) -> None:
+    method, batches = of_weights(tmp_path)
+    kept = {name: rows.clone() for name, rows in method.teacher.state_dict().items() if "running" in name}
+    batch = batches.batch(0, 0)
+    method.modules().train()
+    (seen,) = seen_by(method.teacher["backbone"], lambda: method.losses(batch, Moment(0, 2, 0, 10), Tensor.backward))
+    assert torch.equal(seen, batch.positives["globals"])  # no negatives: an answer depends on no other image
+    with torch.no_grad():
+        method.student.train()
+        together = method.student["backbone"](torch.cat([seen, batch.negatives[0]["globals"]]))[: len(seen)]
+        torch.testing.assert_close(together, method.student["backbone"](seen))
+        torch.testing.assert_close(together, method.student.eval()["backbone"](seen))
+    assert method.rescaled_after_training() is None
+    for network in (method.student, method.teacher):
+        assert all(torch.equal(network.state_dict()[name], rows) for name, rows in kept.items())
+    norm = first_norm(method.student)
+    assert norm.weight.grad is not None and norm.weight.grad.abs().max() > 0  # scale and shift are trained
+
+
+def test_a_run_without_weights_has_no_statistics_of_theirs() -> None:
+    with pytest.raises(BenchError, match=r"batch_statistics: 'weights' given, but there are no weights; allowed: mix"):
+        build(batch_statistics="weights")
+    build(backbone="vit_tiny_patch16_224", args={"patch_size": 8, "embed_dim": 24, "depth": 1, "num_heads": 2},
+          batch_statistics="weights")  # it changes nothing  # fmt: skip
