@@ -40,7 +40,7 @@ from benchmark.detector.run_images import hashes
 from benchmark.errors import BenchError, first_line
 from benchmark.evaluation.features import EMBED_BATCH
 from benchmark.files import read_names
-from benchmark.models.backbones import build_backbone
+from benchmark.models.backbones import at_once, build_backbone
 from benchmark.models.heads import HEADS
 from benchmark.plan import scores as plan
 from benchmark.running.device import Runtime, find_device, image_tensor
@@ -173,6 +173,7 @@ class Detector:
     @torch.no_grad()
     def _outputs(self, images: Images, batch: int, needs: frozenset[plan.Need]) -> Outputs:
         parts: list[Outputs] = []
+        batch = min(batch, at_once(self.settings.view_size, self.device))
         for squares in _batches(images, batch, self.settings.image_size):
             pixels = image_tensor(squares).to(self.device)
             with full_float32():

@@ -14,6 +14,7 @@ from benchmark.data.images import ImageSet
 from benchmark.detection.scores import full_float32
 from benchmark.errors import BenchError
 from benchmark.evaluation.features import network_outputs
+from benchmark.models.backbones import at_once
 from benchmark.perf.measure import Spread, alternate, figures, seconds
 from benchmark.perf.step import Tell
 from benchmark.plan.config import RunConfig
@@ -54,7 +55,8 @@ def perf_extraction(config: RunConfig, device: torch.device, *, rounds: int = 5,
     def bare() -> None:
         with full_float32():
             for batch in ready:
-                backbone(batch)
+                for part in batch.split(at_once(config.views.global_size, device)):
+                    backbone(part)
 
     tasks = {"extraction": extraction, "bare network": bare}
     for task in tasks.values():
