@@ -22,7 +22,7 @@ from benchmark.run import run
 from benchmark.running.device import Runtime
 from benchmark.running.images import load_images
 from benchmark.store.folders import RunFolder, run_folder
-from benchmark.store.states import state_of
+from benchmark.store.states import observed_state
 
 CONFIG = tiny(variant="rot-imgn", train={"epochs": 1, "warmup_epochs": 0.0})
 RUNTIME = Runtime(device="cpu", threads=1, checkpoint_seconds=0)
@@ -61,7 +61,7 @@ def test_a_full_disk_interrupts_a_run_which_goes_on_from_what_it_has(
     assert "\n" not in str(caught.value)
     [folder] = [RunFolder(path) for path in tmp_path.iterdir()]
     assert not list(folder.path.glob(".*.tmp")) and not folder.record.exists() and not folder.lease_is_live()
-    assert state_of(CONFIG, folder)[0] in ("interrupted", "lost"), "its state had no room either"
+    assert observed_state(CONFIG, folder)[0] in ("interrupted", "lost"), "its state had no room either"
     capsys.readouterr()
     assert run(CONFIG, tmp_path, mini_data, RUNTIME) is not None
     resumed = f"resumed at step {steps} of 5" if steps else ""
@@ -77,7 +77,7 @@ def test_it_is_said_in_one_line_in_the_runs_state(
     with pytest.raises(StillToDo):
         run(CONFIG, tmp_path, mini_data, RUNTIME)
     [folder] = [RunFolder(path) for path in tmp_path.iterdir()]
-    state, _, detail = state_of(CONFIG, folder)
+    state, detail, _ = observed_state(CONFIG, folder)
     assert state == "interrupted" and detail.startswith("a file: disk full (No space left on device); make room")
 
 
@@ -106,7 +106,7 @@ def test_before_a_run_has_begun_too(tmp_path: Path, mini_data: Path, monkeypatch
             filled.setattr(place, full)
             with pytest.raises(StillToDo, match=r"config.yaml: a file: disk full"):
                 run_file(folder.config, tmp_path / "results", mini_data, "cpu", 1)
-        assert state_of(CONFIG, folder)[0] == "interrupted"
+        assert observed_state(CONFIG, folder)[0] == "interrupted"
 
 
 def test_what_a_full_disk_is(tmp_path: Path) -> None:

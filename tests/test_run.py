@@ -27,7 +27,7 @@ from benchmark.running.device import GpuFull, Runtime, find_device
 from benchmark.running.images import load_images
 from benchmark.store.folders import RunFolder
 from benchmark.store.records import Record
-from benchmark.store.states import plan, state_of
+from benchmark.store.states import observed_state, plan
 from benchmark.training.batches import Batches, DeviceImages
 
 SHORT = {"epochs": 1, "warmup_epochs": 0.0}
@@ -109,7 +109,7 @@ def test_a_new_ood_set_is_scored_without_training(
     results = Path(shutil.copytree(finished[0], tmp_path / "results"))
     more = tiny(eval={"ood": ["mini-ood", "mini-ood2"]})
     folder = RunFolder(results / finished[1].name)
-    assert state_of(more, folder)[0] == "to score"
+    assert observed_state(more, folder)[0] == "to score"
     monkeypatch.setattr("benchmark.training.trained.Trainer", lambda *a, **k: pytest.fail("trained twice"))
     record = run(more, results, mini_data, RUNTIME)
     assert (
@@ -119,8 +119,8 @@ def test_a_new_ood_set_is_scored_without_training(
     assert record.training == finished[1].training and record.run_id == finished[1].run_id
     folder.weights.unlink()
     newer = tiny(eval={"ood": ["mini-ood", "mini-ood3"]})
-    assert state_of(newer, folder)[::2] == ("no weights", f"new: mini-ood3; weights gone: {folder.name}")
-    assert state_of(more, folder)[0] == "done"
+    assert observed_state(newer, folder)[:2] == ("no weights", f"new: mini-ood3; weights gone: {folder.name}")
+    assert observed_state(more, folder)[0] == "done"
     with pytest.raises(BenchError, match="not trained twice"):
         run(tiny(eval={"ood": ["mini-ood3"]}), results, with_third_set(mini_data, tmp_path), RUNTIME)
 
@@ -271,7 +271,7 @@ def test_a_gpu_without_room_is_one_line_and_the_run_stays_to_do(
     [folder] = [RunFolder(path) for path in tmp_path.iterdir()]
     status = folder.read_status()
     assert status is not None and status.state == "interrupted" and "GPU is full" in status.error
-    assert state_of(config, folder)[0] == "interrupted"
+    assert observed_state(config, folder)[0] == "interrupted"
     record = run(config, tmp_path, mini_data, runtime)
     assert record is not None and record.training["resumed"] == 1 and steps == 4 + (10 - 3)
 
@@ -293,7 +293,7 @@ def test_a_gpu_that_others_have_filled_before_the_run_began_leaves_it_to_do(
         with pytest.raises(BenchError, match=r"--device cpu: not to be had here .*out of memory"):
             find_device(RUNTIME)  # nobody who asks so waits for room
     [folder] = [RunFolder(path) for path in tmp_path.iterdir()]
-    assert state_of(tiny(), folder)[0] == "interrupted"
+    assert observed_state(tiny(), folder)[0] == "interrupted"
     assert run(tiny(), tmp_path, mini_data, RUNTIME) is not None
 
 
@@ -308,7 +308,7 @@ def test_other_errors_of_a_device_are_no_lack_of_room(
         with pytest.raises(RuntimeError, match="illegal memory access"):
             run(tiny(), tmp_path, mini_data, RUNTIME)
     [folder] = [RunFolder(path) for path in tmp_path.iterdir()]
-    assert state_of(tiny(), folder)[0] == "failed"
+    assert observed_state(tiny(), folder)[0] == "failed"
     monkeypatch.setattr(torch, "zeros", broken)
     with pytest.raises(BenchError, match="not to be had here"):
         find_device(RUNTIME, full=True)
@@ -322,7 +322,7 @@ def test_a_failed_run_keeps_its_traceback(tmp_path: Path, mini_data: Path, monke
     with pytest.raises(ZeroDivisionError):
         run(tiny(), tmp_path, mini_data, RUNTIME)
     [folder] = [RunFolder(path) for path in tmp_path.iterdir()]
-    state, _, detail = state_of(tiny(), folder)
+    state, detail, _ = observed_state(tiny(), folder)
     assert (state, detail) == ("failed", "ZeroDivisionError: on purpose")
     assert not folder.lease_is_live()
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.plan.scores import OWN
-from benchmark.report.groups import Group, seeds_of
+from benchmark.report.groups import Column, Group, seeds_of
 from benchmark.report.intervals import by_seeds, delong, estimate, hanley_mcneil, holm, student
 from benchmark.store.folders import RunFolder, score_key
 from benchmark.store.records import Record
@@ -120,13 +120,18 @@ def _same_images(one: Scores, other: Scores) -> bool:
     return [len(side) for side in one] == [len(side) for side in other]
 
 
+def is_ranked(column: Column) -> bool:
+    """Whether a column was trained on the in-distribution images, so that its sensitivity says something of it."""
+    return not column.is_reference and column.config.method.trains
+
+
 def candidates(group: Group, in_dist: str, results: Path) -> list[Candidate]:
     """The variants of a group that have a record, with what the ranking may read of them."""
     found = []
     sensitivity = group.values("sensitivity", in_dist)
     for column in group.columns(in_dist):
         records = group.records(in_dist, column.key)
-        if column.is_reference or not records:
+        if not is_ranked(column) or not records:
             continue
         keys = [f"{in_dist}/{split}" for split in ("train", "test")]
         kept = {seed: scores_of(results, record, keys, group.score) for seed, record in records.items()}

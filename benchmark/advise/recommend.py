@@ -13,6 +13,7 @@ from pathlib import Path
 from shlex import quote
 
 from benchmark.advise import rules
+from benchmark.advise.frozen import beside, on_records
 from benchmark.advise.ranking import candidates, rank
 from benchmark.advise.trial import Trial, costs, trial
 from benchmark.advise.wording import Advice, Ranking
@@ -51,13 +52,10 @@ def recommend(
     """
     wanted = [run.config for run in sweeps.load(sweep, sets, data=data).runs]
     groups = _groups(wanted, records := _load(results, score), score)
-    rankings = [
-        ranking
-        for group in groups
-        for in_dist in group.in_dists
-        if (ranking := _ranking(group, in_dist, results, data))
-    ]
-    if not rankings:
+    rankings = [one for place in _places(groups) if (one := _ranking(*place, results, data))]
+    methods_together = _groups(wanted, records, score, beside=True)
+    frozen = [one for place in _places(methods_together) for one in beside(*place, results)]
+    if not rankings and not frozen:
         raise BenchError(
             f"{results}: no trained runs of {sweep} yet; run: bench sweep {quote(str(sweep))}{of_other_sweeps(records)}"
         )
@@ -66,7 +64,8 @@ def recommend(
     mine = (rules.tried("this sweep", group, in_dists) for group in groups for in_dists in _together(group))
     trials, found = tuple(one for one, _ in tried if one), [*mine, *(one for _, one in tried)]
     known = tuple(one for one in found if one and score == OWN)
-    return Advice(str(sweep), tuple(rankings), str(place) if place else None, trials, known)
+    told = on_records(map(load_records, folders_of_runs(place))) if place and frozen else []
+    return Advice(str(sweep), tuple(rankings), str(place) if place else None, trials, known, tuple(frozen), tuple(told))
 
 
 def _load(results: Path, score: str) -> list[Record]:
@@ -78,8 +77,12 @@ def _load(results: Path, score: str) -> list[Record]:
     return [record for record in records if score in record.scores or record.config["method"]["name"] in REFERENCES]
 
 
-def _groups(configs: Iterable[RunConfig], records: list[Record], score: str) -> list[Group]:
-    return [by_score(group, score) for group in group_runs(configs, records)]
+def _places(groups: Iterable[Group]) -> list[tuple[Group, str]]:
+    return [(group, in_dist) for group in groups for in_dist in group.in_dists]
+
+
+def _groups(configs: Iterable[RunConfig], records: list[Record], score: str, beside: bool = False) -> list[Group]:
+    return [by_score(group, score) for group in group_runs(configs, records, beside)]
 
 
 def _ranking(group: Group, in_dist: str, results: Path, data: Path | None) -> Ranking | None:

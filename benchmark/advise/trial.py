@@ -150,19 +150,23 @@ def trial(name: str, group: Group, in_dists: Sequence[str], results: Path) -> Tr
     )  # fmt: skip
 
 
-def costs(
-    group: Group, in_dist: str
-) -> tuple[tuple[str, ...], dict[str, dict[str, float]], dict[str, dict[str, float]]]:
-    """Columns, then label -> column -> points lost against the best variant there, then the AUROC itself.
-
-    Near and far averages where the catalogue knows which sets are near, else each set where they are two; and the mean.
-    """
+def parts_of(group: Group, in_dist: str) -> dict[str, list[Case]]:
+    """The OOD sets that have values, under short titles: near and far averages where the catalogue knows which sets are
+    near, else each set where they are two; and the mean."""
     cases = _near_first(group, in_dist)
     chosen = {kind: some for _, kind, some in _parts(cases) if kind != "all"}
     if len(cases) <= 2:
         chosen = {_short(in_dist, case): [case] for case in cases}
     if len(cases) > 1:
         chosen["mean"] = cases
+    return chosen
+
+
+def costs(
+    group: Group, in_dist: str
+) -> tuple[tuple[str, ...], dict[str, dict[str, float]], dict[str, dict[str, float]]]:
+    """Columns, then label -> column -> points lost against the best variant there, then the AUROC itself."""
+    chosen = parts_of(group, in_dist)
     known = _sensitivities(group, [in_dist])
     by_part = {part: _averages(group, some, known) for part, some in chosen.items()}
     values = {key: {part: of[key] for part, of in by_part.items() if key in of} for key in known}

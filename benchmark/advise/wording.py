@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from benchmark.advise.frozen import Beside
 from benchmark.advise.ranking import LEVEL, Place
 from benchmark.advise.rules import ANY, RULES, RulesTried
 from benchmark.advise.trial import Agreement, Trial
 from benchmark.data.catalog import info
 from benchmark.plan.titles import title_of
+from benchmark.plan.training_data import meaning
 from benchmark.report.intervals import hanley_mcneil
-from benchmark.report.tables.text import md
+from benchmark.report.tables.text import md, md_grid, md_section
 
 PUBLISHED = (
     "Published: the paper finds a positive correlation (its Figure 3: CIFAR10 against CIFAR100 and Texture, single "
@@ -49,13 +51,16 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Advice:
-    """Everything that `bench recommend` says. reference: the folder of the benchmark's own records, None without."""
+    """Everything that `bench recommend` says. reference: the folder of the benchmark's own records, None without.
+    frozen: networks that were not trained here, beside the trained ones; told: what those records say of such."""
 
     sweep: str
     rankings: tuple[Ranking, ...]
     reference: str | None
     trials: tuple[Trial, ...]
     rules: tuple[RulesTried, ...] = ()
+    frozen: tuple[Beside, ...] = ()
+    told: tuple[str, ...] = ()
 
 
 # --- saying it ----------------------------------------------------------------------------------------------------
@@ -74,11 +79,12 @@ class Section:
 def sections(advice: Advice, wide: bool = False) -> list[Section]:
     """The ranking of each group, then how far the rule can be trusted. wide: with AUROCs, p-values and methods too."""
     made = [_ranking_section(ranking, wide) for ranking in advice.rankings]
+    made += [_beside_section(one, advice.told) for one in advice.frozen]
     trials = [ranking.trial for ranking in advice.rankings if ranking.trial] + list(advice.trials)
     rows = [
         [trial.name, one.title, one.kind, *_tau(one), str(one.n)]
         for trial in trials
-        for one in (trial.agreements if wide else _heads(trial))
+        for one in (trial.agreements if wide else _heads(trial.agreements))
     ]
     if not wide:  # say the name of the records once
         rows = [[row[0] if i == 0 or rows[i - 1][0] != row[0] else "", *row[1:]] for i, row in enumerate(rows)]
@@ -102,12 +108,12 @@ def brief(advice: Advice) -> list[Section]:
     stands: dict[str, list[str]] = {}
     for trial in advice.trials:
         stands.setdefault(_stand(trial)[0], []).append(trial.name)
-    if stands:
+    if stands and made:
         said = "; ".join(f"{what} ({', '.join(names)})" for what, names in stands.items())
         made[-1].notes.append(
             f"How far to trust the rule, on the benchmark's own records: {said}. All of it: --details."
         )
-    return made
+    return made + [_beside_section(one, advice.told) for one in advice.frozen]
 
 
 def _error(ranking: Ranking) -> float:
@@ -130,9 +136,61 @@ def to_do(ranking: Ranking) -> str:
     return "export the first"
 
 
-def _heads(one: Trial) -> list[Agreement]:
+def to_do_frozen(one: Beside) -> str:
+    """What to do about a network that was not trained here, in words that a command follows; "" where a trained one is
+    better."""
+    if one.is_behind:
+        return ""
+    if not one.is_told:
+        return "export the frozen network, which nothing here compares with trained ones"
+    if all(other.verdict == "frozen ahead" for other in one.others if other.p is not None):
+        return "export the frozen network, which is ahead of every trained one beyond noise"
+    return "export the frozen network, which is not behind any trained one beyond noise"
+
+
+def _beside_section(one: Beside, told: Sequence[str]) -> Section:
+    last = one.parts[-1] if one.parts else ""
+    columns = ["network", "training data", "n", *(f"AUROC {part}" for part in one.parts)]
+    columns += [f"frozen - it, {last}", "noise"] if one.is_told else []
+    rows = [[title_of(one.label), one.learns_from, "1", *(f"{one.aurocs[part]:.1f}" for part in one.parts)]]
+    rows[0] += ["", ""] if one.is_told else []
+    for other in one.others:
+        cells = [f"{other.aurocs[part]:.1f}" if part in other.aurocs else "—" for part in one.parts]
+        if one.is_told:
+            cells += [f"{other.ahead:+.1f} ±{other.half:.1f}" if other.p is not None else "—", other.verdict]
+        rows.append([title_of(other.label), other.learns_from, str(other.n), *cells])
+    notes = [
+        f"{title_of(one.label)} is {one.what}. It was not trained on these images, so that its sensitivity "
+        f"({one.sensitivity:.1f} ±{one.error:.1f}) is 50 but for chance however well it detects: it is not ranked."
+    ]
+    if not one.others:
+        notes.append("No trained network is done to compare it with.")
+    elif one.is_told:
+        ways = {
+            "seeds": "over seeds of training",
+            "images": "over images (DeLong), which leave more open than seeds",
+            "numbers of images": "from the numbers of images (Hanley-McNeil), as scores are not kept: too wide",
+        }
+        used = dict.fromkeys(other.how for other in one.others if other.how)
+        notes.append(
+            f"frozen - it: points of AUROC, ± half the 95% interval {'; '.join(ways[how] for how in used)}. "
+            "p after Holm over all rows."
+        )
+    else:
+        notes.append(
+            "Without OOD images nothing here tells whether it or a trained network detects better. A few in an OOD set "
+            "of `bench init` would."
+        )
+    if told:
+        notes.append(f"In the benchmark's own records {'; '.join(told)}.")
+    notes.append(meaning([one.learns_from, *(other.learns_from for other in one.others)]))
+    notes += one.warnings
+    return Section(f"Frozen beside trained, {info(one.in_dist).title}", columns, rows, notes)
+
+
+def _heads(agreements: Sequence[Agreement]) -> list[Agreement]:
     """The first agreement of each kind, which stands for it."""
-    by_kind = {agreement.kind: agreement for agreement in reversed(one.agreements)}
+    by_kind = {agreement.kind: agreement for agreement in reversed(agreements)}
     return sorted(by_kind.values(), key=lambda a: ["near", "far", "", "all"].index(a.kind))
 
 
@@ -257,8 +315,7 @@ def _tau(one: Agreement) -> list[str]:
 
 def _judged(one: Trial) -> list[Agreement]:
     """The first agreement of each kind that has a τ and a p."""
-    by_kind = {a.kind: a for a in reversed(one.agreements) if a.tau is not None and a.p is not None}
-    return sorted(by_kind.values(), key=lambda a: ["near", "far", "", "all"].index(a.kind))
+    return _heads([a for a in one.agreements if a.tau is not None and a.p is not None])
 
 
 def _stand(one: Trial) -> tuple[str, list[str]]:
@@ -302,15 +359,11 @@ def _verdict(one: Trial) -> str:
 
 def markdown(advice: Advice) -> str:
     """The same as GitHub Markdown, with AUROCs and p-values."""
-    from tabulate import tabulate
-
     parts = [f"# Which negatives? {md(advice.sweep)}\n"]
     for section in sections(advice, wide=True):
         rows = [[md(cell) for cell in row] for row in section.rows]
-        table = tabulate(rows, [md(column) for column in section.columns], tablefmt="pipe", disable_numparse=True)
-        parts.append(
-            f"## {md(section.title)}\n\n{table}\n\n" + "\n".join(f"- {md(note)}" for note in section.notes) + "\n"
-        )
+        grid = md_grid([md(column) for column in section.columns], rows)
+        parts.append(md_section(section.title, "", grid, section.notes))
     return "\n".join(parts)
 
 

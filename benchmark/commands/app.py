@@ -23,7 +23,7 @@ from benchmark.commands.export import export
 from benchmark.commands.import_features import import_features
 from benchmark.commands.init import init
 from benchmark.commands.logs import logs
-from benchmark.commands.perf import Perf, perf_masks, perf_scoring, perf_step, perf_views
+from benchmark.commands.perf import Perf, perf_extraction, perf_masks, perf_scoring, perf_step, perf_views
 from benchmark.commands.recommend import recommend
 from benchmark.commands.report import report
 from benchmark.commands.run import run
@@ -145,6 +145,9 @@ Examples:
 )
 perf.command("step", short_help="Pairs per second of a training step, and what takes how long.")(_with_home(perf_step))
 perf.command("views", short_help="Images per second of the views alone.")(_with_home(perf_views))
+perf.command("extraction", short_help="Images per second of a network, with all that is around it.")(
+    _with_home(perf_extraction)
+)
 perf.command("scoring", short_help="Seconds of scores, k-NN and NT-Xent.")(_with_home(perf_scoring))
 perf.command("masks", short_help="How well and how fast foregrounds are found.")(_with_home(perf_masks))
 app.add_typer(perf, name="perf")

@@ -1,4 +1,4 @@
-"""`bench perf`: how fast this machine trains, makes views, scores, and finds foregrounds."""
+"""`bench perf`: how fast this machine trains, makes views, extracts features, scores, and finds foregrounds."""
 
 from __future__ import annotations
 
@@ -133,6 +133,34 @@ def perf_scoring(
     with measuring(device, threads, "--size") as where:
         result = scoring.perf_scoring(*sizes, where, rounds=rounds, tell=_tell)
         _show("Scoring", scoring.rows(result), result, where, json_)
+
+
+def perf_extraction(
+    file: Annotated[Path, typer.Argument(metavar="SWEEP.yaml", help="A sweep file: its first run with a network.")],
+    only: Only = None,
+    set_: SetOption = None,
+    rounds: Rounds = 5,
+    device: Device = "auto",
+    threads: Threads = None,
+    json_: Json = None,
+    data_root: Data = None,
+) -> None:
+    """Images per second from stored pixels to kept features, against the bare network on tensors that are ready.
+
+    \b
+    Example:
+      bench perf extraction sweeps/frozen.yaml
+    """
+    from benchmark.data.images import data_root as resolve_data
+    from benchmark.perf import extraction, measuring
+    from benchmark.plan import sweep as sweeps
+
+    check_device(device)
+    config = extraction.to_extract(sweeps.load(file, set_, only, data=resolve_data(data_root)), only)
+    with measuring(device, threads, "--set views.global_size=N", file) as where:
+        result = extraction.perf_extraction(config, where, rounds=rounds, tell=_tell)
+        details = {**result, "config": config.model_dump(mode="json")}
+        _show("Extraction", extraction.rows(result), details, where, json_)
 
 
 def perf_masks(rounds: Rounds = 5, device: Device = "auto", threads: Threads = None, json_: Json = None) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from benchmark.commands import next_steps
 from benchmark.commands.options import Data, Results, SetOption
 from benchmark.commands.terminal import print_table, say, say_wrapped, warn
 from benchmark.plan.scores import OWN
@@ -48,7 +47,6 @@ def recommend(
     from benchmark.data.images import data_root as resolve_data
     from benchmark.files import atomic_write, write_json
     from benchmark.plan import sweep as sweeps
-    from benchmark.plan.run_names import without_id
 
     warn(sweeps.other_images(file, resolve_data(data_root)))
     found = choosing.recommend(file, results, reference, set_, resolve_data(data_root), score)
@@ -65,11 +63,13 @@ def recommend(
     written = [str(path) for path in (json_file, markdown_file) if path]
     if written:
         say("written: " + " ".join(written))
+    options, where = ["--score", score] if score != OWN else [], next_steps.places(data_root, results)
+    decided = {one.in_dist for one in found.frozen if one.is_told and not one.is_behind}
     for ranking in found.rankings:
-        words = ["bench", "export", ranking.run, "--to", f"{without_id(ranking.run)}-detector"]
-        words += ["--score", score] if score != OWN else []
-        least = math.ceil(100 / (ranking.counts[1] + 1))  # % of false alarms that so few ID test images allow
-        words += ["--false-alarms", f"{least}%"] if least > 5 else []
-        words += ["--results", str(results)] if results != Path("results") else []
-        words += ["--data", str(data_root)] if data_root else []
-        say(f"What to do now: {wording.to_do(ranking)}: {shlex.join(words)}")
+        if ranking.in_dist not in decided:
+            command = next_steps.export(ranking.run, ranking.counts[1], where, *options)
+            say(f"What to do now: {wording.to_do(ranking)}: {command}")
+    for one in found.frozen:
+        if words := wording.to_do_frozen(one):
+            first = "Or" if one.in_dist not in decided and found.rankings else "What to do now"
+            say(f"{first}: {words}: {next_steps.export(one.run, one.counts[1], where, *options)}")

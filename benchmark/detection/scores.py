@@ -44,8 +44,8 @@ def ood_scores(
     """Eq. 6 of the paper as a log: S = -( logsumexp_m(cos(f, f_m) / temperature) - ln M ), float64 (N,) on the CPU.
 
     S is a strictly increasing function of the paper's score, -(1/M) sum_m exp(cos(f, f_m) / temperature), so every
-    ranking and AUROC is the same, but it neither overflows nor underflows at small temperatures. `paper_score` turns
-    it back. A larger S means more OOD.
+    ranking and AUROC is the same, but it neither overflows nor underflows at small temperatures. -exp(-S) is
+    the paper's. A larger S means more OOD.
 
     features (N, D) and bank (M, D) are floats of any norm, on any device; a zero vector has cosine 0 to everything.
     The work is done where `features` lies; a bank elsewhere is brought over block by block.
@@ -99,11 +99,6 @@ def ood_scores(
                 peak = new_peak
             scores[rows] = (math.log(total_weight) - total.log() - peak).cpu()
     return scores
-
-
-def paper_score(scores: Tensor) -> Tensor:
-    """Eq. 6's own value, -(1/M) sum_m exp(cos / temperature), from `ood_scores`; may overflow to -inf in float64."""
-    return -torch.exp(-scores.double())
 
 
 def cosine_blocks(

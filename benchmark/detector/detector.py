@@ -40,7 +40,7 @@ from benchmark.detector.run_images import hashes
 from benchmark.errors import BenchError, first_line
 from benchmark.evaluation.features import EMBED_BATCH
 from benchmark.files import read_names
-from benchmark.models.backbones import build_backbone
+from benchmark.models.backbones import at_once, build_backbone
 from benchmark.models.heads import HEADS
 from benchmark.plan import scores as plan
 from benchmark.running.device import Runtime, find_device, image_tensor
@@ -105,19 +105,11 @@ class Detector:
             backbone, width = build_backbone(settings.backbone, size, size, 0.0)
         except BenchError as error:
             raise BenchError(f"{folder / 'detector.json'}: backbone: {error}") from error
-        try:
-            backbone.load_state_dict(read_tensors(folder / BACKBONE))
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())[:200]
-            raise BenchError(f"{folder / BACKBONE}: does not fit {settings.backbone.backbone} ({reason})") from error
+        _load_weights(backbone, folder / BACKBONE, settings.backbone.backbone)
         head = None
         if settings.head is not None:
             head = HEADS[settings.head.method.head](width, settings.head.method)
-            try:
-                head.load_state_dict(read_tensors(folder / HEAD))
-            except RuntimeError as error:
-                reason = " ".join(str(error).split())[:200]
-                raise BenchError(f"{folder / HEAD}: does not fit the head in detector.json ({reason})") from error
+            _load_weights(head, folder / HEAD, "the head in detector.json")
         bank = read_tensors(folder / BANK)
         _check_bank(folder / BANK, bank, settings, width)
         names = None
@@ -181,6 +173,7 @@ class Detector:
     @torch.no_grad()
     def _outputs(self, images: Images, batch: int, needs: frozenset[plan.Need]) -> Outputs:
         parts: list[Outputs] = []
+        batch = min(batch, at_once(self.settings.view_size, self.device))
         for squares in _batches(images, batch, self.settings.image_size):
             pixels = image_tensor(squares).to(self.device)
             with full_float32():
@@ -291,6 +284,14 @@ def _batches(images: Any, batch: int, size: int) -> Iterator[NDArray[np.uint8]]:
             yield np.stack([to_square(Image.fromarray(np.ascontiguousarray(one)), size) for one in part])
         else:
             yield np.stack([square_of(one, size) for one in part])
+
+
+def _load_weights(network: nn.Module, path: Path, what: str) -> None:
+    try:
+        network.load_state_dict(read_tensors(path))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise BenchError(f"{path}: does not fit {what} ({reason})") from error
 
 
 def _read_patches(path: Path, info: PatchInfo) -> Tensor:

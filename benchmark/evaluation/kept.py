@@ -12,7 +12,7 @@ from benchmark.errors import BenchError
 from benchmark.files import read_npz
 from benchmark.methods.base import Outputs
 from benchmark.running.context import Context
-from benchmark.store.folders import NEGATIVES, score_key
+from benchmark.store.folders import NEGATIVES, is_of, outputs_of, score_key
 from benchmark.store.records import Record
 
 
@@ -26,11 +26,7 @@ class Kept:
 
     def outputs(self, key: str, names: Iterable[str], count: int) -> Outputs | None:
         """All outputs of the images `key`, None where one of these names is lacking or not of so many images."""
-        found = {
-            "features" if name == key else name.removeprefix(f"{key}:"): torch.from_numpy(rows)
-            for name, rows in self.features.items()
-            if _is_of(name, key)
-        }
+        found = {name: torch.from_numpy(rows) for name, rows in outputs_of(self.features, key).items()}
         whole = {"features", *names} <= found.keys() and all(len(rows) == count for rows in found.values())
         return found if whole else None
 
@@ -52,7 +48,7 @@ def kept_of(run: Context) -> Kept | None:
     same = {NEGATIVES, *(key for key, seen in record.data.items() if now.get(key) == seen.fingerprint)}
 
     def unchanged(file_arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {name: rows for name, rows in file_arrays.items() if any(_is_of(name, key) for key in same)}
+        return {name: rows for name, rows in file_arrays.items() if any(is_of(name, key) for key in same)}
 
     found = []
     for read in (lambda: read_npz(run.folder.features), lambda: run.folder.read_scores(run.config)):
@@ -61,8 +57,3 @@ def kept_of(run: Context) -> Kept | None:
         except BenchError:
             found.append({})
     return Kept(record, *found)
-
-
-def _is_of(name: str, key: str) -> bool:
-    """Whether the array called `name` is of the images `key`: called so, or KEY:OUTPUT."""
-    return name == key or name.startswith(f"{key}:")

@@ -18,7 +18,7 @@ from benchmark.methods.base import Outputs
 from benchmark.plan.config import RunConfig
 from benchmark.plan.scores import needs
 from benchmark.running.images import RunImages
-from benchmark.store.folders import NEGATIVES, RunFolder, score_key
+from benchmark.store.folders import NEGATIVES, RunFolder, outputs_of, score_key
 from benchmark.store.records import Record
 
 
@@ -74,8 +74,7 @@ def _outputs(folder: RunFolder, config: RunConfig, record: Record) -> dict[str, 
     arrays = read_npz(folder.features)
     outputs: dict[str, Outputs] = {}
     for key in config.scored_keys():
-        further = {name.removeprefix(f"{key}:"): rows for name, rows in arrays.items() if name.startswith(f"{key}:")}
-        parts = further | ({"features": arrays[key]} if key in arrays else {})
+        parts = outputs_of(arrays, key)
         count = record.data[key].count if key in record.data else 0
         if "features" not in parts or not all(_sound(rows, count) for rows in parts.values()):
             raise BenchError(f"{folder.features}: {key}: is not finite features of {count} images")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import cached_property
 
+import torch
 from torch import Tensor, nn
 
 from benchmark.methods.base import Method, Outputs
-from benchmark.models.backbones import build_backbone
+from benchmark.models.backbones import at_once, build_backbone
 from benchmark.views.recipes import input_of
 from benchmark.views.render import evaluation_view
 
@@ -27,4 +28,5 @@ class Frozen(Method):
     def embed(self, images: Tensor) -> Outputs:
         """ "features" (B, D) of the whole image, resized and normalised as the weights are used to."""
         views = evaluation_view(images, self.config.views.global_size, *input_of(self.config.model))
-        return {"features": self.backbone(views).float()}
+        parts = views.split(at_once(views.shape[-1], views.device))
+        return {"features": torch.cat([self.backbone(part) for part in parts]).float()}

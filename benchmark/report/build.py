@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from benchmark.data.images import data_root
 from benchmark.errors import BenchError, unknown
@@ -205,17 +204,11 @@ class _Runs:
         return self._groups[protocol, paths]
 
 
-def _made_by(item: Item) -> Callable[..., Any]:
-    module, _, function = item.made_by.partition(":")
-    made: Callable[..., Any] = getattr(importlib.import_module(f"benchmark.report.{module}"), function)
-    return made
-
-
 def _table_job(name: str, asked: bool) -> Job:
     """asked: for this table by its name, so that having nothing to show in it is an error."""
 
     def write(groups: Groups, folder: Path, console: Console) -> list[Path]:
-        make = _made_by(TABLES[name])
+        make = TABLES[name].maker
         made = [table for group in groups for table in make(group)]
         if not made and asked:
             raise BenchError(f"table {name}: no run of {folder.name} {TABLES[name].lacks}")
@@ -244,7 +237,7 @@ def _figure_job(name: str, asked: bool) -> Job:
             paths = {suffix: folder / f"{stem}.{suffix}" for suffix in ("png", "svg")}
             key = files.fingerprint(name, group, subject)
             if not files.are_there(list(paths.values()), key):
-                picture = _made_by(FIGURES[name])(group, subject)
+                picture = FIGURES[name].maker(group, subject)
                 if picture is None:
                     continue
                 for suffix, content in files.content(picture, key).items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,9 +39,7 @@ def table(df: pd.DataFrame, name: str = "2", published: bool = False) -> pd.Data
         groups += group_runs([config for config in configs if class_of(config) is None], records, beside=True)
     if item.protocol != "sets":
         groups += class_groups(configs, records)
-    module, _, function = item.made_by.partition(":")
-    make = getattr(importlib.import_module(f"benchmark.report.{module}"), function)
-    made = [one for group in groups for one in make(group)]
+    made = [one for group in groups for one in item.maker(group)]
     if not made:
         lacks = item.lacks or "is of its protocol: whole sets, or for one-class classes of a set"
         raise BenchError(f"table {name}: none of these {len(records)} runs {lacks}")

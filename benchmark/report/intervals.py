@@ -118,6 +118,18 @@ def delong(
     return 100 * math.sqrt(np.var(below, ddof=1) / len(below) + np.var(above, ddof=1) / len(above))
 
 
+def delong_of_means(
+    first: Sequence[tuple[NDArray[np.floating], NDArray[np.floating]]],
+    second: Sequence[tuple[NDArray[np.floating], NDArray[np.floating]]],
+) -> float:
+    """The same of the difference of two means of AUROCs, of several positives against the same negatives each."""
+    pairs = [(placements(*one), placements(*other)) for one, other in zip(first, second, strict=True)]
+    below = [one[0] - other[0] for one, other in pairs]
+    above = np.mean([one[1] - other[1] for one, other in pairs], axis=0)
+    of_positives = sum(np.var(part, ddof=1) / len(part) for part in below) / len(pairs) ** 2
+    return 100 * math.sqrt(np.var(above, ddof=1) / len(above) + of_positives)
+
+
 def hanley_mcneil(auroc: float, n_negative: int, n_positive: int) -> float:
     """Standard error, in points, of an AUROC (in %) from the numbers of images alone (Hanley and McNeil 1982)."""
     a = auroc / 100

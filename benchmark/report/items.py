@@ -5,8 +5,10 @@ Nothing heavy is imported: the command line reads these names.
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Protocol = Literal["sets", "one-class"]
 
@@ -28,6 +30,12 @@ class Item:
     protocol: Protocol | None = "sets"
     lacks: str = ""
     by_any: bool = True
+
+    @property
+    def maker(self) -> Callable[..., Any]:
+        module, _, function = self.made_by.partition(":")
+        made: Callable[..., Any] = getattr(importlib.import_module(f"benchmark.report.{module}"), function)
+        return made
 
 
 TABLES = {

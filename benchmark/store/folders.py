@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -224,6 +224,17 @@ NEGATIVES = "negatives"  # in features.npz: features of some of the run's negati
 def output_key(key: str, output: str) -> str:
     """What an output of the images "set/split" is called in features.npz: the features go by the set alone."""
     return key if output == "features" else f"{key}:{output}"
+
+
+def is_of(name: str, key: str) -> bool:
+    """Whether what is called `name` in features.npz or scores.npz is of the images "set/split" `key`."""
+    return name == key or name.startswith(f"{key}:")
+
+
+def outputs_of(arrays: Mapping[str, np.ndarray], key: str) -> dict[str, np.ndarray]:
+    """Of all that features.npz holds the outputs of the images "set/split" `key`, by their own names."""
+    return {name.removeprefix(key).removeprefix(":") or "features": rows for name, rows in arrays.items()
+            if is_of(name, key)}  # fmt: skip
 
 
 def score_key(key: str, name: str) -> str:

@@ -186,14 +186,9 @@ def _to_score(config: RunConfig, folder: RunFolder, why: str) -> tuple[State, st
     return "to score", why
 
 
-def state_of(config: RunConfig, folder: RunFolder) -> tuple[State, RunFolder, str]:
-    """The state of one run from its folder: the record decides, then the lease, then the last state it wrote."""
-    state, detail, _ = observed_state(config, folder)
-    return state, folder, detail
-
-
 def observed_state(config: RunConfig, folder: RunFolder) -> tuple[State, str, Record | None]:
-    """State, what else to say, and the record of one run, as for `state_of`."""
+    """State, what else to say, and the record of one run, from its folder: the lease decides, then the record, then the
+    last state it wrote."""
     record, broken = folder.try_record()
     if folder.lease_is_live():
         return "running", "", record

@@ -19,9 +19,10 @@ from command import Said
 from detector_runs import Made
 from PIL import Image
 
-from benchmark import Detector
 from benchmark.data.images import load
 from benchmark.detector import artifact, onnx_graph
+from benchmark.detector.detector import OWN, Detector
+from benchmark.detector.run_images import hashes
 from benchmark.errors import BenchError
 from benchmark.models.backbones import build_backbone
 from benchmark.models.heads import HEADS
@@ -121,6 +122,16 @@ def test_a_sum_of_every_kind_of_score_is_one_graph(tmp_path: Path) -> None:
     onnx_graph.write_graph(detector, tmp_path / "d.onnx")
     said = onnx_graph.compare(detector, tmp_path / "d.onnx", pictures(200, 3))
     assert said.startswith("scores of 200 images by onnxruntime as by PyTorch to within ") and "flags the same" in said
+
+
+@needs_onnx
+def test_a_training_image_among_those_that_a_graph_is_checked_on_is_scored_as_the_graph_does(tmp_path: Path) -> None:
+    detector = detector_of("small_convnet", "knn-2")
+    images = np.concatenate([pictures(200, 1)[:1], pictures(39, 3)])
+    detector._row_of = {int(hashes(images[:1])[0]): 0}
+    onnx_graph.write_graph(detector, tmp_path / "d.onnx")
+    assert detector.outputs(images)[OWN].tolist() == [0] + 39 * [-1]
+    assert "scores of 40 images" in onnx_graph.compare(detector, tmp_path / "d.onnx", images)
 
 
 @pytest.mark.parametrize("score", ONE_OF_EACH)

@@ -166,6 +166,15 @@ def test_drift_is_told_once_a_window_and_says_when_the_promise_is_broken() -> No
     assert drifted([], 10) == []
 
 
+def test_a_share_whose_interval_meets_the_promised_one_is_as_promised() -> None:
+    """5 of 20 is 8.7% to 49.1%: more than the least that is promised, and not more than the most."""
+    picture = Source("a.png", lambda: Image.new("RGB", (8, 8)))
+    for interval, verdict in (((0.02, 0.4), "as promised"), ((0.02, 0.08), "more than"), ((0.5, 0.6), "fewer than")):
+        drift = Drift(20, 0.05, interval)
+        lines = [drift.add(Row(picture, score=1.0, ood=number < 5)) for number in range(20)]
+        assert lines[:-1] == [None] * 19 and f": {verdict}" in str(lines[-1])
+
+
 def test_the_promise_of_a_given_threshold_is_its_share_of_the_held_out_scores(made: Made) -> None:
     detector = Detector.load(made.whole, "cpu")
     own = Drift.of(detector, 10, None)

@@ -23,7 +23,7 @@ from benchmark.launch.starting import by_command
 from benchmark.plan.config import RunConfig
 from benchmark.store.folders import RunFolder
 from benchmark.store.records import Record
-from benchmark.store.states import state_of
+from benchmark.store.states import observed_state
 
 # A stand-in for `bench run`: STUB FOLDER BEHAVIOUR. It notes when it started and ended.
 STUB = """
@@ -186,7 +186,7 @@ def test_a_run_that_could_not_write_how_it_ended_is_gone_on_with(queue, tmp_path
     outcomes, _ = queue({"run": "no room for its state", "good": "ok"}, 1)
     assert (outcomes["run"].state, outcomes["good"].state) == ("interrupted", "done")
     assert "is the disk full?" in outcomes["run"].detail
-    assert state_of(CONFIG, RunFolder(tmp_path / "run"))[0] == "lost"  # which `bench sweep` goes on with
+    assert observed_state(CONFIG, RunFolder(tmp_path / "run"))[0] == "lost"  # which `bench sweep` goes on with
 
 
 def test_a_failing_run_leaves_the_others_going_and_its_reason_in_its_status(queue, tmp_path: Path) -> None:

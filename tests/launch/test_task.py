@@ -16,7 +16,7 @@ from benchmark.launch.task import _stop_on_warning
 from benchmark.plan.config import RunConfig
 from benchmark.running.signals import stop_signals
 from benchmark.store.folders import RunFolder
-from benchmark.store.states import state_of
+from benchmark.store.states import observed_state
 
 CONFIG = RunConfig.model_validate({"in_dist": "mine", "eval": {"ood": []}, "method": {"name": "image-statistics"}})
 
@@ -133,7 +133,7 @@ def test_a_run_that_cannot_go_on_now_is_left_to_do_and_its_job_has_not_failed(tm
         raise StillToDo("the GPU is full")
     """
     code, folder = _call_task(tmp_path, left)
-    assert code == 0 and state_of(CONFIG, folder)[::2] == ("interrupted", "the GPU is full")
+    assert code == 0 and observed_state(CONFIG, folder)[:2] == ("interrupted", "the GPU is full")
     assert folder.log.read_text().splitlines()[-1] == "interrupted"
 
 

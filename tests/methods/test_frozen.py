@@ -49,7 +49,9 @@ def done(config: RunConfig, results: Path, data: Path) -> tuple[Record, RunFolde
 
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
-def test_features_are_timms_of_pillows_images(interpolation: str, file: Path, mini_data: Path) -> None:
+def test_features_are_timms_of_pillows_images(
+    interpolation: str, file: Path, mini_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Against Pillow's resizing, the normalisation written out, and timm's own model with the weights."""
     config = frozen(file, {"interpolation": interpolation})
     images = torch.from_numpy(np.array(load(mini_data, "mini", "test").images[:6])).permute(0, 3, 1, 2)
@@ -61,8 +63,14 @@ def test_features_are_timms_of_pillows_images(interpolation: str, file: Path, mi
     with torch.no_grad():
         expected = network((seen - mean) / std)
         found = method.embed(images)["features"]
+        monkeypatch.setattr(backbones, "PIXELS", 48**2)  # an image for each thread
+        assert (
+            backbones.at_once(48, torch.device("cpu")) == torch.get_num_threads() < 6
+            and backbones.at_once(48, torch.device("cuda")) > 10**6
+        )
+        apart = method.embed(images)["features"]
     assert float(expected.std(0).min()) > 1e-3
-    assert torch.allclose(found, expected, atol=1e-4)
+    assert torch.allclose(found, expected, atol=1e-4) and torch.allclose(apart, expected, atol=1e-4)
 
 
 def test_a_run_trains_nothing_and_says_what_to_beware_of(file: Path, tmp_path: Path, mini_data: Path) -> None:

@@ -15,7 +15,12 @@ from weight_files import state
 
 from benchmark import Detector
 from benchmark.data import images
-from benchmark.plan import sweep
+from benchmark.own.bring import bring
+from benchmark.own.examine import Findings
+from benchmark.own.layout import layout
+from benchmark.own.orientation import Upright
+from benchmark.own.sweepfile import frozen_model, frozen_text
+from benchmark.plan import sweep, yamlfile
 
 BY = ("--backbone", "resnet10t", "--pretraining", "self-supervised")
 
@@ -56,6 +61,18 @@ def test_photos_become_a_detector_in_three_commands(
     order = np.argsort(-detector.score(photos), kind="stable")
     shown = re.findall(r'data-path="([^"]+)"', Path("pets-worst.html").read_text())
     assert shown == [photos[place].name for place in order]
+
+
+def test_images_without_an_up_and_down_get_negatives_of_another_kind(tmp_path: Path, weights: Path) -> None:
+    save(tmp_path / "pets", pictures(40, size=64))
+    brought = bring(layout(tmp_path / "pets", "pets"), tmp_path / "data", 48)
+    model = frozen_model(weights, "resnet10t", "supervised", "name")
+    assert model is not None
+    for share, kind, gpu in ((25, "perm-16-in-dist", False), (90, "rot-in-dist", True)):
+        text = frozen_text(Path("a.yaml"), brought, Findings({}, Upright(share, 2, 40), []), model, gpu, None)
+        first, second = yamlfile.parse(text, "text")["grids"]
+        assert first["base"]["method"] == {"name": "frozen"} and second["grid"]["variant"] == ["dino", kind]
+        assert second["base"]["views"]["global_size"] == (48 if gpu else 32)  # never more than is stored
 
 
 def test_large_photos_without_weights_are_told_what_would_be_better(

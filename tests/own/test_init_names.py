@@ -127,8 +127,8 @@ def test_hidden_folders_and_macos_ones_are_no_sets(tmp_path: Path) -> None:
     assert "there is cats, ood" in fails(lambda: layout(tmp_path / "mine", "mine"))
 
 
-def said_of(folder: Path) -> list[str]:
-    brought = bring(layout(folder, "mine"), folder.parent / f"data-{folder.name}")
+def said_of(folder: Path, size: int = 32) -> list[str]:
+    brought = bring(layout(folder, "mine"), folder.parent / f"data-{folder.name}", size)
     return notes(brought, examine(brought))
 
 
@@ -141,6 +141,9 @@ def test_the_size_that_is_stored_and_what_it_loses(tmp_path: Path) -> None:
     assert line == (
         "your images have 75 to 528 pixels (the shorter side); stored at 32: of the median image, detail finer than "
         "3.12 pixels is lost; --size 48 to 256 keeps more, and takes longer"
+    )
+    assert said_of(tmp_path / "photos", 128)[0].endswith(
+        "; stored at 128: of the largest, detail finer than 4.12 pixels is lost"
     )
     save(tmp_path / "small", pictures(30, seed=1))
     assert said_of(tmp_path / "small")[0] == "your images have 32 pixels (the shorter side); stored at 32"

@@ -1,4 +1,4 @@
-"""`bench perf` from the outside: its four commands, what they print and write, and what they refuse."""
+"""`bench perf` from the outside: its five commands, what they print and write, and what they refuse."""
 
 from __future__ import annotations
 
@@ -37,6 +37,22 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         main()
     torch.set_num_threads(threads)
     return int(ended.value.code or 0)
+
+
+def test_perf_of_the_extraction_against_the_bare_network(
+    sweep_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, few = tmp_path / "perf.json", ["--rounds", "2", "--device", "cpu", "--threads", "1"]
+    assert call(monkeypatch, "extraction", str(sweep_file), "--only", "*dino*", "--json", str(out), *few) == 0
+    found = json.loads(out.read_text())
+    speeds = found["images_per_second"]
+    assert found["network"] == "vit_tiny_patch16_224, 32 to 32 px" and speeds.keys() == {"extraction", "bare network"}
+    assert found["share"] == pytest.approx(speeds["extraction"]["median"] / speeds["bare network"]["median"])
+    # The extraction does all that the bare network does and more; tests beside it make the clock uneven.
+    assert 0.05 < found["share"] < 2
+    assert "extraction / bare network" in capsys.readouterr().out
+    assert call(monkeypatch, "extraction", str(sweep_file), "--only", "*statistics*", *few) == 2
+    assert "no run that has a network matches '*statistics*'" in capsys.readouterr().err
 
 
 def test_perf_of_a_step_against_the_reference(

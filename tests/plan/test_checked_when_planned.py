@@ -72,6 +72,17 @@ def test_images_that_do_not_fit_the_settings_are_refused(
         plan(load_sweep(tmp_path / "s.yaml"), tmp_path / "results", mini_data)
 
 
+@pytest.mark.parametrize(
+    "change", [{"train": {"batch": 40}}, {"variant": "none", "method": {"name": "untrained"}, "train": {"batch": 41}}]
+)
+def test_a_batch_of_all_images_fits_and_what_does_not_train_needs_none(
+    tmp_path: Path, mini_data: Path, change: dict
+) -> None:
+    base = {**TINY, **change, "train": {**TINY["train"], **change["train"]}}
+    (tmp_path / "s.yaml").write_text(yamlfile.write({"base": base, "references": []}))
+    assert [item.state for item in plan(load_sweep(tmp_path / "s.yaml"), tmp_path / "results", mini_data)] == ["to do"]
+
+
 def test_built_in_images_that_are_not_stored_have_the_same_fingerprint_and_classes(tmp_path: Path) -> None:
     root, key = tmp_path / "data", ("synthetic-digits", "test")
     seen = fingerprint(root, *key, store=False), class_names(root, *key, store=False)

@@ -163,3 +163,19 @@ def test_one_class_has_its_table_by_the_score_and_no_claims_about_scores(place: 
         make(place, claims=True, **asked)
     paths, _ = make(place, everything=True, **asked)
     assert not any("claims" in path for path in paths)
+
+
+def test_each_methods_own_score_is_no_other_and_the_means_are_plain_ones() -> None:
+    """Of the end of training, whatever was measured on the way."""
+    configs = [config(variant=variant, seed=seed) for variant in ("dino", "imgn") for seed in (0, 1)]
+    records = [record_of(one, lambda c, ood: 60.0 + c.seed + len(ood)) for one in configs]
+    halfway = dict.fromkeys(records[0].own_score.ood, 33.0)
+    early = IntermediateMeasures(epoch=1, knn_accuracy={}, ood=halfway, sensitivity=9)
+    (group,) = group_runs(configs, [one.model_copy(update={"trajectory": [early]}) for one in records])
+    assert by_score(group, OWN) is group
+    cases = group.cases("cifar10")
+    found = group.mean(cases)
+    for key in ("dino", "imgn"):
+        for seed in (0, 1):
+            plain = mean(60.0 + seed + len(case.ood) for case in cases)
+            assert found.whole.loc[seed, key] == pytest.approx(plain) == found.seeds(key)[seed]

@@ -23,6 +23,7 @@ from benchmark.errors import BenchError
 from benchmark.files import write_json
 from benchmark.plan import sweep as sweeps
 from benchmark.plan.config import RunConfig
+from benchmark.plan.scores import OWN
 from benchmark.report.intervals import delong, hanley_mcneil, holm, placements
 from benchmark.store.folders import RunFolder, all_runs
 from benchmark.store.records import Record, ScoreInRecord
@@ -337,14 +338,14 @@ def test_another_score_is_tried_on_records_that_have_it_and_on_no_others(tmp_pat
             keys = [f"{key}:msp" for key in ("cifar10/train", "cifar10/test", "cifar100/test")]
             np.savez(kept.scores, **{key: rng.normal(size=60) for key in keys})  # type: ignore[arg-type]
 
-    def taus(score: str | None) -> dict[str, Any]:
+    def taus(score: str) -> dict[str, Any]:
         advice = choosing.recommend(sweep, tmp_path / "results", tmp_path / "shipped", score=score)
         trials = [*(one.trial for one in advice.rankings if one.trial), *advice.trials]
-        assert all((trial.halves is not None) == (score is not None) for trial in trials)  # only msp's are kept
+        assert all((trial.halves is not None) == (score != OWN) for trial in trials)  # only msp's are kept
         return {trial.name: trial.agreements[0].tau for trial in trials}
 
     assert taus("msp") == pytest.approx({"this sweep": 1.0, "with": 1.0})
-    assert taus(None) == pytest.approx({"this sweep": -1.0, "with": -1.0, "without": -1.0})
+    assert taus(OWN) == pytest.approx({"this sweep": -1.0, "with": -1.0, "without": -1.0})
 
 
 @pytest.mark.parametrize(("halves", "said"), [((-0.4, 0.1), True), ((-0.4, -0.1), True), ((0.06, 0.2), False),

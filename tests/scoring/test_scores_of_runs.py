@@ -28,7 +28,7 @@ from benchmark.running.device import Runtime
 from benchmark.running.images import load_images
 from benchmark.store.folders import RunFolder
 from benchmark.store.records import Record
-from benchmark.store.states import plan, state_of
+from benchmark.store.states import observed_state, plan
 from benchmark.views.render import evaluation_view
 
 RUNTIME = Runtime(device="cpu", threads=1)
@@ -283,7 +283,7 @@ def test_a_sweep_scores_what_lacks_a_score(
     assert asked([]) == ("done", "") and asked(WANTED[::-1]) == ("done", "")
     assert asked([*WANTED, "cosine"]) == ("to score", "new: cosine")
     assert asked(WANTED, ("mini-ood", "mini-ood2"))[0] == "to score"
-    assert state_of(tiny(eval={"scores": ["eq6@0.1"]}), folder)[0] == "to score"
+    assert observed_state(tiny(eval={"scores": ["eq6@0.1"]}), folder)[0] == "to score"
     # Fewer scores, and a new OOD set: those that are there are asked about it too, and none goes.
     monkeypatch.setattr("benchmark.training.trained.Trainer", lambda *a, **k: pytest.fail("trained twice"))
     record = run(tiny(eval={"ood": ["mini-ood", "mini-ood2"], "scores": ["knn-5"]}), results, mini_data, RUNTIME)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchmark.report.claims.verdicts import ABOVE, Interval, Measured, Verdict, tally, verdict, verdict_of_all
-from benchmark.report.tables.text import md
+from benchmark.report.tables.text import md, md_grid, md_section
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -74,19 +74,13 @@ def _tally(results: list[Claim]) -> str:
 
 def markdown(checked: Checked) -> str:
     """The claims as GitHub Markdown."""
-    from tabulate import tabulate
-
     body = [
         [md(text) for text in (c.text, c.published, c.ours_text, str(c.n), c.verdict, c.note)] for c in checked.claims
     ]
     header = ["claim", "published", "ours", "n", "verdict", "note"]
     align = ["left", "right", "right", "right", "left", "left"]
-    grid = tabulate(body, header, tablefmt="pipe", disable_numparse=True, colalign=align)
-    heading = f"\n### {md(checked.heading)}\n" if checked.heading else ""
-    notes = "\n".join(f"- {md(note)}" for note in checked.notes)
-    if not checked.claims:
-        return f"## {md(checked.title)}\n{heading}\n{notes}\n"
-    return f"## {md(checked.title)}\n{heading}\n{_tally(checked.claims)}\n\n{grid}\n\n{notes}\n"
+    grid = f"{_tally(checked.claims)}\n\n{md_grid(header, body, align)}" if checked.claims else ""
+    return md_section(checked.title, checked.heading, grid, checked.notes)
 
 
 def as_csv(many: Iterable[Checked]) -> str:

@@ -61,8 +61,6 @@ def lines(table: Table, row: Row, inline_interval: bool) -> list[Line]:
 
 def markdown(table: Table) -> str:
     """The table as GitHub Markdown."""
-    from tabulate import tabulate
-
     body = []
     for row in table.rows:
         for line in lines(table, row, inline_interval=True):
@@ -70,12 +68,22 @@ def markdown(table: Table) -> str:
             label = md(line.label.strip())
             body.append([f"&emsp;*{label}*" if line.kind != "ours" else label, *texts])
     header = [md(table.corner), *(md(column.heading) for column in table.columns.values())]
-    grid = tabulate(
-        body, header, tablefmt="pipe", disable_numparse=True, colalign=["left"] + ["right"] * len(table.columns)
-    )
-    heading = f"\n### {md(table.heading)}\n" if table.heading else ""
-    notes = "\n".join(f"- {md(note)}" for note in table.notes)
-    return f"## {md(table.caption)}\n{heading}\n{grid}\n\n{notes}\n"
+    align = ["left"] + ["right"] * len(table.columns)
+    return md_section(table.caption, table.heading, md_grid(header, body, align), table.notes)
+
+
+def md_grid(header: list[str], body: list[list[str]], align: list[str] | None = None) -> str:
+    """A table of GitHub Markdown; its cells are Markdown already. align: of the columns, by default to the left."""
+    from tabulate import tabulate
+
+    return tabulate(body, header, tablefmt="pipe", disable_numparse=True, colalign=align)
+
+
+def md_section(title: str, heading: str, middle: str, notes: Iterable[str]) -> str:
+    """A title, what tells this group of runs from others ("" where nothing does), some Markdown, and notes."""
+    below = "\n".join(f"- {md(note)}" for note in notes)
+    parts = [f"## {md(title)}", f"### {md(heading)}" if heading else "", middle, below]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def md(text: str) -> str:
