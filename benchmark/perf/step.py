@@ -42,11 +42,12 @@ def noise_images(config: RunConfig) -> np.ndarray:
 
 
 def build(config: RunConfig, device: torch.device) -> Method:
-    """The method of a run, as initialised. Raises BenchError where it trains nothing."""
+    """The method of a run, as initialised: weights to begin from change no cost, and may be missing here. Raises
+    BenchError where it trains nothing."""
     if not config.method.trains:
         raise BenchError(f"method.name: {config.method.name} trains nothing, so it has no step to time")
     torch.manual_seed(derive_seed(config.seed, "initialise"))
-    return methods.build(config, device)
+    return methods.build(config, device, begins=False)
 
 
 class RenderedCopies(Batches):
