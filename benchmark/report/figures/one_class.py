@@ -42,7 +42,7 @@ def slots(group: Group) -> list[tuple[Column, Dot]]:
 
 
 def one_class(group: Group, subject: str) -> Picture:
-    """A dot a class and method at the mean over seeds, the seeds and their range behind it, published values open; and
+    """A dot per class and method at the mean over seeds, the seeds and their range behind it, published values open; and
     the means over classes with their intervals."""
     cases = group.cases(subject)
     whole = len(cases) == group.total
@@ -70,7 +70,7 @@ def one_class(group: Group, subject: str) -> Picture:
               Dots("", ["mean" if whole else f"mean of {len(cases)}"], shown[1], rules=rules))  # fmt: skip
     over = {key: len(some) for key, some in mean.cases.items() if 0 < len(some) < len(cases)}
     return Picture(
-        f"One-class protocol on {info(subject).title}, {runs} run{'' if runs == '1' else 's'} a class and method"
+        f"One-class protocol on {info(subject).title}, {runs} run{'' if runs == '1' else 's'} per class and method"
         f"{spread}{heading}",
         (panels,), keys_of(places, over, published.is_known(subject)),
         (min(16.0, max(7.0, 3.6 + 0.75 * len(cases))), 5.2), widths=(max(len(cases), 1), 1.9),
