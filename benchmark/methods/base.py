@@ -161,7 +161,7 @@ class Method:
 
     def stored(self, outputs: Outputs) -> Outputs:
         """Outputs in the form that is kept on disk and scored: `kept_features`, others as they are."""
-        return {**outputs, "features": kept_features(outputs["features"])}
+        return {name: rows.cpu() for name, rows in {**outputs, "features": kept_features(outputs["features"])}.items()}
 
     def fit(self, train: Outputs) -> None:
         """Learn what scoring needs from the ID training set's stored outputs, features (M, D)."""

@@ -42,8 +42,8 @@ def slots(group: Group) -> list[tuple[Column, Dot]]:
 
 
 def one_class(group: Group, subject: str) -> Picture:
-    """A dot per class and method at the mean over seeds, the seeds and their range behind it, published values open; and
-    the means over classes with their intervals."""
+    """A dot per class and method at the mean over seeds, the seeds and their range behind it, published values open;
+    beside it the means over classes with their intervals."""
     cases = group.cases(subject)
     whole = len(cases) == group.total
     mean, places = group.mean(cases), slots(group)
