@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from tiny_runs import TINY
 from view_references import exact_resize
-from weight_files import ARGS, INPUT, VIT, model_section, save, tiny_vit
+from weight_files import ARGS, INPUT, VIT, model_section, save, state, tiny_vit
 
 from benchmark import methods
 from benchmark.data.images import load, write_set
@@ -46,6 +46,21 @@ def done(config: RunConfig, results: Path, data: Path) -> tuple[Record, RunFolde
     record = run(config, results, data, RUNTIME)
     assert record is not None
     return record, RunFolder(results / record.name)
+
+
+def test_batch_normalisation_has_the_statistics_of_the_weights(tmp_path: Path) -> None:
+    """What else is in the batch changes no image's features, and seeing images changes no statistics."""
+    args = {"channels": [8, 8, 16, 16], "layers": [1, 1, 1, 1]}
+    weights = state("resnet10t", None, 1, **args)
+    raw = {"backbone": "resnet10t", "args": args}
+    method = methods.build(frozen(save(tmp_path / "resnet.pth", weights), raw), torch.device("cpu"))
+    images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        together, alone = method.embed(images)["features"], method.embed(images[:1])["features"]
+    assert torch.allclose(together[:1], alone, atol=1e-5)
+    backbone = method.scoring_backbone()
+    assert backbone is not None and "bn1.running_mean" in weights
+    assert all(torch.equal(rows, weights[name]) for name, rows in backbone.state_dict().items())
 
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
