@@ -179,7 +179,12 @@ class Trainer:
                 "summary": json.dumps(vars(self.summary)),
                 "epoch_sums": self.losses.epoch_sums,
             }
-            save_checkpoint(self.checkpoint, content)
+            try:
+                save_checkpoint(self.checkpoint, content)
+            except FileNotFoundError:
+                # Whoever took the run over while this process slept has cleared its temporary file away: say that.
+                self.hooks.before_write()
+                raise
         self.saved_at = time.monotonic()
 
     def _resume(self) -> None:

@@ -99,6 +99,27 @@ def test_nothing_more_is_written_once_writing_is_forbidden(tmp_path: Path, mini_
     assert steps == [1, 2, 3] and not list(folder.glob("checkpoint*"))
 
 
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_checkpoint_whose_file_is_cleared_away_under_it_tells_who_took_the_run_over(
+    tmp_path: Path, mini_data: Path, monkeypatch: pytest.MonkeyPatch, taken: bool
+) -> None:
+    """As of a process that slept in the middle of writing, while another one went on with its run."""
+    cleared: list[Path] = []
+
+    def save_checkpoint(path: Path, _content: Any) -> None:
+        cleared.append(path)
+        raise FileNotFoundError(path)
+
+    def before_write() -> None:
+        if cleared and taken:
+            raise BenchError("taken over")
+
+    monkeypatch.setattr("benchmark.training.loop.save_checkpoint", save_checkpoint)
+    with pytest.raises(BenchError if taken else FileNotFoundError):
+        fit(tiny(), mini_data, tmp_path, before_write=before_write, checkpoint_seconds=0)
+    assert len(cleared) == 1
+
+
 def test_other_seed_other_weights(tmp_path: Path, mini_data: Path) -> None:
     one, _ = fit(tiny(), mini_data, tmp_path / "one")
     two, _ = fit(tiny(seed=1), mini_data, tmp_path / "two")
