@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
-from benchmark.advise.ranking import LEVEL, Scores, is_ranked, scores_of
+from benchmark.advise.ranking import LEVEL, Scores, is_ranked, same_images, scores_of
 from benchmark.advise.trial import parts_of
 from benchmark.data.catalog import info, split_class
 from benchmark.plan.training_data import caveats, training_data
@@ -129,7 +129,9 @@ def _compared(
         found.append((*student(difference, error, freedom), "seeds"))
     first = _scores(group, cases, frozen, results)
     kept = [_scores(group, cases, records[seed], results) for seed in seeds]
-    if first is not None and (both := [other for other in kept if other is not None and _alike(first, other)]):
+    if first is not None and (
+        both := [other for other in kept if other is not None and all(map(same_images, first, other))]
+    ):
         error = fmean(delong_of_means(first, other) for other in both)
         found.append((*student(difference, error, math.inf), "images"))
     if found:
@@ -147,10 +149,6 @@ def _scores(group: Group, cases: Sequence[Case], record: Record, results: Path) 
     keys = [record.run_config.test_key, *(record.run_config.ood_key(case.ood) for case in cases)]
     kept = scores_of(results, record, keys, group.score)
     return None if kept is None else [(kept[0], outside) for outside in kept[1:]]
-
-
-def _alike(one: list[Scores], other: list[Scores]) -> bool:
-    return [[len(side) for side in both] for both in one] == [[len(side) for side in both] for both in other]
 
 
 # --- what other records say ---------------------------------------------------------------------------------------

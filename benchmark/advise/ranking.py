@@ -110,13 +110,13 @@ def _against(best: Candidate, other: Candidate) -> tuple[float, float, str]:
 def _by_images(best: Candidate, other: Candidate, shared: list[int]) -> tuple[float, float, str] | None:
     """What the choice of the ID images leaves of it; None where no seed has both sides' scores of the same images."""
     pairs = [(best.scores[s], other.scores[s]) for s in shared if s in best.scores and s in other.scores]
-    errors = [delong(one, another) for one, another in pairs if _same_images(one, another)]
+    errors = [delong(one, another) for one, another in pairs if same_images(one, another)]
     if not errors:
         return None
     return *student(other.mean - best.mean, math.fsum(errors) / len(errors), math.inf), "DeLong"
 
 
-def _same_images(one: Scores, other: Scores) -> bool:
+def same_images(one: Scores, other: Scores) -> bool:
     return [len(side) for side in one] == [len(side) for side in other]
 
 

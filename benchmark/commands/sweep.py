@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from benchmark.commands import next_steps
 from benchmark.commands.options import CheckpointEvery, Data, ExecutorName, Results, SetOption, SiteOption, seconds_of
 from benchmark.commands.terminal import print_checklist, print_rows, say, warn
 from benchmark.errors import BenchError
@@ -47,13 +48,13 @@ class _Asked:
     def about_them(self, *words: str, results: bool = True) -> str:
         """The command `words` about the same runs, as it can be copied into a shell. results: whether it asks where."""
         sets = [word for text in self.sets for word in ("--set", text)]
-        data = ["--data", str(self.data_option)] if self.data_option is not None else []
+        data = next_steps.places(self.data_option)
         return shlex.join([*words, str(self.file), *sets, *data, *(self.where if results else [])])
 
     @property
     def where(self) -> list[str]:
         """The option that names the results, where they are not in their usual place."""
-        return ["--results", str(self.results)] if self.results != Path("results") else []
+        return next_steps.places(None, self.results)
 
 
 def sweep(

@@ -70,8 +70,9 @@ def write_sweep(
     frozen: a network with weights, scored without training, first; of the trained ones two are then left.
     """
     refuse_to_overwrite(path, force)
-    text = sweep_text(path, own, found, gpu, data)
-    if frozen is not None:
+    if frozen is None:
+        text = sweep_text(path, own, found, gpu, data)
+    else:
         text = frozen_text(path, own, found, frozen, gpu, data)
     with atomic_write(path) as stream:  # names of files need not be UTF-8
         stream.write(text.encode("utf-8", "backslashreplace"))

@@ -15,7 +15,7 @@ from benchmark.detection.scores import full_float32
 from benchmark.errors import BenchError
 from benchmark.evaluation.features import network_outputs
 from benchmark.models.backbones import at_once
-from benchmark.perf.measure import Spread, alternate, figures, seconds
+from benchmark.perf.measure import Spread, figures, timed
 from benchmark.perf.step import Tell
 from benchmark.plan.config import RunConfig
 from benchmark.plan.sweep import Sweep
@@ -59,14 +59,8 @@ def perf_extraction(config: RunConfig, device: torch.device, *, rounds: int = 5,
                     backbone(part)
 
     tasks = {"extraction": extraction, "bare network": bare}
-    for task in tasks.values():
-        task()
     count = IMAGES * len(ready)
-    spreads = alternate(
-        {name: (lambda task=task: count / seconds(task, device)) for name, task in tasks.items()},  # type: ignore[misc]
-        rounds,
-        lambda line: tell(f"{line} images/s"),
-    )
+    spreads = timed(tasks, device, rounds, lambda each: count / each, lambda line: tell(f"{line} images/s"))
     return {
         "network": f"{config.model.backbone}, {config.data.image_size} to {config.views.global_size} px",
         "images_per_second": {name: spread.as_dict() for name, spread in spreads.items()},

@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -102,6 +103,23 @@ def alternate(
             values[name].append(task())
             tell(f"round {number + 1} of {rounds}: {name} {figures(values[name][-1])}")
     return {name: Spread.of(each) for name, each in values.items()}
+
+
+def timed(
+    tasks: Mapping[str, Callable[[], object]],
+    device: torch.device,
+    rounds: int,
+    value: Callable[[float], float],
+    tell: Callable[[str], None],
+) -> dict[str, Spread]:
+    """`alternate` of the `value` of each task's seconds, after each has run once."""
+    for task in tasks.values():
+        task()
+
+    def measured(task: Callable[[], object]) -> float:
+        return value(seconds(task, device))
+
+    return alternate({name: partial(measured, task) for name, task in tasks.items()}, rounds, tell)
 
 
 def seconds(task: Callable[[], object], device: torch.device) -> float:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from benchmark.detection.knn import knn_accuracy
 from benchmark.detection.scores import ood_scores
 from benchmark.methods.contrastive import nt_xent
-from benchmark.perf.measure import Spread, alternate, figures, ratio_text, seconds
+from benchmark.perf.measure import Spread, figures, ratio_text, timed
 from benchmark.perf.step import Tell
 from benchmark.scoring.mahalanobis import Mahalanobis
 
@@ -95,13 +95,7 @@ def perf_scoring(
         "NT-Xent, ours": lambda: torch.autograd.grad(nt_xent(first, second, 0.5), (first, second)),
         "NT-Xent, plain": lambda: torch.autograd.grad(plain_nt_xent(first, second, 0.5), (first, second)),
     }
-    for task in tasks.values():
-        task()
-    spreads = alternate(
-        {name: (lambda task=task: seconds(task, device)) for name, task in tasks.items()},  # type: ignore[misc]
-        rounds,
-        lambda line: tell(f"{line} s"),
-    )
+    spreads = timed(tasks, device, rounds, lambda each: each, lambda line: tell(f"{line} s"))
     return {
         "size": f"{queries} x {bank} x {width}",
         "seconds": {name: spread.as_dict() for name, spread in spreads.items()},
