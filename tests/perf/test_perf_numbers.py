@@ -17,19 +17,19 @@ CPU = torch.device("cpu")
 
 
 def given(values: dict[str, float]) -> Callable[..., dict[str, Spread]]:
-    """In place of `alternate`: each task by its name has this value, whatever it would have."""
+    """In place of `alternate` or `timed`: each task by its name has this value, whatever it would have."""
 
-    def alternate(tasks: Iterable[str], *_: Any) -> dict[str, Spread]:
+    def measured(tasks: Iterable[str], *_: Any) -> dict[str, Spread]:
         return {name: Spread.of([values[name]]) for name in tasks}
 
-    return alternate
+    return measured
 
 
 def test_scoring_is_told_as_multiples_of_ours_and_ours_as_one_of_the_product(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = {"matrix product alone": 2.0, "Eq. 6, ours": 5.0, "Eq. 6, plain": 20.0, "k-NN, ours": 3.0,
                "k-NN, plain": 18.0, "Mahalanobis, ours": 2.0, "Mahalanobis, plain": 14.0, "NT-Xent, ours": 4.0,
                "NT-Xent, plain": 32.0}  # fmt: skip
-    monkeypatch.setattr(scoring, "alternate", given(seconds))
+    monkeypatch.setattr(scoring, "timed", given(seconds))
     monkeypatch.setattr(scoring, "NT_XENT_ROWS", 8)
     found = scoring.perf_scoring(6, 40, 3, CPU, tell=lambda line: None)
     assert (found["eq6_over_product"], found["ratio"], found["knn_ratio"]) == (2.5, 4.0, 6.0)
