@@ -104,6 +104,7 @@ class PatchInfo(Strict):
     images: PositiveInt  # whose
     dimension: PositiveInt
     grid: Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]  # h, w: places of an image
+    maps: PositiveInt = 1  # of a network of convolutions, that a place is described by; older detectors have one
     usual: float  # distance: the median over the places of ID test images
     unusual: float  # what 95% of their maxima stay below
 

@@ -1,6 +1,6 @@
 """Where an image is unlike the training images: the distance of each of its patches to the nearest of theirs.
 
-PatchCore's idea (Roth et al. 2022, CVPR) on a map of features of the detector's own backbone. It shows what is new
+PatchCore's idea (Roth et al. 2022, CVPR) on maps of features of the detector's own backbone. It shows what is new
 where and is not a part of the score: a score of the whole image can be high where no patch is new.
 
 Shapes: B images, S stored side in pixels, h x w places, C features of a place, P patches kept.
@@ -8,6 +8,8 @@ Shapes: B images, S stored side in pixels, h x w places, C features of a place, 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,13 +25,14 @@ from benchmark.data.pictures import central_square
 from benchmark.detection.scores import full_float32
 from benchmark.detector.artifact import PATCHES, PatchInfo, Settings, checksum
 from benchmark.detector.folder import save_tensors
-from benchmark.models.spatial import spatial_features
+from benchmark.models.spatial import MAPS, spatial_features
 from benchmark.running.device import image_tensor
 
 if TYPE_CHECKING:
     from benchmark.detector.detector import Detector
 
 IMAGES = 256  # training images that patches are taken of, at most
+BATCH = 64  # images through the network at a time
 ROWS = 4096  # patches compared at a time
 COLD, HOT = np.array([255, 170, 0]), np.array([255, 0, 90])  # of the map: orange, then crimson, on light and dark alike
 OPAQUE = 0.7
@@ -77,18 +80,22 @@ def add(
 ) -> Settings:
     """Write patches of the training images `train` (B, S, S, 3), at most `count`, into a detector's folder, and return
     its settings with them. test: ID test images, by which the map's colours are set."""
-    found = patches_of(detector, train)
-    rows = found.flatten(0, 2)
+    kept = []
+    each = math.ceil(count / len(train))
+    generator = torch.Generator().manual_seed(settings.bank.seed)
+    for image in (image for batch in patches_of(detector, train) for image in batch):
+        kept.append(image.flatten(0, 1)[torch.randperm(image[..., 0].numel(), generator=generator)[:each]])
     # At random: a coreset by greedy k-centre keeps the odd ones, and was no better.
-    chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(settings.bank.seed))[:count]
-    bank = rows[chosen].half()
+    rows = torch.cat(kept)
+    bank = rows[torch.randperm(len(rows), generator=generator)[:count]].half()
     heat = distances(detector, test, bank.float())
     info = PatchInfo(
         count=len(bank),
-        of=len(rows),
-        images=len(found),
+        of=len(train) * heat[0].numel(),
+        images=len(train),
         dimension=bank.shape[1],
-        grid=[found.shape[1], found.shape[2]],
+        grid=[heat.shape[1], heat.shape[2]],
+        maps=MAPS,
         usual=float(heat.median()),
         unusual=float(heat.flatten(1).amax(1).quantile(0.95)),
     )
@@ -98,20 +105,21 @@ def add(
 
 
 @torch.no_grad()
-def patches_of(detector: Detector, squares: NDArray[np.uint8], batch: int = 64) -> Tensor:
-    """Features (B, h, w, C) of unit length of images (B, S, S, 3)."""
-    found = []
-    for start in range(0, len(squares), batch):
-        pixels = image_tensor(squares[start : start + batch]).to(detector.device)
+def patches_of(detector: Detector, squares: NDArray[np.uint8]) -> Iterator[Tensor]:
+    """Features (B, h, w, C) of unit length of images (N, S, S, 3), BATCH images at a time."""
+    maps = MAPS if detector.settings.patches is None else detector.settings.patches.maps
+    for start in range(0, len(squares), BATCH):
+        pixels = image_tensor(squares[start : start + BATCH]).to(detector.device)
         with full_float32():
-            found.append(F.normalize(spatial_features(detector.backbone, detector.view(pixels)).float(), dim=3))
-    return torch.cat(found)
+            yield F.normalize(spatial_features(detector.backbone, detector.view(pixels), maps).float(), dim=3)
 
 
 @torch.no_grad()
 def distances(detector: Detector, squares: NDArray[np.uint8], bank: Tensor) -> Tensor:
     """(B, h, w): 1 - the largest cosine of each patch to the bank (P, C) of unit rows; 0 to 2."""
-    patches = patches_of(detector, squares)
-    with full_float32():
-        nearest = [(rows @ bank.T).amax(1) for rows in patches.flatten(0, 2).split(ROWS)]
-    return (1 - torch.cat(nearest)).clamp(min=0).view(patches.shape[:3])
+    heat = []
+    for patches in patches_of(detector, squares):
+        with full_float32():
+            nearest = [(rows @ bank.T).amax(1) for rows in patches.flatten(0, 2).split(ROWS)]
+        heat.append((1 - torch.cat(nearest)).clamp(min=0).view(patches.shape[:3]))
+    return torch.cat(heat)

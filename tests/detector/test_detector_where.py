@@ -52,20 +52,25 @@ def with_patches(detector: Detector, folder: Path, train: np.ndarray, test: np.n
     return detector
 
 
-def objects_found(model: ModelConfig, folder: Path, count: int) -> tuple[int, int]:
-    """Of how many crops of one photograph (scikit-learn's) at 224 pixels the map's peak lies in the object of 64
-    pixels, drawn here, that is pasted into each; and of how many the map is higher in the object than elsewhere, as
-    means."""
-    from sklearn.datasets import load_sample_image
+def objects_found(model: ModelConfig, folder: Path, count: int, into: str, pasted: str) -> tuple[int, int]:
+    """Of how many crops of one photograph (scikit-learn's) at 224 pixels the map's peak lies in the object of 64 pixels
+    that is pasted into each; and of how many the map is higher in the object than elsewhere, as means. Objects: drawn
+    here, handwritten digits, or cut from another photograph."""
+    from sklearn.datasets import load_digits, load_sample_image
 
     rng = np.random.default_rng(0)
 
-    def crops(photo: np.ndarray, count: int) -> np.ndarray:
-        places = [(rng.integers(photo.shape[0] - 224), rng.integers(photo.shape[1] - 224)) for _ in range(count)]
-        return np.stack([photo[y : y + 224, x : x + 224] for y, x in places])
+    def crops(photo: np.ndarray, count: int, side: int = 224) -> np.ndarray:
+        places = [(rng.integers(photo.shape[0] - side), rng.integers(photo.shape[1] - side)) for _ in range(count)]
+        return np.stack([photo[y : y + side, x : x + side] for y, x in places])
 
-    photo = load_sample_image("china.jpg")
-    objects = generate("synthetic-near", "test")[0]
+    photo = load_sample_image(into)
+    if pasted == "drawn":
+        objects = generate("synthetic-near", "test")[0]
+    elif pasted == "digits":
+        objects = np.repeat((load_digits().images * 15).astype(np.uint8)[..., None], 3, 3)
+    else:
+        objects = crops(load_sample_image(pasted), count, 64)
     test = crops(photo, count)
     detector = with_patches(of(model, 224), folder, crops(photo, count), crops(photo, 10), 2000)
     inside = higher = 0
@@ -82,13 +87,18 @@ def objects_found(model: ModelConfig, folder: Path, count: int) -> tuple[int, in
 
 
 @needs_lite0
-def test_the_peak_lies_in_an_object_pasted_into_a_photograph(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("into", "pasted"),
+    [("china.jpg", "drawn"), ("flower.jpg", "drawn"), ("china.jpg", "digits"), ("china.jpg", "flower.jpg"),
+     ("flower.jpg", "china.jpg")],
+)  # fmt: skip
+def test_the_peak_lies_in_an_object_pasted_into_a_photograph(into: str, pasted: str, tmp_path: Path) -> None:
     lite0 = ModelConfig.model_validate(
         {"backbone": "tf_efficientnet_lite0", "weights": LITE0, "weights_by": "order", "pretraining": "supervised"}
         | {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic"}
     )
-    inside, higher = objects_found(lite0, tmp_path, 40)
-    assert inside >= 0.9 * 40 and higher == 40
+    inside, higher = objects_found(lite0, tmp_path, 40, into, pasted)
+    assert inside >= 0.9 * 40 and higher >= 39
 
 
 @needs_focus
@@ -97,7 +107,7 @@ def test_the_map_of_a_real_vit_is_higher_in_the_object(tmp_path: Path) -> None:
     chance in 2), since its last tokens know of the whole image too."""
     file = save(tmp_path / "focus.safetensors", focus_backbone(focus_graph()))
     imagenet = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
-    inside, higher = objects_found(model(file, FOCUS, **imagenet), tmp_path, 20)
+    inside, higher = objects_found(model(file, FOCUS, **imagenet), tmp_path, 20, "china.jpg", "drawn")
     assert inside >= 6 and higher >= 18
 
 
@@ -106,7 +116,7 @@ def test_the_map_of_a_real_vit_is_higher_in_the_object(tmp_path: Path) -> None:
     [
         ("small_convnet", {"width": 8}, 16),
         ("wide_resnet40_2", {}, 16),
-        ("resnet10t", {"channels": [8, 16, 32, 64]}, 8),
+        ("resnet10t", {"channels": [8, 16, 32, 64]}, 16),
         ("vit_tiny_patch16_224", {"patch_size": 8, "embed_dim": 24, "depth": 1, "num_heads": 2}, 8),
     ],
 )
@@ -136,10 +146,44 @@ def test_a_transformers_places_are_its_own_patch_tokens_without_the_class_token(
     assert torch.equal(found[:, 1, 2], tokens[:, 1 + 4 + 2])  # row 1, column 2 of 4 x 4
 
 
+def test_places_of_convolutions_are_two_maps_of_timm_on_the_finer_grid_each_of_unit_length() -> None:
+    """The finer map's own places, behind them the deeper's at the same place; means over 3 x 3 that are in the map."""
+    torch.manual_seed(0)
+    network = timm.create_model("resnet10t", channels=[8, 16, 32, 64], num_classes=0).eval()
+    views = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        maps = {each.shape[2]: each[0].double().numpy() for each in network.forward_intermediates(views)[1]}
+        found = spatial_features(network, views)[0].double().numpy()
+        deepest = spatial_features(network, views, maps=1)[0].double().numpy()
+    assert sorted(maps) == [2, 4, 8, 16, 32] and found.shape[:2] == (16, 16) and deepest.shape[:2] == (8, 8)
+
+    def mean(side: int, row: int, column: int) -> np.ndarray:
+        window = maps[side][:, max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
+        return window.mean((1, 2))
+
+    def unit(feature: np.ndarray) -> np.ndarray:
+        return feature / np.linalg.norm(feature)
+
+    finer, width = unit(mean(16, 5, 15)), len(maps[16])
+    np.testing.assert_allclose(found[5, 15, :width], finer, atol=1e-6)
+    # Between the 8 x 8: row 5 is a quarter of the way from row 2 to row 3; column 15 is at the border.
+    deeper = unit(0.75 * mean(8, 2, 7) + 0.25 * mean(8, 3, 7))
+    np.testing.assert_allclose(found[5, 15, width:], deeper, atol=1e-6)
+    np.testing.assert_allclose(deepest[2, 7], unit(mean(8, 2, 7)), atol=1e-6)
+
+
+def test_a_detector_of_before_keeps_its_one_map(copy: Path) -> None:
+    settings = json.loads((copy / "detector.json").read_text())
+    assert settings["patches"].pop("maps") == 2
+    (copy / "detector.json").write_text(json.dumps(settings))
+    patches_info = Detector.load(copy, "cpu").settings.patches
+    assert patches_info is not None and patches_info.maps == 1
+
+
 def test_a_distance_is_one_less_the_largest_cosine(made: Made) -> None:
     detector = Detector.load(made.whole, "cpu")
     images = load(made.data, "mini-ood", "test").images[:3]
-    rows = patches.patches_of(detector, images).double().numpy()
+    rows = torch.cat(list(patches.patches_of(detector, images))).double().numpy()
     assert detector.patches is not None
     bank = detector.patches.double().numpy()
     expected = 1 - (rows.reshape(-1, bank.shape[1]) @ bank.T).max(1).reshape(rows.shape[:3])
