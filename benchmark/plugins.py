@@ -7,8 +7,12 @@ A package names them in the groups `ood_bench.methods`, `ood_bench.scores` and `
 from __future__ import annotations
 
 import functools
+import hashlib
+from collections.abc import Mapping
 from importlib import metadata
-from typing import Any, Literal
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
 
 from benchmark.errors import BenchError, first_line
 
@@ -55,13 +59,47 @@ def load(group: Group, name: str, built_in: bool = False) -> Any:
         said = f"{type(error).__name__}: {first_line(error)}"
         raise BenchError(f"package {packages}: {name!r} of ood_bench.{group} is {entry.value}: {said}") from error
     version = f" {entry.dist.version}" if entry.dist else ""
-    _loaded[f"{group}: {name}"] = packages + version
+    modules = (entry.module, getattr(made, "made_by", "").partition(":")[0])
+    _loaded[f"{group}: {name}"] = f"{packages}{version}, code {_fingerprint(*filter(None, modules))}"
     return made
 
 
 def loaded() -> dict[str, str]:
-    """What this process has taken from other packages: "negatives: NAME" -> package and version."""
+    """What this process has taken from other packages: "negatives: NAME" -> package, version and a fingerprint of its
+    code, which tells an edited package from what it was."""
     return dict(_loaded)
+
+
+def changed(seen: Mapping[str, str]) -> list[str]:
+    """Which of what a record says was `loaded` is another now, by name; of older records, without the fingerprint of
+    the code, those of another version."""
+    return [key for key, said in seen.items() if not _now(key).startswith(said)]
+
+
+@functools.cache  # as above
+def _now(key: str) -> str:
+    group, _, name = key.partition(": ")
+    try:
+        if group in get_args(Group):
+            load(cast(Group, group), name)
+    except BenchError:
+        return ""
+    return _loaded.get(key, "")
+
+
+@functools.cache  # of what was there when this process imported it
+def _fingerprint(*modules: str) -> str:
+    """Twelve digits of a sha256 of the Python files of these modules, each with all of the package it is in."""
+    digest = hashlib.sha256()
+    for name in dict.fromkeys(module.partition(".")[0] for module in modules):
+        spec = find_spec(name)
+        folders = [Path(each) for each in (spec.submodule_search_locations or [])] if spec else []
+        files = sorted(file for folder in folders for file in folder.rglob("*.py"))
+        if spec and spec.origin and not folders:
+            files = [Path(spec.origin)]
+        for file in files:
+            digest.update(f"{file.name}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:12]
 
 
 def _package(entry: metadata.EntryPoint) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from tiny_runs import TINY, tiny
 
 from benchmark import plugins
 from benchmark.errors import BenchError
+from benchmark.launch.status import Row, about_code
 from benchmark.negatives import VARIANTS, variant
 from benchmark.plan import scores, yamlfile
 from benchmark.plan.config import RunConfig
@@ -26,6 +29,7 @@ from benchmark.plan.methods import MethodSettings
 from benchmark.plan.titles import title_of
 from benchmark.plan.validation import validate
 from benchmark.report.figures.style import STYLES, style_of
+from benchmark.report.tables.about import by_different_code
 from benchmark.run import run
 from benchmark.running.device import Runtime
 from benchmark.scoring.named import named
@@ -76,7 +80,8 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
         return folder
 
     yield put
-    plugins._found.cache_clear()
+    for cached in (plugins._found, plugins._now, plugins._fingerprint):
+        cached.cache_clear()
     plugins._loaded.clear()
     for name in set(sys.modules) - before:
         if name.startswith(("my_rows", "tiny_")):
@@ -133,9 +138,42 @@ def test_a_packages_negatives_train_and_the_record_says_whose_they_are(
                   eval={"ood": ["mini-ood"], "knn": [5], "scores": ["mean-cosine"]})  # fmt: skip
     record = run(config, tmp_path / "results", mini_data, Runtime(device="cpu", threads=1))
     assert record and set(record.scores) == {"eq6", "mean-cosine"}
-    assert record.environment["plugins"] == {f"negatives: {name.split('-')[0]}": "my-rows 0.1",
-                                             "scores: mean-cosine": "my-rows 0.1"}  # fmt: skip
+    digest = hashlib.sha256(b"my_rows.py\0" + hashlib.sha256((readmes_package / "my_rows.py").read_bytes()).digest())
+    said = f"my-rows 0.1, code {digest.hexdigest()[:12]}"
+    assert record.environment["plugins"] == {f"negatives: {name.split('-')[0]}": said, "scores: mean-cosine": said}
     assert record.run_config == config
+
+
+def test_an_edited_package_is_told_of_the_runs_that_it_made(install: Install) -> None:
+    folder = install(declared("ours", negatives='tiny = "tiny_rows.deep:mirror"'))
+    package = folder / "tiny_rows"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "deep.py").write_text("from tiny_rows.helper import mirror\n")
+    (package / "helper.py").write_text("def mirror(): ...\n")
+    plugins.load("negatives", "tiny")
+    made = plugins.loaded()
+    older = {"negatives: tiny": "ours 0.1"}
+    assert plugins.changed(made) == plugins.changed(older) == []
+    rows = [Row("one", "done", plugins=made), Row("two", "done", plugins=made), Row("none", "done")]
+    assert about_code(rows, "now") == []
+
+    def edited(text: str) -> list[str]:
+        (package / "helper.py").write_text(text)
+        for cached in (plugins._now, plugins._fingerprint):
+            cached.cache_clear()
+        return about_code(rows, "now")
+
+    [told] = edited("def mirror(): return 1\n")
+    assert told.startswith("tiny of ours has changed since these were made: one, two; to train runs anew: bench sweep")
+    assert plugins.changed(older) == [] and plugins.changed({"negatives: tiny": "ours 0.2"}) == ["negatives: tiny"]
+    assert plugins.changed({"negatives: gone": "ours 0.1"}) == ["negatives: gone"]
+    now = plugins.loaded()
+    notes = by_different_code([SimpleNamespace(codes=("a",), plugins=each) for each in (made, now, now, {})])
+    assert notes == [
+        f"tiny: its package was edited between these runs ({'; '.join(sorted((*made.values(), *now.values())))})."
+    ]
+    assert edited("def mirror(): ...\n") == []
 
 
 def test_where_a_packages_transform_comes_among_the_views(
@@ -205,7 +243,12 @@ def test_a_packages_method_runs(
                      "--data", mini_data)  # fmt: skip
     assert said.code == 0 and "mini-mean-colour-s0" in said.out, said
     record = run(config, tmp_path / "results", mini_data, Runtime(device="cpu", threads=1))
-    assert record and record.environment["plugins"] == {"methods: mean-colour": "tiny-rows 0.1"}
+    assert record and record.plugins == plugins.loaded()
+    assert record.plugins["methods: mean-colour"].startswith("tiny-rows 0.1, code ")
+    (module := tmp_path / "tiny-rows" / "tiny_training.py").write_text(f"{module.read_text()}# edited")
+    plugins._now.cache_clear()
+    plugins._fingerprint.cache_clear()
+    assert plugins.changed(record.plugins) == ["methods: mean-colour"]
     assert record.run_config == config and list(record.scores) == ["eq6"]
     for change, words in (
         ({"power": "x"}, "test: method: power: input should be a valid number, given 'x'"),

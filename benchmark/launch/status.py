@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from benchmark import plugins
 from benchmark.errors import BenchError, some_of
 from benchmark.store.folders import RunFolder, Status
 from benchmark.store.records import different_codes
@@ -52,6 +53,7 @@ class Row:
     age: str = ""  # since its last sign of life
     log: Path | None = None
     codes: tuple[str, ...] = ()  # fingerprints of the code that made its record's numbers
+    plugins: Mapping[str, str] = field(default_factory=dict)  # and what it took from other packages
 
 
 def rows_of_plan(
@@ -63,7 +65,7 @@ def rows_of_plan(
     ended: run name -> how its last job ended, as from `slurm.last_words`.
     """
     return [
-        replace(_row(item.folder, item.state, item.detail, queued, ended), codes=item.codes)
+        replace(_row(item.folder, item.state, item.detail, queued, ended), codes=item.codes, plugins=item.plugins)
         if item.folder is not None and item.begun
         else Row(item.folder.name if item.folder is not None else item.run.short_name, item.state, item.detail)
         for item in planned
@@ -82,21 +84,25 @@ def rows_of_folders(
             rows.append(Row(folder.name, "broken", f"{error}; `bench sweep` writes it anew"))
             continue
         state, detail, record = observed_state(config, folder)
-        rows.append(replace(_row(folder, state, detail, queued, ended), codes=record.codes if record else ()))
+        row = _row(folder, state, detail, queued, ended)
+        rows.append(replace(row, codes=record.codes, plugins=record.plugins) if record else row)
     return rows
 
 
 def about_code(rows: Iterable[Row], now: str) -> list[str]:
-    """What to say where the records of these runs were made by other code than `now`, or by different code; nothing
-    of records that do not know."""
+    """What to say where the records of these runs were made by other code than `now`, or by different code, or with
+    packages of the user's own that have changed since; nothing of records that do not know."""
+    rows = list(rows)
     made = {row.name: row.codes for row in rows if row.codes}
-    others = [name for name, codes in made.items() if codes != (now,)]
+    anew = "to train runs anew: bench sweep SWEEP.yaml --again GLOB"
     said = []
-    if others:
-        said.append(
-            f"made by other code than is here now ({now}): {some_of(others)}; to train runs anew: "
-            "bench sweep SWEEP.yaml --again GLOB"
-        )
+    if others := [name for name, codes in made.items() if codes != (now,)]:
+        said.append(f"made by other code than is here now ({now}): {some_of(others)}; {anew}")
+    edited: dict[str, list[str]] = {}
+    for row in rows:
+        for key in plugins.changed(row.plugins):
+            edited.setdefault(f"{key.partition(': ')[2]} of {row.plugins[key].split()[0]}", []).append(row.name)
+    said += [f"{key} has changed since these were made: {some_of(names)}; {anew}" for key, names in edited.items()]
     if counted := different_codes(made.values()):
         said.append(f"made by different code, so that their numbers may differ for that alone: {counted}")
     return said

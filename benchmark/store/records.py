@@ -125,6 +125,11 @@ class Record(BaseModel):
         return tuple(self.environment.get("codes") or filter(None, [self.environment.get("code")]))
 
     @property
+    def plugins(self) -> dict[str, str]:
+        """What it took from packages other than this one, as `plugins.loaded` says."""
+        return dict(self.environment.get("plugins", {}))
+
+    @property
     def run_config(self) -> RunConfig:
         config: RunConfig = validate(RunConfig, as_kept(self.config), f"record of {self.name}", "config")
         return config

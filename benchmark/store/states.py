@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -34,6 +34,7 @@ class PlannedRun:
     begun: bool = False  # the folder is on disk
     missing: tuple[str, ...] = ()  # the image sets that are not here, as "set/split"
     codes: tuple[str, ...] = ()  # fingerprints of the code that made its record's numbers
+    plugins: Mapping[str, str] = field(default_factory=dict)  # and what it took from other packages
 
 
 def plan(sweep: Sweep, results: Path, data_root: Path, need_data: bool = True, store: bool = False) -> list[PlannedRun]:
@@ -165,7 +166,8 @@ def _plan_one(run: SweepRun, there: _Disk, need_data: bool) -> PlannedRun:
         state, detail = _to_score(config, folder, f"other images now: {', '.join(changed)}")
     if state == "to do" and (gone := _start_without_weights(config, there, prints)):
         state, detail = "no weights", gone
-    return PlannedRun(run, state, folder, detail, begun, codes=record.codes if record else ())
+    made_by = (record.codes, record.plugins) if record else ()
+    return PlannedRun(run, state, folder, detail, begun, (), *made_by)
 
 
 def _start_without_weights(config: RunConfig, there: _Disk, prints: Mapping[str, str | None]) -> str:

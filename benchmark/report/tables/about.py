@@ -163,9 +163,23 @@ def about_controls(group: Group, in_dist: str) -> list[str]:
 
 def by_different_code(records: Iterable[Record]) -> list[str]:
     """A note where the code that makes numbers was not the same for all of these records, as far as they know it."""
+    records = list(records)
     counted = different_codes(record.codes for record in records)
     made = f"Made by different code, so that numbers may differ for that alone: {counted} (bench sweep --again)."
-    return [made] if counted else []
+    return ([made] if counted else []) + _by_edited_packages(records)
+
+
+def _by_edited_packages(records: Iterable[Record]) -> list[str]:
+    """A note where one package of the user's own was in several states, of those that say so."""
+    states: dict[str, set[str]] = {}
+    for record in records:
+        for key, state in record.plugins.items():
+            states.setdefault(key.partition(": ")[2], set()).add(state)
+    return [
+        f"{name}: its package was edited between these runs ({'; '.join(sorted(each))})."
+        for name, each in states.items()
+        if len(each) > 1
+    ]
 
 
 def machine(environment: dict[str, Any]) -> str:
