@@ -104,12 +104,18 @@ def sections(advice: Advice, wide: bool = False) -> list[Section]:
 
 def brief(advice: Advice) -> list[Section]:
     """The rankings with what must be known of them, and in a few sentences how far the rule can be trusted."""
-    made = [replace(_ranking_section(ranking, False), notes=_main_notes(ranking)) for ranking in advice.rankings]
+    sensitivity = "sensitivity: AUROC in % of ID training against ID test images, ± half its 95% interval."
+    made = [
+        replace(_ranking_section(ranking, False), notes=[*_main_notes(ranking), sensitivity, *_lost(ranking)])
+        for ranking in advice.rankings
+    ]
     stands: dict[str, list[str]] = {}
     for trial in advice.trials:
         stands.setdefault(_stand(trial)[0], []).append(trial.name)
     if stands and made:
-        said = "; ".join(f"{what} ({', '.join(names)})" for what, names in stands.items())
+        # The strongest first: that it points the wrong way, then that there is no evidence.
+        ordered = sorted(stands.items(), key=lambda each: ("WRONG" not in each[0], each[0].startswith("no evidence")))
+        said = "; ".join(f"{what} ({', '.join(names)})" for what, names in ordered)
         made[-1].notes.append(
             f"How far to trust the rule, on the benchmark's own records: {said}. All of it: --details."
         )
@@ -220,7 +226,7 @@ def _ranking_section(ranking: Ranking, wide: bool) -> Section:
     columns = ["#", "variant", "sensitivity", "n", "vs best", "noise"]
     if wide:
         columns += ["p (Holm)", "judged by"]
-    columns += [f"lost {c}" if wide else c for c in ranking.columns]
+    columns += [f"lost {c}" for c in ranking.columns]
     if wide:
         columns += [f"AUROC {c}" for c in ranking.columns]
     rows = []
@@ -247,12 +253,16 @@ def _ranking_section(ranking: Ranking, wide: bool) -> Section:
 
 def _ranking_notes(ranking: Ranking) -> list[str]:
     notes = [*_main_notes(ranking), *_explained(ranking.places)]
-    if ranking.columns:
-        notes.append(
-            f"{', '.join(ranking.columns)}: points of AUROC lost by this choice against the best variant there, known "
-            "only afterwards; the ranking does not use them."
-        )
-    return [*notes, *ranking.shared, f"Settings: {ranking.settings}."]
+    return [*notes, *_lost(ranking), *ranking.shared, f"Settings: {ranking.settings}."]
+
+
+def _lost(ranking: Ranking) -> list[str]:
+    """What the columns "lost" are."""
+    said = (
+        f"lost {', '.join(ranking.columns)}: points of AUROC lost by this choice against the best variant there (0.0: "
+        "it is the best), known only with OOD images; the ranking does not use them."
+    )
+    return [said] if ranking.columns else []
 
 
 def _main_notes(ranking: Ranking) -> list[str]:

@@ -19,7 +19,8 @@ def status(
         Path | None, typer.Argument(metavar="[SWEEP.yaml]", help="Only this sweep's runs. [default: every run]")
     ] = None,
     only: Annotated[
-        str | None, typer.Option("--only", metavar="GLOB", help="Only these runs: a name, its beginning, or a glob.")
+        str | None,
+        typer.Option("--only", metavar="GLOB", help="Only these runs: a name, its beginning, a variant, or a glob."),
     ] = None,
     set_: SetOption = None,
     watch: Annotated[bool, typer.Option("--watch", help="Show again every 5 s, until Ctrl-C.")] = False,

@@ -63,7 +63,9 @@ def sweep(
     executor: Annotated[ExecutorName, typer.Option("--executor", help="Where to run.")] = ExecutorName.auto,
     only: Annotated[
         list[str] | None,
-        typer.Option("--only", metavar="GLOB", help="Only these runs: a name, its beginning, or a glob. Repeatable."),
+        typer.Option(
+            "--only", metavar="GLOB", help="Only these runs: a name, its beginning, a variant, or a glob. Repeatable."
+        ),
     ] = None,
     set_: SetOption = None,
     again: Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 
@@ -85,7 +86,9 @@ def board(
         planned = planned_now()  # once more: what has left the queue meanwhile has its record
     rows = rows_of_plan(planned, queued)
     wanted = WANTED | ({"failed"} if retry_failed else set())
-    anew = _matched(again, [row.name for row in rows], plan.path)
+    anew = _matched(
+        again, {row.name: item.run.config.label for item, row in zip(planned, rows, strict=True)}, plan.path
+    )
     chosen, restarted, left_alone = [], [], []
     for item, row in zip(planned, rows, strict=True):
         if item.folder is None or row.state in LIVE:
@@ -99,11 +102,12 @@ def board(
     return Board(planned, rows, chosen, left_alone, restarted, queued)
 
 
-def _matched(globs: Sequence[str], names: Sequence[str], path: Path) -> set[str]:
-    """The runs that any of the globs, names or beginnings of names means; each must mean something."""
+def _matched(globs: Sequence[str], names: Mapping[str, str], path: Path) -> set[str]:
+    """The runs, of names and labels, that any of the globs, names or beginnings of names means; each must mean
+    something."""
     matched = set[str]()
     for glob in globs:
-        if not (found := meant(glob, names)):
+        if not (found := meant(glob, names) or [name for name, label in names.items() if fnmatch(label, glob)]):
             raise BenchError(f"--again {glob}: matches no run of {path}: {some_of(names)}")
         matched.update(found)
     return matched

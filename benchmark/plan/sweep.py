@@ -184,11 +184,12 @@ def other_images(path: Path, data: Path) -> str:
 
 
 def _chosen(runs: Sequence[SweepRun], globs: Sequence[str], path: Path) -> list[SweepRun]:
-    """The runs whose names any of the globs, names or beginnings of names means, in their order. Ids, which need the
-    images, are not known yet. Raises BenchError for a glob that none matches."""
+    """The runs whose names any of the globs, names or beginnings of names means, in their order, or else whose labels.
+    Ids, which need the images, are not known yet. Raises BenchError for a glob that none matches."""
     matched, names = set[str](), [run.short_name for run in runs]
     for glob in globs:
         found = meant(glob, names) or meant(without_id(glob), names)
+        found = found or [run.short_name for run in runs if fnmatch.fnmatch(run.config.label, glob)]
         if not found:
             raise BenchError(f"--only {glob}: matches no run of {path}: {some_of(names)}")
         matched.update(found)

@@ -49,7 +49,10 @@ def _explain(model: type[BaseModel], error: Any, prefix: str) -> str:
     message = error["msg"][0].lower() + error["msg"][1:]
     if error["type"] == "missing":
         return f"{key}: is required and missing"
-    return f"{key}: {message}, given {given!r}"
+    axis = ""
+    if isinstance(given, list) and error["type"] in ("int_type", "float_type", "string_type", "bool_type"):
+        axis = f"; several values are an axis: grid: {{{key.removeprefix('base.')}: {given}}}"
+    return f"{key}: {message}, given {given!r}{axis}"
 
 
 def _walk(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[list[str], type[BaseModel] | None]:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+# Columns that tell sweeps apart, by which a user chooses runs when several cannot stand in one table.
+TELLING = ("model.backbone", "model.batch_statistics", "train.epochs", "images.train", "protocol")
+
+
 def table(df: pd.DataFrame, name: str = "2", published: bool = False) -> pd.DataFrame:
     """A table of the report, of the runs that rows of `df` are of, as a DataFrame of numbers.
 
@@ -45,8 +49,13 @@ def table(df: pd.DataFrame, name: str = "2", published: bool = False) -> pd.Data
         raise BenchError(f"table {name}: none of these {len(records)} runs {lacks}")
     headings = list(dict.fromkeys(one.heading for one in made))
     if len(headings) > 1:
-        told = " | ".join(heading or "the others" for heading in headings)
-        raise BenchError(f"table {name}: these runs cannot stand in one table; choose those of one of: {told}")
+        differ = [f"{key} ({', '.join(map(str, df[key].unique()[:4]))})" for key in TELLING if df[key].nunique() > 1]
+        told = "; ".join(differ) or " | ".join(heading or "the others" for heading in headings)
+        raise BenchError(
+            f"table {name}: these runs are of {len(headings)} settings, which cannot stand in one table. They "
+            f"differ in {told}. Choose some, as df[df[COLUMN] == VALUE], or of one folder: "
+            f"df[df['folder'].str.startswith('{Path(df['folder'].iloc[0]).parent}/')]"
+        )
     import pandas as pd
 
     return pd.concat([_frame(one, len(made) > 1 or one.several_in_dists, published) for one in made])

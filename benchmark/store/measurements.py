@@ -49,7 +49,8 @@ def _readable(folders: Iterable[RunFolder], tell: Callable[[str], None]) -> Iter
 
 
 def measurements(results: str | Path = "results") -> pd.DataFrame:
-    """Every number of the runs at or below a folder, a row each, those of a run together.
+    """Every number of the runs at or below a folder, a row each, those of a run together. In a checkout "results" holds
+    the benchmark's own records too, in results/reference.
 
     What was measured: `metric` and `value`. Metrics are "auroc" and the other METRICS, "sensitivity" and
     "knn_accuracy_20", all in per cent; "occupied_paper", a number of soft classes; what a method alone measures, as

@@ -225,6 +225,11 @@ def test_the_rise_of_lambda_is_part_of_a_run_with_negatives_alone() -> None:
         ({"negatives": {"weight_warmup_epochs": -1.0}}, "s.yaml: negatives.weight_warmup_epochs: input should be"),
         ({"eval": {"every": 0}}, "s.yaml: eval.every: input should be greater than or equal to 1, given 0"),
         ({"eval": {"every": 1.5}}, "s.yaml: eval.every: input should be a valid integer, given 1.5"),
+        (
+            {"seed": [0, 1]},
+            "s.yaml: seed: input should be a valid integer, given [0, 1]; several values are an axis: "
+            "grid: {seed: [0, 1]}",
+        ),
     ],
 )
 def test_a_rise_or_looks_that_cannot_be(change: dict[str, Any], line: str) -> None:

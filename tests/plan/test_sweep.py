@@ -166,6 +166,7 @@ def test_several_globs_choose_what_any_of_them_matches_and_none_is_in_vain(tmp_p
     chosen = [run.short_name for run in sweeps.load(file, only=["*-s1", "mini-dino-*"]).runs]
     assert chosen == [name for name in every if name.endswith("-s1") or name.startswith("mini-dino-")]
     assert len(chosen) < len(every) and {"mini-dino-s0", "mini-dino-s1"} < set(chosen)
+    assert [run.short_name for run in sweeps.load(file, only="dino").runs] == ["mini-dino-s0", "mini-dino-s1"]
     with pytest.raises(BenchError, match=r"^--only nothing\*: matches no run of "):
         sweeps.load(file, only=["*-s1", "nothing*"])
 

@@ -37,7 +37,7 @@ def test_who_is_within_noise_and_who_is_beyond_it() -> None:
     best, last = one.places[0], one.places[-1]
     assert rows["DINO"]["sensitivity"] == f"60.00 ±{best.half:.2f}" and rows["DINO"]["vs best"] == ""
     assert rows["ImgN"]["vs best"] == f"{last.difference:+.2f} ±{last.difference_half:.2f}"
-    assert [row["mean"] for row in rows.values()] == ["1.0", "2.0", "3.0"]
+    assert [row["lost mean"] for row in rows.values()] == ["1.0", "2.0", "3.0"]
     assert said.notes[0] == "DINO leads; within noise of it: Rot. ImgN. Behind it beyond noise: ImgN."
 
 

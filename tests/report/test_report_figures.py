@@ -335,6 +335,9 @@ def test_the_figure_of_variants_has_each_mean_its_interval_and_the_published_val
     far_sets = [ood for ood in published.paper_sets("cifar10") if ood != "cifar100"]
     mean = np.mean([published.VALUES["cifar10", ood, "imgn"] for ood in far_sets])
     assert far.dots[1].published == pytest.approx(mean)
+    assert [key.title.partition(":")[2] or key.title for key in picture.keys] == [
+        " mean over seeds, a dash per seed", " one run", "published (larger)"
+    ]  # fmt: skip
     assert files.content(picture)["png"][:4] == b"\x89PNG"
 
 

@@ -44,9 +44,10 @@ STYLES: dict[str, tuple[str, str]] = {
     "image-statistics": (GREY, "s"),
 }
 _OTHER = (_ORANGE, "P")  # other methods
-# Variants that the table lacks: of these shapes, which it leaves free, one by the transform's name.
+# Variants that the table lacks: of these shapes, which it leaves free and which look like no circle, one by the
+# transform's name.
 _SOURCES = {"imagenet": _BLUE, "dti": _VERMILION, "in-dist": _GREEN}
-_FREE = "P<>ph8d"
+_FREE = "P<>pd"
 RULE, FRAME, BACK = "#444444", "#b0b0b0", "#ffffff"  # lines with a name, the grid, what lies behind
 # What the page calls these colours, which it has in two sets, light and dark (page.css).
 VARIABLES = {_BLACK: "ink", _BLUE: "blue", _SKY: "sky", _VERMILION: "vermilion", _GREEN: "green", _PURPLE: "purple",

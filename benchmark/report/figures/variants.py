@@ -24,12 +24,14 @@ def variants(group: Group, in_dist: str) -> Picture | None:
     panels = tuple(_panel(*one, group, in_dist, shown, first=one is kinds[0]) for one in kinds)
     if not panels or all(column.is_reference for column in shown):
         return None
-    keys = (
-        Key("interval", "ours, mean over seeds", GREY, "o", "interval"),
-        Key("single", "ours, one run", GREY, "o", "single"),
-        Key("reference", "not trained", GREY, "s", "reference"),
-        Key("published", "published", GREY, "o", "published"),
+    dots = [dot for panel in panels for dot in panel.dots]
+    ours = [dot for dot in dots if dot.ours and not dot.reference]  # a reference is named below the axis
+    kinds_of_mark = (
+        (any(dot.seeds for dot in ours), Key("interval", "ours: mean over seeds, a dash per seed", GREY, "o")),
+        (any(not dot.seeds for dot in ours), Key("single", "ours: one run", GREY, "o", "single")),
+        (any(dot.published for dot in dots), Key("published", "published (larger)", GREY, "o", "published")),
     )
+    keys = tuple(key for is_drawn, key in kinds_of_mark if is_drawn)
     heading = (
         f"AUROC by negatives: trained on {info(in_dist).title}; bars: 95%, over seeds, or over test images of one run"
     )
