@@ -12,7 +12,7 @@ from benchmark.advise.rules import ANY, RULES, RulesTried
 from benchmark.advise.trial import Agreement, Trial
 from benchmark.data.catalog import info
 from benchmark.plan.titles import title_of
-from benchmark.plan.training_data import meaning
+from benchmark.plan.training_data import TRAINABLE, meaning
 from benchmark.report.intervals import hanley_mcneil
 from benchmark.report.tables.text import md, md_grid, md_section
 
@@ -117,7 +117,8 @@ def brief(advice: Advice) -> list[Section]:
         ordered = sorted(stands.items(), key=lambda each: ("WRONG" not in each[0], each[0].startswith("no evidence")))
         said = "; ".join(f"{what} ({', '.join(names)})" for what, names in ordered)
         made[-1].notes.append(
-            f"How far to trust the rule, on the benchmark's own records: {said}. All of it: --details."
+            f"Whether to trust the rule (take the largest sensitivity), on the benchmark's own records: {said}. All of "
+            "it: --details."
         )
     return made + [_beside_section(one, advice.told) for one in advice.frozen]
 
@@ -135,8 +136,13 @@ def _tells_nothing(ranking: Ranking) -> bool:
 def to_do(ranking: Ranking) -> str:
     """What the ranking says to do, in a sentence that a command follows."""
     near = [place for place in ranking.places[1:] if place.within_noise]
+    if _tells_nothing(ranking) and ranking.counts[0] < TRAINABLE:
+        return (
+            f"{ranking.counts[0]:,} images are too few to choose by sensitivity; take a frozen network instead (bench "
+            "init with --weights), or export the first all the same"
+        )
     if _tells_nothing(ranking):
-        return "train longer before choosing by sensitivity, or export the first all the same"
+        return "train longer (--set train.epochs=N) before choosing by sensitivity, or export the first all the same"
     if near:
         return f"export the first; {len(near)} others are within noise of it and as good a choice"
     return "export the first"

@@ -87,15 +87,17 @@ def init(
     sweepfile.refuse_to_overwrite(file, force)
     model = sweepfile.frozen_model(weights, backbone, pretraining, weights_by)
     side = size or (sweepfile.FROZEN_SIZE if model else sweepfile.TRAINED_SIZE)
+    if model is not None:
+        warn(sweepfile.tried(model, side))
     found = layout.layout(folder, called, in_dist, auxiliary, ood or ())
     if found.unused:
-        warn(f"not used: {', '.join(found.unused)}; choose with --in-dist, --auxiliary and --ood")
+        warn(f"not used: {', '.join(found.unused)}; choose with --in-dist (. for all), --auxiliary and --ood")
     left_out: LeftOut = Counter()
     image_files(folder, left_out)
     warn(not_read(left_out))
     with progress() as tick:
         brought = bring(found, resolve_data(data_root), side, test_share, seed, drop_duplicates, replace, tick)
-        examined = examine(brought, tick)
+        examined = examine(brought, tick, frozen=model is not None)
     for_gpu = bool(visible_gpus()) if gpu is None else gpu
     sweepfile.write_sweep(file, brought, examined, for_gpu, data_root, force, model)
     print_table(summary.COLUMNS, summary.rows(brought, examined), f"{folder}, stored in {brought.root}")
@@ -108,6 +110,7 @@ def init(
     sweep, recommend = (shlex.join(["bench", word, str(file), *where]) for word in ("sweep", "recommend"))
     if model is None:
         say(f"written: {file}\nNext: {sweep}\nthen: {recommend}")
+        say_wrapped(f"Cost: {sweepfile.cost(brought, examined, for_gpu)}")
         return
     then = next_steps.export(f"{brought.name}-frozen-s0", brought.test, where, "--page", f"{called}-worst.html")
     say(

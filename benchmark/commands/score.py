@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
+import stat
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -115,6 +118,7 @@ def score(
         print(line, file=sys.stderr)
     if page is not None:
         write_page(page, top, progress, loaded, threshold)
+        print(f"page: {page}", file=sys.stderr)
     if progress.counts.seen == 0:
         raise BenchError("no images in the list")
     if progress.counts.broken == progress.counts.seen:
@@ -149,13 +153,23 @@ def _watch(
                 progress.counts.add(row)
                 _tell(drift.add(row))
 
-        as_csv = format_ is RowFormat.csv
-        for line in csv_lines(rows(), nearest, loaded.names is not None) if as_csv else json_lines(rows()):
+        goes_on = _goes_on()
+        csv = partial(csv_lines, nearest=nearest, with_files=loaded.names is not None, header=not goes_on)
+        for line in csv(rows()) if format_ is RowFormat.csv else json_lines(rows()):
             write_lines([line], sys.stdout.buffer)
             sys.stdout.buffer.flush()
         for text in (drift.line(), progress.text(), values.narrow()):
             _tell(text)
     raise typer.Exit(stop.exit_code)
+
+
+def _goes_on() -> bool:
+    """Whether standard output is a file with rows already, as with >>."""
+    try:
+        found = os.fstat(sys.stdout.fileno())
+    except (OSError, ValueError):  # closed, or no file at all
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_size > 0
 
 
 def _tell(line: str | None) -> None:

@@ -47,7 +47,7 @@ def require_packages() -> None:
     """Raise BenchError where what writes and checks a graph is not installed."""
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
-        raise BenchError(f"--onnx: needs {', '.join(missing)}; install them: pip install 'ood-bench[onnx]'")
+        raise BenchError(f"--onnx: needs {', '.join(missing)}; install them in the checkout: pip install -e '.[onnx]'")
 
 
 class Graph(nn.Module):

@@ -30,7 +30,7 @@ class Counts:
         self.ood += bool(row.ood)
 
 
-def csv_lines(rows: Iterable[Row], nearest: int, with_files: bool) -> Iterator[str]:
+def csv_lines(rows: Iterable[Row], nearest: int, with_files: bool, header: bool = True) -> Iterator[str]:
     """Header and rows; nearest_1, cosine_1, ... are the nearest training images, file_1 where files are known."""
     parts = ["nearest", "cosine", *(["file"] if with_files else [])]
     columns = [f"{part}_{i}" for i in range(1, nearest + 1) for part in parts]
@@ -43,7 +43,8 @@ def csv_lines(rows: Iterable[Row], nearest: int, with_files: bool) -> Iterator[s
         writer.writerow(cells)
         return line.getvalue()
 
-    yield take(["path", "score", "ood", "p_value", *columns, "error"])
+    if header:
+        yield take(["path", "score", "ood", "p_value", *columns, "error"])
     for row in rows:
         ood = "" if row.ood is None else "yes" if row.ood else "no"
         p_value = "" if row.p_value is None else f"{row.p_value:.6g}"

@@ -56,8 +56,8 @@ class Explanation:
 
     def overlay(self, side: int) -> Image.Image:
         """The map as a picture to lay over the square that the detector sees, side x side: clear where the image is as
-        usual, orange to crimson where it is not; half the colour is what is unusual."""
-        level = (self.heat - self.usual) / max(2 * (self.unusual - self.usual), 1e-6)
+        usual, orange to crimson where it is not; all the colour is what is unusual. RGBA: paste it over the picture."""
+        level = (self.heat - self.usual) / max(self.unusual - self.usual, 1e-6)
         small = Image.fromarray(np.clip(level, 0, 1).astype(np.float32))
         level = np.clip(np.asarray(small.resize((side, side), Image.Resampling.BICUBIC)), 0, 1)[..., None]
         colour = COLD + level * (HOT - COLD)

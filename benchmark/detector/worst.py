@@ -46,6 +46,9 @@ class Top:
                     heapq.heappushpop(self._heap, entry)
             yield row
 
+    def __len__(self) -> int:
+        return len(self._heap)
+
     def items(self, detector: Detector) -> Iterator[GalleryItem]:
         """Highest score first, each with a thumbnail and a map made now: the images are not kept in memory."""
         from benchmark.report.page.gallery import GalleryItem
@@ -78,16 +81,25 @@ def write_page(out: Path, top: Top, progress: Progress, detector: Detector, thre
     from benchmark.report.page.gallery import write_gallery
 
     limit = detector.threshold if threshold is None else threshold
+    scored = progress.counts.seen - progress.counts.broken
     about = {
-        "images": f"{progress.counts.seen - progress.counts.broken} scored, {progress.counts.ood} OOD",
-        "not readable": str(progress.counts.broken),
+        "images": f"{scored} scored, {progress.counts.ood} above the threshold (OOD: unlike the training images)"
+        + (f"; here the {len(top)} with the highest scores" if len(top) < scored else ""),
+        **({"not readable": f"{progress.counts.broken}; the rows name them"} if progress.counts.broken else {}),
         "detector": f"{detector.settings.run} ({detector.settings.bank.count} training images)",
-        "threshold": f"{limit:.6g}"
-        + (f" ({100 * detector.settings.threshold.asked:g}% false alarms)" if threshold is None else " (given)"),
+        "threshold": f"{limit:.6g}; a larger score is more anomalous; "
+        + (f"{_rate(detector)} of usual images are above it" if threshold is None else "as given"),
     }
     if detector.patches is not None:
         about["colour"] = "places unlike those of the training images, crimson the most; not a part of the score"
     write_gallery(out, top.items(detector), "Most anomalous images", about)
+
+
+def _rate(detector: Detector) -> str:
+    """The share of ID images that are expected above a detector's threshold, and its 95% interval."""
+    found = detector.settings.threshold
+    low, high = (f"{100 * end:.2g}" for end in found.rate_interval)
+    return f"{100 * found.rate:.2g}% ({low} to {high}%)"
 
 
 def _thumbnail(source: Source, detector: Detector) -> tuple[bytes, bytes | None]:

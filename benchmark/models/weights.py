@@ -156,7 +156,10 @@ def _misfit(tensors: Tensors, network: nn.Module, with_head: Callable[[], nn.Mod
     said += [f"{len(foreign)} of its tensors are not the network's ({_some(foreign)})"] if foreign else []
     said += [f"{len(shapes)} have another shape ({_some(shapes)})"] if shapes else []
     if _by_order(tensors, network, with_head) is not None:
-        said.append("all match in order and shape: say model.weights_by: order if that is what is meant")
+        said.append(
+            "all match in order and shape: say model.weights_by: order (bench init: --weights-by order) if that is "
+            "what is meant"
+        )
     return f"does not fit {config.backbone}: {'; '.join(said)}"
 
 

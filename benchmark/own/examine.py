@@ -12,11 +12,11 @@ from benchmark.detection.metrics import auroc
 from benchmark.detection.statistics import StatisticsDetector, image_statistics, single_statistic_auroc
 from benchmark.own.bring import SIZES, Own, Tick, stored_name
 from benchmark.own.orientation import Upright, upright
+from benchmark.plan.training_data import TRAINABLE
 
 EASY = 70.0  # AUROC in % from which image statistics alone tell a set from ID
 LOOKED_AT = 2000  # images a set that the statistics are taken of
 REACH = 3.0  # points of AUROC: what a 95% interval should be narrower than, for the images' part in it
-TRAINABLE = 2000  # ID images below which a transformer from scratch learns little
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,14 @@ class Findings:
     warnings: list[str]
 
 
-def examine(own: Own, tick: Tick = lambda what, done, total: None) -> Findings:
-    """Measure what can be known of the images before anything is trained. tick: as in `bring`."""
+def examine(own: Own, tick: Tick = lambda what, done, total: None, frozen: bool = False) -> Findings:
+    """Measure what can be known of the images before anything is trained. tick: as in `bring`. frozen: they are for a
+    network with weights, which few of them do for."""
     statistics = _low_level(own, tick)
     inside = own.loaded[0]
     turned = upright(inside.images(_some(len(inside.names))))
     warnings = [
-        *_few(own), *_broken(own), *_narrow(own), *_repeats(own), *_overlapping(own), *_easy(own, statistics),
+        *_few(own, frozen), *_broken(own), *_narrow(own), *_repeats(own), *_overlapping(own), *_easy(own, statistics),
         *_pipelines(own), *_turning(turned),
     ]  # fmt: skip
     return Findings(statistics, turned, warnings)
@@ -81,16 +82,16 @@ def auroc_reach(n_id: int, n_ood: int) -> float:
     return 196 * math.sqrt((n_id + n_ood + 1) / (12 * n_id * n_ood))
 
 
-def _few(own: Own) -> list[str]:
+def _few(own: Own, frozen: bool = False) -> list[str]:
     lines = []
     reach = auroc_reach(own.train, own.test)
-    if reach > REACH:
+    if reach > REACH and not frozen:
         need = next(n for n in range(own.test, 10**6) if auroc_reach(n * own.train // own.test, n) <= REACH)
         lines.append(
             f"few ID images: with {own.test} to test on, a sensitivity is known to ±{reach:.1f} points at best, "
             f"whatever the seeds; ±{REACH:g} take {need} test images ({need - own.test} more)"
         )
-    if own.train < TRAINABLE:
+    if own.train < TRAINABLE and not frozen:
         lines.append(
             f"few ID images: {own.train} to train on; a network from scratch learns little from fewer than "
             f"about {TRAINABLE}, so expect AUROCs near those of the untrained network"

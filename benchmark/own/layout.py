@@ -77,7 +77,7 @@ def layout(
     else:
         raise BenchError(
             f"{folder}: no in-distribution images; put them in it or in {folder / ID_FOLDERS[0]}, or name their folder "
-            f"with --in-dist (. for all of it); there is {_folders(folder) or 'no folder'}"
+            f"with --in-dist (. for all of it); folders in it: {_folders(folder) or 'none'}"
         )
     sources = [Source(_title(folder, inside), "id", inside, inside_files, name)]
     if aux is not None:
@@ -93,7 +93,11 @@ def layout(
         raise BenchError(f"{folder}: the OOD sets {titles} would both be stored as {doubled[0]!r}; rename one")
     used = [source.folder.resolve() for source in sources if source.folder != folder or in_dist]
     whole = in_dist == "."
-    unused = [] if whole else [f"{e.name}/" for e in sorted(folder.iterdir()) if _is_unused(e, used)]
+    unused = (
+        []
+        if whole
+        else [f"{e.name}/ ({len(image_files(e))} images)" for e in sorted(folder.iterdir()) if _is_unused(e, used)]
+    )
     if inside != folder and (loose := _loose(folder)) and not whole:
         unused.append(f"{len(loose)} images beside the folders")
     auxiliaries = [source for source in sources if source.role == "aux"]

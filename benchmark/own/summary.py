@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from benchmark.own.bring import SIZES, Loaded, Own, stored_name
 from benchmark.own.examine import Findings
+from benchmark.plan.training_data import TRAINABLE
 
 COLUMNS = ["set", "role", "stored", "copies", "alike", "pixels", "statistics against ID"]
 
@@ -21,7 +22,7 @@ def rows(own: Own, found: Findings) -> list[list[str]]:
     for one in own.loaded:
         name = stored_name(own, one.source)
         low = found.low_level.get(name)
-        split = f"{own.train}+{own.test}" if one.source.role == "id" else str(len(one.names))
+        split = f"{own.train} train, {own.test} test" if one.source.role == "id" else str(len(one.names))
         made.append([
             name, one.source.role, split, str(len(one.copies)), str(len(one.repeated)), _sides(one),
             f"{low.auroc:.0f} ({low.strongest} {low.strongest_auroc:.0f})" if low else "",
@@ -55,10 +56,11 @@ def larger(own: Own, folder: Path) -> list[str]:
         return []
     again = f"bench init {quote(str(folder))} --name {own.layout.in_dist.name}-large"
     return [
-        "a frozen network with weights trained elsewhere keeps that detail and needs no training; try it "
-        f"first: {again} --weights FILE --backbone NAME --pretraining HOW",
+        "a frozen network with weights trained elsewhere keeps that detail and needs no training; "
+        f"{'with so few images, use it instead' if own.train < TRAINABLE else 'try it first'}: {again} --weights FILE "
+        "--backbone NAME --pretraining HOW",
         "FILE: .safetensors or .pth of timm, DINO, DINOv2 or MAE; NAME: timm's name of its network; HOW: supervised or "
-        "self-supervised. What it was trained on is not new to it.",
+        "self-supervised. benchmark/own/README.md says where to get one. What it was trained on is not new to it.",
     ]
 
 
@@ -82,9 +84,16 @@ def _loss(own: Own) -> str:
     line = f"{have} (the shorter side); stored at {own.size}"
     finer = float(np.median(sides)) / own.size
     if high <= own.size:
-        return line
+        return line + _outside(own)
     if finer <= 1:
-        return f"{line}: of the largest, detail finer than {high / own.size:.3g} pixels is lost"
-    larger = [size for size in SIZES if size > own.size]
-    more = f"; --size {larger[0]} to {larger[-1]} keeps more, and takes longer" if larger else ""
-    return f"{line}: of the median image, detail finer than {finer:.3g} pixels is lost{more}"
+        return f"{line}: of the largest, detail finer than {high / own.size:.3g} pixels is lost{_outside(own)}"
+    larger = [str(size) for size in SIZES if size > own.size]
+    sizes = " to ".join(dict.fromkeys((larger[0], larger[-1]))) if larger else ""
+    more = f"; --size {sizes} keeps more, and takes longer" if larger and finer > 2 else ""
+    return f"{line}: of the median image, detail finer than {finer:.3g} pixels is lost{more}{_outside(own)}"
+
+
+def _outside(own: Own) -> str:
+    """How much of the images their central squares leave out."""
+    lost = float(np.median(np.concatenate([1 - one.original.min(1) / one.original.max(1) for one in own.loaded])))
+    return f"; only the central square is seen, without {100 * lost:.0f}% of the median image" if lost > 0.05 else ""

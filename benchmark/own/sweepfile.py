@@ -22,6 +22,7 @@ from benchmark.plan.validation import validate
 
 TRAINED_SIZE, FROZEN_SIZE = 32, 224  # pixels that images are stored at, by default
 FROZEN_ALONE = "'*frozen*'"  # --only of such a sweep: what trains nothing
+SEEDS = 3  # of each variant, for an interval
 _OF_WEIGHTS = ("backbone", "weights", "weights_sha256", "weights_by", "pretraining", "mean", "std", "interpolation")
 
 
@@ -53,6 +54,23 @@ def frozen_model(weights: Path | None, backbone: str | None, pretraining: str | 
     raw = {"backbone": backbone, "weights": str(weights), "weights_by": by, "pretraining": pretraining}
     made: ModelConfig = validate(ModelConfig, raw, "--weights")
     return made
+
+
+def tried(model: ModelConfig, size: int) -> str:
+    """Build the network with its weights, before any image is stored. Returns a warning, "" for none: of weights
+    matched by order, where another network takes them too. Raises BenchError, one line, where they do not fit."""
+    import timm
+
+    from benchmark.models.backbones import build_backbone
+
+    build_backbone(model, size, size, 0.0)
+    twin = f"tf_{model.backbone}"
+    if model.weights_by == "order" and timm.is_model(twin):
+        return (
+            f"the same tensors fit {twin} too, which pads images otherwise: the wrong one detects much less. "
+            f"Weights that come from TensorFlow need --backbone {twin}"
+        )
+    return ""
 
 
 def write_sweep(
@@ -90,20 +108,17 @@ def refuse_to_overwrite(path: Path, force: bool) -> None:
 
 def sweep_text(path: Path, own: Own, found: Findings, gpu: bool, data: Path | None) -> str:
     """The sweep file: a comment that says what is in it and why, then the settings."""
-    chosen = variants(bool(own.with_role("aux")))
-    left_out = [name for name in chosen if found.upright.verdict == "no" and rotates_id(variant(name))]
-    kept = [name for name in chosen if name not in left_out]
+    kept, left_out = _kept_variants(own, found)
     settings = _settings(own.train, own.size, own.size, gpu)
-    runs = 3 * len(kept)
     where = f" --data {quote(str(data))}" if data else ""
     oods = [_quoted(stored_name(own, one.source)) for one in own.with_role("ood")]
     head = [
-        f"Which negatives suit {own.name}? {len(kept)} variants x 3 seeds, written by `bench init`.",
+        f"Which negatives suit {own.name}? {len(kept)} variants x {SEEDS} seeds, written by `bench init`.",
         "",
         f"Images: {own.train} to train on, {own.test} to test on, {own.size}x{own.size}; no labels, no k-NN accuracy.",
         f"Rotations of the ID images are told apart with {found.upright}: an up and down, {found.upright.verdict}.",
         f"Settings for {'one GPU' if gpu else 'CPU cores, one per run'}: {settings.why}",
-        f"Cost: {settings.cost(runs)}",
+        f"Cost: {settings.cost(SEEDS * len(kept))}",
         f"Command: bench sweep {quote(str(path))}{where} && bench recommend {quote(str(path))}",
     ]
     sources = auxiliary = ""
@@ -132,6 +147,18 @@ grid:
 
 {_images(own)}
 """
+
+
+def cost(own: Own, found: Findings, gpu: bool) -> str:
+    """How long the runs of `sweep_text` take, in words."""
+    return _settings(own.train, own.size, own.size, gpu).cost(SEEDS * len(_kept_variants(own, found)[0]))
+
+
+def _kept_variants(own: Own, found: Findings) -> tuple[list[str], list[str]]:
+    """The variants that suit these images, and those that are left out."""
+    chosen = variants(bool(own.with_role("aux")))
+    left_out = [name for name in chosen if found.upright.verdict == "no" and rotates_id(variant(name))]
+    return [name for name in chosen if name not in left_out], left_out
 
 
 def beside_size(own: Own, gpu: bool) -> int:
@@ -226,7 +253,8 @@ class _Settings:
         each = "a GPU" if self.gpu else "a core"
         total = f"{runs * self.hours:.0f}" if runs * self.hours >= 2 else f"{runs * self.hours:.1f}"
         sure = "a guess: " if self.gpu else "roughly "
-        return f"{sure}{one} a run, {total} hours in all on {each}; fewer with --only '*-s0' (one seed)."
+        less = "less with --only '*-s0' (one seed) or --set train.epochs=N"
+        return f"{sure}{one} a run, {total} hours in all on {each}; {less}."
 
 
 # Images a second and run, with their negatives: measured with the network below at 32 pixels on a core of an EPYC;

@@ -8,6 +8,7 @@ from benchmark.negatives import IN_DIST
 from benchmark.plan.config import RunConfig
 from benchmark.plan.methods import REFERENCES, FeaturesConfig
 
+TRAINABLE = 2000  # ID images below which a network from scratch learns little
 SCRATCH = "scratch"
 LABELS = "labels"
 UNTRAINED = "scratch, no training"

@@ -209,7 +209,8 @@ def test_the_page_gets_the_highest_scores(
     [(out, items, _, about)] = called
     best = sorted((float(row["score"]) for row in said.rows if row["score"]), reverse=True)[:2]
     assert out == Path("worst.html") and [item.score for item in items] == best
-    assert about["not readable"] == "1" and about["images"].startswith("5 scored")
+    assert about["not readable"].startswith("1;") and about["images"].startswith("5 scored")
+    assert about["images"].endswith("here the 2 with the highest scores") and "page: worst.html" in said.err
     for item in items:
         with Image.open(io.BytesIO(item.thumbnail)) as thumbnail, Image.open(item.path) as original:
             assert thumbnail.format == "PNG" and np.array_equal(np.asarray(thumbnail), np.asarray(original))
@@ -274,7 +275,11 @@ def test_what_stands_above_the_page(monkeypatch: pytest.MonkeyPatch, made: Made)
     detector = Detector.load(made.whole)
     for threshold in (None, 0.5):
         write_page(Path("a.html"), Top(2), progress, detector, threshold)
-    assert [about["images"] for about in told] == ["5 scored, 2 OOD"] * 2 and told[0]["not readable"] == "1"
-    own = f"{detector.threshold:.6g} (10% false alarms)"
-    assert [about["threshold"] for about in told] == [own, "0.5 (given)"]
+    images = "5 scored, 2 above the threshold (OOD: unlike the training images); here the 0 with the highest scores"
+    assert [about["images"] for about in told] == [images] * 2 and told[0]["not readable"] == "1; the rows name them"
+    rate = detector.settings.threshold
+    low, high = (f"{100 * end:.2g}" for end in rate.rate_interval)
+    own = f"{100 * rate.rate:.2g}% ({low} to {high}%) of usual images are above it"
+    assert told[0]["threshold"] == f"{detector.threshold:.6g}; a larger score is more anomalous; {own}"
+    assert told[1]["threshold"] == "0.5; a larger score is more anomalous; as given"
     assert told[0]["detector"] == f"{made.record.name} (40 training images)"

@@ -209,4 +209,4 @@ def test_without_the_packages_it_is_one_line_and_nothing_is_written(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxscript" else find(name))
     said = bench("export", made.record.name, "--results", made.results, "--to", "d", "--onnx")
     assert said.code == 2 and said.err.count("\n") == 1 and not Path("d").exists()
-    assert re.search(r"--onnx: needs (onnx, )?onnxscript(, onnxruntime)?; install (it|them): pip", said.err)
+    assert re.search(r"--onnx: needs (onnx, )?onnxscript(, onnxruntime)?; install them in the checkout: pip", said.err)

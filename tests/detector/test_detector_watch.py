@@ -163,7 +163,7 @@ def test_drift_is_told_once_a_window_and_says_when_the_promise_is_broken() -> No
     assert second.startswith("drift: 30 of the last 100 above") and "more than promised" in second
     assert last.startswith("drift: 30 of the last 100 above")  # 20 of before and 10 new ones
     assert "fewer than promised" in drifted([False] * 300, 300, rate=0.1)[0]
-    assert drifted([], 10) == []
+    assert drifted([], 10) == [] and drifted([True, False], 10)[0].endswith("(4.0% to 6.0%): too few to tell")
 
 
 def test_a_share_whose_interval_meets_the_promised_one_is_as_promised() -> None:
@@ -227,6 +227,36 @@ def test_a_half_written_file_waits_and_each_line_is_there_at_once(
     assert [float(row[1]) for row in rows] == pytest.approx(expected.tolist(), rel=1e-5)
     assert watching.returncode == code and "Traceback" not in err
     assert "of the last 2 above the threshold" in err and "2 images, " in err
+
+
+@pytest.mark.parametrize(("there", "header"), [("", True), ("path,score\nold.png,1\n", False)])
+def test_a_file_that_has_rows_already_gets_no_second_header(
+    made: Made, tmp_path: Path, there: str, header: bool
+) -> None:
+    """As with `bench score --watch incoming >> scores.csv`, given again."""
+    (tmp_path / "incoming").mkdir()
+    Image.fromarray(load(made.data, "mini-ood", "test").images[0]).save(tmp_path / "incoming/a.png")
+    rows = tmp_path / "scores.csv"
+    rows.write_text(there)
+    with rows.open("a") as stream:
+        command = [
+            sys.executable,
+            "-m",
+            "benchmark",
+            "score",
+            str(made.whole),
+            "--watch",
+            "incoming",
+            "--device",
+            "cpu",
+        ]
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=stream, stderr=subprocess.PIPE)
+        while "incoming/a.png" not in rows.read_text() and process.poll() is None:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    text = rows.read_text()
+    assert text.startswith(there) and ("path,score,ood" in text.removeprefix(there)) is header
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,11 @@ from weight_files import state
 from benchmark import Detector
 from benchmark.data import images
 from benchmark.own.bring import bring
-from benchmark.own.examine import Findings
+from benchmark.own.examine import Findings, examine
 from benchmark.own.layout import layout
 from benchmark.own.orientation import Upright
-from benchmark.own.sweepfile import frozen_model, frozen_text
+from benchmark.own.summary import larger
+from benchmark.own.sweepfile import frozen_model, frozen_text, tried
 from benchmark.plan import sweep, yamlfile
 
 BY = ("--backbone", "resnet10t", "--pretraining", "self-supervised")
@@ -63,6 +64,22 @@ def test_photos_become_a_detector_in_three_commands(
     assert shown == [photos[place].name for place in order]
 
 
+@pytest.mark.parametrize(("by", "warned"), [("order", True), ("name", False)])
+def test_weights_by_order_that_fit_another_network_too_are_told(by: str, warned: bool, tmp_path: Path) -> None:
+    names = ("mobilenetv3_small_100", "tf_mobilenetv3_small_100")
+    file = save_weights(tmp_path / f"weights.{'pth' if by == 'order' else 'safetensors'}", state(names[0], None, 1))
+    told = [tried(model, 64) for name in names if (model := frozen_model(file, name, "supervised", by))]
+    assert (f"the same tensors fit {names[1]} too" in told[0]) is warned and told[1] == ""
+
+
+def test_few_images_are_no_matter_to_a_frozen_network(tmp_path: Path) -> None:
+    save(tmp_path / "pets", pictures(40, size=80))
+    brought = bring(layout(tmp_path / "pets", "pets"), tmp_path / "data", 64)
+    few = [[line for line in examine(brought, frozen=frozen).warnings if "few ID" in line] for frozen in (False, True)]
+    assert len(few[0]) == 2 and few[1] == []
+    assert "with so few images, use it instead" in larger(brought, tmp_path / "pets")[0]
+
+
 def test_images_without_an_up_and_down_get_negatives_of_another_kind(tmp_path: Path, weights: Path) -> None:
     save(tmp_path / "pets", pictures(40, size=64))
     brought = bring(layout(tmp_path / "pets", "pets"), tmp_path / "data", 48)
@@ -94,6 +111,7 @@ def test_large_photos_without_weights_are_told_what_would_be_better(
         (["--weights", "weights.safetensors"], "--backbone NAME (timm's name of their network) and --pretraining"),
         (["--weights", "weights.safetensors", *BY[:3], "cats"], "--weights: pretraining"),
         (["--backbone", "resnet10t"], "are about --weights FILE, which is not given"),
+        (["--weights", "weights.safetensors", "--backbone", "resnet18", *BY[2:]], "does not fit resnet18: "),
     ],
 )
 def test_weights_that_cannot_be_meant_are_one_line_before_anything_is_read(

@@ -124,7 +124,7 @@ def test_hidden_folders_and_macos_ones_are_no_sets(tmp_path: Path) -> None:
     found = layout(tmp_path / "mine", "mine")
     assert [source.title for source in found.ood] == ["ood/far"] and found.unused == ()
     (tmp_path / "mine/in").rename(tmp_path / "mine/cats")
-    assert "there is cats, ood" in fails(lambda: layout(tmp_path / "mine", "mine"))
+    assert "folders in it: cats, ood" in fails(lambda: layout(tmp_path / "mine", "mine"))
 
 
 def said_of(folder: Path, size: int = 32) -> list[str]:
@@ -140,11 +140,14 @@ def test_the_size_that_is_stored_and_what_it_loses(tmp_path: Path) -> None:
     (line,) = [line for line in said_of(tmp_path / "photos") if "stored at" in line]
     assert line == (
         "your images have 75 to 528 pixels (the shorter side); stored at 32: of the median image, detail finer than "
-        "3.12 pixels is lost; --size 48 to 256 keeps more, and takes longer"
+        "3.12 pixels is lost; --size 48 to 256 keeps more, and takes longer; only the central square is seen, without "
+        "22% of the median image"
     )
     assert said_of(tmp_path / "photos", 128)[0].endswith(
-        "; stored at 128: of the largest, detail finer than 4.12 pixels is lost"
+        "; stored at 128: of the largest, detail finer than 4.12 pixels is lost; only the central square is seen, "
+        "without 22% of the median image"
     )
+    assert "--size" not in said_of(tmp_path / "photos", 64)[0]  # 1.6 pixels are little
     save(tmp_path / "small", pictures(30, seed=1))
     assert said_of(tmp_path / "small")[0] == "your images have 32 pixels (the shorter side); stored at 32"
 

@@ -84,7 +84,7 @@ def test_a_line_of_the_summary_has_each_number_in_its_column() -> None:
     outside = loaded("ood", np.zeros((4, 8, 8, 3), np.uint8), "far", copies=1)
     found = Findings({"mine-far": LowLevel(81.4, "contrast", 23.4)}, Upright(60, 2, 6), [])
     assert rows(own([inside, outside], 5, 1), found) == [
-        ["mine", "id", "5+1", "3", "5", "48-53", ""],
+        ["mine", "id", "5 train, 1 test", "3", "5", "48-53", ""],
         ["mine-far", "ood", "4", "1", "0", "48-51", "81 (contrast 23)"],
     ]
 

@@ -17,7 +17,7 @@ def test_layout_by_names(folder: Path) -> None:
         ("in", "id", "mine", 60), ("aux", "aux", "mine-aux", 40),
         ("ood/Far Away", "ood", "mine-far-away", 20), ("ood/near", "ood", "mine-near", 20),
     ]  # fmt: skip
-    assert found.unused == ("other/",)
+    assert found.unused == ("other/ (2 images)",)
 
 
 def test_layout_by_options_and_loose_images(folder: Path, tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_layout_by_options_and_loose_images(folder: Path, tmp_path: Path) -> Non
 def test_layout_says_what_is_wrong(folder: Path, tmp_path: Path) -> None:
     save(tmp_path / "classes" / "cats", pictures(1))
     assert "no in-distribution images" in (said := fails(lambda: layout(tmp_path / "classes", "x")))
-    assert "--in-dist" in said and "there is cats" in said
+    assert "--in-dist" in said and "folders in it: cats" in said
     assert "--ood no" in fails(lambda: layout(folder, "x", ood=["no"]))
     assert "no such folder" in fails(lambda: layout(tmp_path / "nowhere", "x"))
     (folder / "empty").mkdir()

@@ -131,10 +131,13 @@ def test_a_report_without_a_sweep_takes_what_is_here(
 def test_recommend_says_little_and_what_to_do() -> None:
     one = ranking(of("dino", 60.0, 60.1, 59.9), of("imgn", 50.0, 50.2, 49.9), of("rot-imgn", 59.9, 60.3, 59.5))
     short, long = brief(Advice("mine", (one,), None, ())), sections(Advice("mine", (one,), None, ()))
-    assert len(short) == 1 and short[0].rows == long[0].rows and short[0].notes == long[0].notes[:1]
+    assert len(short) == 1 and short[0].rows == long[0].rows and short[0].notes[:1] == long[0].notes[:1]
+    assert [note.partition(":")[0] for note in short[0].notes[1:]] == ["sensitivity", "lost mean"]
     assert to_do(one) == "export the first; 1 others are within noise of it and as good a choice"
     assert to_do(ranking(of("dino", 60.0, 60.1, 59.9), of("imgn", 50.0, 50.2, 49.9))) == "export the first"
-    assert to_do(ranking(of("dino", 50.1), of("imgn", 49.9))).startswith("train longer before choosing")
+    assert to_do(ranking(of("dino", 50.1), of("imgn", 49.9))).startswith("train longer (--set train.epochs=N) before")
+    few = ranking(of("dino", 50.1, counts=(250, 63)), of("imgn", 49.9, counts=(250, 63)))
+    assert to_do(few).startswith("250 images are too few to choose by sensitivity; take a frozen network instead")
 
 
 def test_the_untrained_row_is_not_counted_among_the_trained() -> None:

@@ -81,6 +81,11 @@ def row_notes(group: Group, columns: Columns, rows: list[Row]) -> list[str]:
         made.append(f"† {'; '.join(stand_ins)}: the published value is of other images.")
     if any(set_behind(row.in_dist) == "cifar10" and sets.original(row.key) == "stl10" for row in cases):
         made.append("STL10 shares all its classes but monkey with CIFAR10: a test of shift, not of new classes.")
+    measured = {row.title for row in rows if row.section == "measure"}
+    if "sensitivity" in measured:
+        made.append("sensitivity: AUROC of ID training images against ID test images; at 50 they look alike.")
+    if any(title.startswith("occupied") for title in measured):
+        made.append("occupied: soft classes whose mean probability over the training images is above the average.")
     if any(column.is_reference for column in columns.values()):
         of = (
             "A class that they already tell from the others"
