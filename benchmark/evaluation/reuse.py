@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterator
 import numpy as np
 import torch
 
-from benchmark import plugins
 from benchmark.data.identical import digests
 from benchmark.data.images import stored_fingerprint
 from benchmark.errors import BenchError, some_of
@@ -71,8 +70,6 @@ def _alike(run: Context) -> Iterator[tuple[RunFolder, Record]]:
             continue
         record = folder.try_record()[0]
         if record is None or any(record.environment.get(key) != here[key] for key in ("code", "packages", "device")):
-            continue
-        if any(key.startswith("methods") for key in plugins.changed(record.plugins)):
             continue
         if record.config["method"] == run.config.method.model_dump() and network_of(record.run_config) == network:
             yield folder, record

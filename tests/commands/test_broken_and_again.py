@@ -181,6 +181,10 @@ def test_a_failed_or_broken_run_can_be_trained_anew_too(bench, fake_run, tmp_pat
     said = bench("sweep", "mine.yaml", "--again", "*-rot-*", "--again", "mine-dino-s0")
     assert sorted("dino" in name for name in fake_run) == [False, True] and said.code == 1
     assert "left alone" not in said.out and "1 failed" in said.out
+    by_name = sorted(fake_run)
+    del fake_run[:]
+    bench("sweep", "mine.yaml", "--again", "rot-*", "--again", "dino")  # variants
+    assert sorted(fake_run) == by_name
 
 
 def test_what_is_kept_is_of_the_last_time_that_the_run_was_finished(tmp_path: Path) -> None:

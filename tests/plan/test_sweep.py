@@ -151,6 +151,8 @@ def test_circular_extends_and_bad_set(tmp_path: Path) -> None:
         sweeps.load(tmp_path / "a.yaml")
     with pytest.raises(BenchError, match="FIELD=VALUE"):
         sweeps.load(write(tmp_path), sets=["train.epochs"])
+    with pytest.raises(BenchError, match=r"base\.seed: .*several values are an axis: grid: \{seed: \[0, 1\]\}"):
+        sweeps.load(write(tmp_path), sets=["seed=[0, 1]"])
     with pytest.raises(BenchError, match="matches no run"):
         sweeps.load(write(tmp_path), only="nothing*")
     with pytest.raises(BenchError, match=r"--only nothing\*: .*, \.\.\. \(\d+ in all\)$") as caught:
@@ -194,7 +196,7 @@ def test_a_path_wins_over_a_built_in_sweep(tmp_path: Path, monkeypatch: pytest.M
     ("given", "line"),
     [
         ("table9", "unknown sweep 'table9' (did you mean 'table2'?); allowed: background-cpu, background-one-class, "
-         "cifar100-cpu, cpu, downloads, frozen, half-hour, oe, oe-cpu, one-class, one-class-paper, "
+         "cifar100-cpu, cpu, downloads, frozen, half-hour, no-batch-norm-cpu, oe, oe-cpu, one-class, one-class-paper, "
          "pretrained-negatives, rivals, rivals-cpu, small, smoke, table1, table1-cpu, table2; "
          "a sweep file of your own is meant by its path, as in table9.yaml"),
         ("mine.yaml", "mine.yaml: no such file"),

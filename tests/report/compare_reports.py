@@ -25,7 +25,8 @@ TOLERANCE = 1e-9  # of a number in a CSV file, relative
 # (sweep, folder of records or several, what is asked for): what the committed files were made by.
 ALL: dict[str, Any] = {"everything": True}
 BEFORE = ["model.batch_statistics=positives"]  # what the records of all other sweeps than these were trained with
-MEASURED_AGAIN = ("cpu", "table1-cpu", "one-class", "rivals-cpu", "frozen", "pretrained-negatives")
+MEASURED_AGAIN = ("cpu", "table1-cpu", "one-class", "rivals-cpu", "frozen", "pretrained-negatives", "cifar100-cpu",
+                  "no-batch-norm-cpu")  # fmt: skip
 MADE: list[tuple[str, str, dict[str, Any]]] = [
     ("half-hour", "half-hour", ALL),
     ("half-hour", "half-hour", {"tables": ["2"], "claims": True, "score": "eq6-confident"}),
@@ -40,6 +41,8 @@ MADE: list[tuple[str, str, dict[str, Any]]] = [
     ("table1-cpu", "cpu+frozen", {"tables": ["1", "scores"]}),
     ("frozen", "frozen", {"tables": ["one-class", "scores"]}),
     ("pretrained-negatives", "pretrained-negatives", {"tables": ["2", "scores"]}),
+    ("cifar100-cpu", "cifar100-cpu", {"tables": ["1", "scores"]}),
+    ("no-batch-norm-cpu", "no-batch-norm-cpu", {"tables": ["2", "scores"]}),
 ]
 
 
