@@ -133,14 +133,13 @@ def _tells_nothing(ranking: Ranking) -> bool:
     return max(abs(place.sensitivity - 50) for place in ranking.places) < _error(ranking)
 
 
-def to_do(ranking: Ranking) -> str:
-    """What the ranking says to do, in a sentence that a command follows."""
+def to_do(ranking: Ranking, has_frozen: bool = False) -> str:
+    """What the ranking says to do, in a sentence that a command follows. has_frozen: a frozen network stands beside."""
     near = [place for place in ranking.places[1:] if place.within_noise]
     if _tells_nothing(ranking) and ranking.counts[0] < TRAINABLE:
-        return (
-            f"{ranking.counts[0]:,} images are too few to choose by sensitivity; take a frozen network instead (bench "
-            "init with --weights), or export the first all the same"
-        )
+        instead = "the frozen network below" if has_frozen else "a frozen network instead (bench init with --weights)"
+        few = f"{ranking.counts[0]:,} images are too few to choose by sensitivity"
+        return f"{few}; take {instead}, or export the first all the same"
     if _tells_nothing(ranking):
         return "train longer (--set train.epochs=N) before choosing by sensitivity, or export the first all the same"
     if near:

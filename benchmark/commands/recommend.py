@@ -68,7 +68,7 @@ def recommend(
     for ranking in found.rankings:
         if ranking.in_dist not in decided:
             command = next_steps.export(ranking.run, ranking.counts[1], where, *options)
-            say(f"What to do now: {wording.to_do(ranking)}: {command}")
+            say(f"What to do now: {wording.to_do(ranking, bool(found.frozen))}: {command}")
     for one in found.frozen:
         if words := wording.to_do_frozen(one):
             first = "Or" if one.in_dist not in decided and found.rankings else "What to do now"

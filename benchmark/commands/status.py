@@ -11,7 +11,7 @@ import typer
 
 from benchmark.commands.options import Data, Results, SetOption
 from benchmark.commands.terminal import print_rows, say, warn
-from benchmark.errors import BenchError
+from benchmark.errors import BenchError, some_of
 
 
 def status(
@@ -55,7 +55,9 @@ def _show_status(
     from benchmark.launch import board
     from benchmark.launch.status import about_code, counts
     from benchmark.plan import sweep as sweeps
+    from benchmark.plan.run_names import without_id
     from benchmark.provenance import code_fingerprint
+    from benchmark.store.folders import all_runs
 
     if file is not None:
         root = resolve_data(data_root)
@@ -69,3 +71,7 @@ def _show_status(
     say(f"{len(rows)} runs: {counts(row.state for row in rows)}")
     for line in about_code(rows, code_fingerprint()):
         say(line)
+    names = {folder.name for folder in all_runs(results)} - {row.name for row in rows}
+    to_do = {without_id(row.name) for row in rows if row.state == "to do"} & {without_id(name) for name in names}
+    if file is not None and to_do:
+        say(f"{len(to_do)} of those to do are here with other settings (another --set?): {some_of(sorted(to_do), 3)}")

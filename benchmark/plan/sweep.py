@@ -6,6 +6,7 @@ A sweep is named by the path of its file or, for those that come with the packag
 from __future__ import annotations
 
 import copy
+import difflib
 import fnmatch
 import functools
 from collections.abc import Callable, Sequence
@@ -114,6 +115,9 @@ def find(path: Path, folder: Path = Path()) -> Path:
     known = built_in()
     if path.suffix or path.name != name:
         hint = f"; the built-in sweep is called {path.stem}" if path.stem in known else ""
+        beside = [each.name for each in file.parent.glob("*.yaml")] if file.parent.is_dir() else []
+        if not hint and (close := difflib.get_close_matches(file.name, beside, n=1)):
+            hint = f" (did you mean {close[0]!r}?)"
         raise BenchError(f"{file}: no such file{hint}")
     if name not in known:
         raise BenchError(

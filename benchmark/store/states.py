@@ -204,4 +204,5 @@ def observed_state(config: RunConfig, folder: RunFolder) -> tuple[State, str, Re
         return "to do", "", None
     if status.state in ("failed", "interrupted"):
         return status.state, status.error.splitlines()[-1] if status.error else "", None
-    return "lost", "" if status.state == "done" else "its process ended without a word", None
+    gone = "it was done and its record is gone; bench sweep makes it again from the weights, if they are there"
+    return "lost", gone if status.state == "done" else "its process ended without a word", None

@@ -187,6 +187,13 @@ def test_a_failed_or_broken_run_can_be_trained_anew_too(bench, fake_run, tmp_pat
     assert sorted(fake_run) == by_name
 
 
+def test_runs_to_do_that_are_here_with_other_settings_are_told(bench, fake_run) -> None:
+    assert bench("sweep", "mine.yaml", "--set", "train.lr=0.5", "--only", "rot-imgn").code == 0
+    said = bench("status", "mine.yaml")
+    assert "\n1 of those to do are here with other settings (another --set?): mine-rot-imgn-s0\n" in said.out
+    assert "other settings" not in bench("status", "mine.yaml", "--set", "train.lr=0.5").out + bench("status").out
+
+
 def test_what_is_kept_is_of_the_last_time_that_the_run_was_finished(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     for content in ("finished", "interrupted"):

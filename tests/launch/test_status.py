@@ -72,6 +72,11 @@ def test_a_job_without_a_trace_is_lost_and_accounting_says_why(folder: RunFolder
     assert row(folder, ended="job 7_0: TIMEOUT").detail == "job 7_0: TIMEOUT, train 1/2"
 
 
+def test_a_run_whose_record_was_deleted_is_told_so(folder: RunFolder) -> None:
+    folder.write_status(Status(state="done", phase="score"))
+    assert row(folder).state == "lost" and row(folder).detail.startswith("it was done and its record is gone; bench")
+
+
 def test_what_could_not_be_asked_is_not_guessed(folder: RunFolder) -> None:
     folder.write_job(JOB)
     assert (row(folder, asked=False).state, row(folder, asked=False).detail) == ("unknown", "job 7_0")

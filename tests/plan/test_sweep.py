@@ -192,6 +192,12 @@ def test_a_path_wins_over_a_built_in_sweep(tmp_path: Path, monkeypatch: pytest.M
         assert {run.config.in_dist for run in sweeps.load(Path(mine)).runs} == {"mini"}
 
 
+def test_a_misspelt_file_is_told_its_neighbour(tmp_path: Path) -> None:
+    (tmp_path / "pets.yaml").touch()
+    with pytest.raises(BenchError, match=r"pet\.yaml: no such file \(did you mean 'pets\.yaml'\?\)$"):
+        sweeps.load(tmp_path / "pet.yaml")
+
+
 @pytest.mark.parametrize(
     ("given", "line"),
     [

@@ -148,7 +148,7 @@ def test_without_ood_images_nothing_is_claimed_and_both_commands_stand_there(
     words = " ".join(said.out.split())
     assert "Without OOD images nothing here tells whether it or a trained network detects better" in words
     assert "is 50 but for chance however well it detects" in words
-    assert "What to do now: export the first" in words or "What to do now: train longer" in words
+    assert "What to do now: export the first" in words or "take the frozen network below, or export the first" in words
     assert "Or: export the frozen network, which nothing here compares with trained ones: bench export pets-f" in words
 
 

@@ -138,6 +138,7 @@ def test_recommend_says_little_and_what_to_do() -> None:
     assert to_do(ranking(of("dino", 50.1), of("imgn", 49.9))).startswith("train longer (--set train.epochs=N) before")
     few = ranking(of("dino", 50.1, counts=(250, 63)), of("imgn", 49.9, counts=(250, 63)))
     assert to_do(few).startswith("250 images are too few to choose by sensitivity; take a frozen network instead")
+    assert "; take the frozen network below, or export" in to_do(few, has_frozen=True)
 
 
 def test_the_untrained_row_is_not_counted_among_the_trained() -> None:
