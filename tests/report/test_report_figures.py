@@ -345,5 +345,7 @@ def test_the_figure_of_variants_leaves_out_what_is_not_measured():
     partly = lambda c: record_of(c, lambda c, ood: None if ood == "svhn" else 60.0)  # noqa: E731
     near, far = variants.variants(group_of([config(variant="dino")], partly), "cifar10").panels
     assert near.dots[0].ours.mean == 60 and far.dots[0].ours is None and far.dots[0].published
+    own = variants.variants(group_of([config(variant="patch-rot-in-dist")], partly), "cifar10")
+    assert [key.label for key in own.keys] == ["single"]  # nothing is published of it
     rotation = config(method={"name": "rotation"}, train={"epochs": 50})
     assert variants.variants(group_of([rotation]), "cifar10") is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from command import run_bench
@@ -139,6 +140,16 @@ def test_recommend_says_little_and_what_to_do() -> None:
     few = ranking(of("dino", 50.1, counts=(250, 63)), of("imgn", 49.9, counts=(250, 63)))
     assert to_do(few).startswith("250 images are too few to choose by sensitivity; take a frozen network instead")
     assert "; take the frozen network below, or export" in to_do(few, has_frozen=True)
+
+
+def test_the_strongest_word_on_the_rule_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    stands = {"a": "no evidence for or against the rule", "b": "the rule holds on CIFAR100",
+              "c": "the rule points the WRONG way"}  # fmt: skip
+    monkeypatch.setattr(wording, "_stand", lambda trial: (stands[trial.name], []))
+    trials = tuple(SimpleNamespace(name=name) for name in stands)
+    [section] = brief(Advice("mine", (ranking(of("dino", 60.0), of("imgn", 50.0)),), None, trials))
+    order = [section.notes[-1].index(f"({name})") for name in "cba"]
+    assert order == sorted(order) and "records: the rule points the WRONG way (c); " in section.notes[-1]
 
 
 def test_the_untrained_row_is_not_counted_among_the_trained() -> None:
