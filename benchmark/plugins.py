@@ -7,7 +7,6 @@ A package names them in the groups `ood_bench.methods`, `ood_bench.scores` and `
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Mapping
 from importlib import metadata
 from importlib.util import find_spec
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from benchmark.errors import BenchError, first_line
+from benchmark.provenance import digest_of
 
 Group = Literal["methods", "scores", "negatives"]
 _loaded: dict[str, str] = {}
@@ -90,16 +90,11 @@ def _now(key: str) -> str:
 @functools.cache  # of what was there when this process imported it
 def _fingerprint(*modules: str) -> str:
     """Twelve digits of a sha256 of the Python files of these modules, each with all of the package it is in."""
-    digest = hashlib.sha256()
+    places = []
     for name in dict.fromkeys(module.partition(".")[0] for module in modules):
-        spec = find_spec(name)
-        folders = [Path(each) for each in (spec.submodule_search_locations or [])] if spec else []
-        files = sorted(file for folder in folders for file in folder.rglob("*.py"))
-        if spec and spec.origin and not folders:
-            files = [Path(spec.origin)]
-        for file in files:
-            digest.update(f"{file.name}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()[:12]
+        if (spec := find_spec(name)) is not None:
+            places += list(spec.submodule_search_locations or []) or [str(spec.origin)]
+    return digest_of((Path(place).parent, Path(place)) for place in places)
 
 
 def _package(entry: metadata.EntryPoint) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
@@ -31,11 +32,16 @@ def source_commit() -> str:
 @functools.cache  # what this process runs does not change under it
 def code_fingerprint(package: Path = PACKAGE) -> str:
     """What tells this state of the code that makes numbers from others: twelve digits of a sha256 of its files."""
+    return digest_of((package, package / place) for place in MAKES_NUMBERS)
+
+
+def digest_of(places: Iterable[tuple[Path, Path]]) -> str:
+    """Twelve digits of a sha256 of files and of the Python files in folders: (root, place), named as they are below
+    the root."""
     digest = hashlib.sha256()
-    for place in MAKES_NUMBERS:
-        path = package / place
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            digest.update(f"{file.relative_to(package)}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
+    for root, place in places:
+        for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            digest.update(f"{file.relative_to(root)}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()[:12]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmark.advise.frozen import Beside
 from benchmark.advise.ranking import LEVEL, Place
@@ -110,12 +110,10 @@ def brief(advice: Advice) -> list[Section]:
         for ranking in advice.rankings
     ]
     stands: dict[str, list[str]] = {}
-    for trial in advice.trials:
-        stands.setdefault(_stand(trial)[0], []).append(trial.name)
+    for stand, name in sorted(((_stand(trial), trial.name) for trial in advice.trials), key=lambda each: each[0].place):
+        stands.setdefault(stand.what, []).append(name)
     if stands and made:
-        # The strongest first: that it points the wrong way, then that there is no evidence.
-        ordered = sorted(stands.items(), key=lambda each: ("WRONG" not in each[0], each[0].startswith("no evidence")))
-        said = "; ".join(f"{what} ({', '.join(names)})" for what, names in ordered)
+        said = "; ".join(f"{what} ({', '.join(names)})" for what, names in stands.items())
         made[-1].notes.append(
             f"Whether to trust the rule (take the largest sensitivity), on the benchmark's own records: {said}. All of "
             "it: --details."
@@ -333,24 +331,34 @@ def _judged(one: Trial) -> list[Agreement]:
     return _heads([a for a in one.agreements if a.tau is not None and a.p is not None])
 
 
-def _stand(one: Trial) -> tuple[str, list[str]]:
-    """Whether the rule held on these records, and on which sets where it is not all of them."""
+class Stand(NamedTuple):
+    """Whether the rule held on some records: what to say, and on which sets where it is not all of them.
+
+    place: in which order it is told, the gravest first: wrong 0, held 1, no evidence 2.
+    """
+
+    place: int
+    what: str
+    on: list[str]
+
+
+def _stand(one: Trial) -> Stand:
     heads = _judged(one)
     wrong = [a for a in heads if (a.tau or 0) < 0]
     sure = [a for a in heads if a.p is not None and a.p < LEVEL]
     if not sure:
         against = ", the signs are against it" if heads and heads == wrong else ""
-        return f"no evidence for or against the rule{against}", []
+        return Stand(2, f"no evidence for or against the rule{against}", [])
     if heads == wrong:
-        return "the rule points the WRONG way", []
+        return Stand(0, "the rule points the WRONG way", [])
     if any(a in wrong for a in sure):
-        return "the rule points the WRONG way", [a.title for a in sure if a in wrong]
-    return "the rule holds", [a.title for a in sure]
+        return Stand(0, "the rule points the WRONG way", [a.title for a in sure if a in wrong])
+    return Stand(1, "the rule holds", [a.title for a in sure])
 
 
 def _verdict(one: Trial) -> str:
     """In plain words whether the rule held on these records, by the first agreement of each kind."""
-    stand, on = _stand(one)
+    _, stand, on = _stand(one)
     heads = _judged(one)
     says = f"{stand} on {', '.join(on)}" if on else stand
     values = ", ".join(f"{a.title} τ = {a.tau:+.2f} (p = {a.p:.2g})" for a in heads)

@@ -9,7 +9,6 @@ import stat
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -153,9 +152,9 @@ def _watch(
                 progress.counts.add(row)
                 _tell(drift.add(row))
 
-        goes_on = _goes_on()
-        csv = partial(csv_lines, nearest=nearest, with_files=loaded.names is not None, header=not goes_on)
-        for line in csv(rows()) if format_ is RowFormat.csv else json_lines(rows()):
+        header = not _goes_on()
+        as_csv = format_ is RowFormat.csv
+        for line in csv_lines(rows(), nearest, loaded.names is not None, header) if as_csv else json_lines(rows()):
             write_lines([line], sys.stdout.buffer)
             sys.stdout.buffer.flush()
         for text in (drift.line(), progress.text(), values.narrow()):

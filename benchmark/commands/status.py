@@ -71,7 +71,8 @@ def _show_status(
     say(f"{len(rows)} runs: {counts(row.state for row in rows)}")
     for line in about_code(rows, code_fingerprint()):
         say(line)
-    names = {folder.name for folder in all_runs(results)} - {row.name for row in rows}
-    to_do = {without_id(row.name) for row in rows if row.state == "to do"} & {without_id(name) for name in names}
-    if file is not None and to_do:
-        say(f"{len(to_do)} of those to do are here with other settings (another --set?): {some_of(sorted(to_do), 3)}")
+    to_do = {without_id(row.name) for row in rows if row.state == "to do"} if file is not None else set[str]()
+    if to_do:
+        others = {folder.name for folder in all_runs(results)} - {row.name for row in rows}
+        if here := to_do & set(map(without_id, others)):
+            say(f"{len(here)} of those to do are here with other settings (another --set?): {some_of(sorted(here), 3)}")

@@ -154,8 +154,11 @@ def sweep(
         say(f"See the results: {asked.about_them('bench', 'report', '--all', '--sweep')}")
     if any(run.config.kinds() for run in plan.runs):
         say(f"Which negatives? {asked.about_them('bench', 'recommend')}")
-    elif scored := [run.short_name for run in plan.runs if run.config.method.name not in REFERENCES]:
-        say(f"A detector: bench export {scored[0]} --to DIR")
+    else:  # by the whole name, since runs of other settings may be called the same
+        able = (item.folder for item in found.planned if item.run.config.method.name not in REFERENCES)
+        if folder := next(able, None):
+            where = next_steps.places(asked.data_option, asked.results)
+            say(f"A detector: {shlex.join(['bench', 'export', folder.name, '--to', 'DIR', *where])}")
     if failed:
         _say_what_to_do(failed, asked)
     if unfinished:

@@ -83,8 +83,9 @@ def add(
     kept = []
     each = math.ceil(count / len(train))
     generator = torch.Generator().manual_seed(settings.bank.seed)
-    for image in (image for batch in patches_of(detector, train) for image in batch):
-        kept.append(image.flatten(0, 1)[torch.randperm(image[..., 0].numel(), generator=generator)[:each]])
+    for batch in patches_of(detector, train):
+        for places in batch.flatten(1, 2):
+            kept.append(places[torch.randperm(len(places), generator=generator)[:each]])
     # At random: a coreset by greedy k-centre keeps the odd ones, and was no better.
     rows = torch.cat(kept)
     bank = rows[torch.randperm(len(rows), generator=generator)[:count]].half()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from benchmark.launch.jobs import Job
 from benchmark.launch.status import QueuedJob, Row, rows_of_folders, rows_of_plan
 from benchmark.plan import sweep as sweeps
 from benchmark.plan.resources import Resources
-from benchmark.plan.run_names import meant
+from benchmark.plan.run_names import meant, meant_or_labelled
 from benchmark.plan.sweep import Sweep
 from benchmark.store import states
 from benchmark.store.folders import RunFolder, all_runs
@@ -86,9 +85,8 @@ def board(
         planned = planned_now()  # once more: what has left the queue meanwhile has its record
     rows = rows_of_plan(planned, queued)
     wanted = WANTED | ({"failed"} if retry_failed else set())
-    anew = _matched(
-        again, {row.name: item.run.config.label for item, row in zip(planned, rows, strict=True)}, plan.path
-    )
+    labels = {row.name: item.run.config.label for item, row in zip(planned, rows, strict=True)}
+    anew = _matched(again, labels, plan.path)
     chosen, restarted, left_alone = [], [], []
     for item, row in zip(planned, rows, strict=True):
         if item.folder is None or row.state in LIVE:
@@ -102,13 +100,12 @@ def board(
     return Board(planned, rows, chosen, left_alone, restarted, queued)
 
 
-def _matched(globs: Sequence[str], names: Mapping[str, str], path: Path) -> set[str]:
-    """The runs, of names and labels, that any of the globs, names or beginnings of names means; each must mean
-    something."""
+def _matched(globs: Sequence[str], labels: Mapping[str, str], path: Path) -> set[str]:
+    """The runs that any of the globs means (`meant_or_labelled`); each must mean something."""
     matched = set[str]()
     for glob in globs:
-        if not (found := meant(glob, names) or [name for name, label in names.items() if fnmatch(label, glob)]):
-            raise BenchError(f"--again {glob}: matches no run of {path}: {some_of(names)}")
+        if not (found := meant_or_labelled(glob, labels)):
+            raise BenchError(f"--again {glob}: matches no run of {path}: {some_of(labels)}")
         matched.update(found)
     return matched
 

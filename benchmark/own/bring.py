@@ -64,6 +64,11 @@ class Loaded:
         _, which, sizes = np.unique(self.cluster, return_inverse=True, return_counts=True)
         return np.flatnonzero(sizes[which] > 1)
 
+    @property
+    def cut_off(self) -> NDArray[np.float64]:
+        """(N,) the share of each image outside its central square."""
+        return np.asarray(1 - self.original.min(1) / self.original.max(1))
+
     def images(self, index: NDArray[np.int64]) -> NDArray[np.uint8]:
         """(len(index), S, S, 3) uint8 in memory."""
         return np.asarray(self.stored[self.rows[index]])

@@ -197,7 +197,7 @@ def _pipelines(own: Own) -> list[str]:
                 f"to {short.min()}) and were enlarged, which makes them smooth"
                 + ("; take a smaller --size" if own.size > min(SIZES) else "")
             )
-        lost = float(np.median(1 - short / one.original.max(1)))
+        lost = float(np.median(one.cut_off))
         if lost > 1 / 3:
             lines.append(
                 f"{one.source.title}: only the central square is used, which leaves out {100 * lost:.0f}% of the "

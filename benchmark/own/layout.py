@@ -11,7 +11,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,11 +93,7 @@ def layout(
         raise BenchError(f"{folder}: the OOD sets {titles} would both be stored as {doubled[0]!r}; rename one")
     used = [source.folder.resolve() for source in sources if source.folder != folder or in_dist]
     whole = in_dist == "."
-    unused = (
-        []
-        if whole
-        else [f"{e.name}/ ({len(image_files(e))} images)" for e in sorted(folder.iterdir()) if _is_unused(e, used)]
-    )
+    unused = [] if whole else list(_unused(folder, used))
     if inside != folder and (loose := _loose(folder)) and not whole:
         unused.append(f"{len(loose)} images beside the folders")
     auxiliaries = [source for source in sources if source.role == "aux"]
@@ -139,7 +135,7 @@ def _ood_folders(folder: Path) -> list[tuple[Path, str]]:
     place = _found(folder, OOD_FOLDERS)
     if place is None:
         return []
-    subs = [entry for entry in sorted(place.iterdir()) if _holds_images(entry)]
+    subs = [entry for entry in sorted(place.iterdir()) if _images_of(entry)]
     return [(path, _title(folder, path)) for path in [*([place] if _loose(place) else []), *subs]]
 
 
@@ -152,14 +148,18 @@ def _within(file: str, folders: Iterable[Path]) -> bool:
     return any(Path(file).parent.resolve().is_relative_to(folder) for folder in folders)
 
 
-def _holds_images(entry: Path) -> bool:
-    return entry.is_dir() and not is_hidden(entry.name) and bool(image_files(entry))
+def _images_of(entry: Path) -> list[str]:
+    """The image files in a folder and below it; none of what is hidden or no folder."""
+    return image_files(entry) if entry.is_dir() and not is_hidden(entry.name) else []
 
 
-def _is_unused(entry: Path, used: list[Path]) -> bool:
-    path = entry.resolve()
-    touched = any(one.is_relative_to(path) or path.is_relative_to(one) for one in used)
-    return not touched and _holds_images(entry)
+def _unused(folder: Path, used: list[Path]) -> Iterator[str]:
+    """The folders in `folder` that hold images and have nothing to do with those in use, with how many."""
+    for entry in sorted(folder.iterdir()):
+        path = entry.resolve()
+        touched = any(one.is_relative_to(path) or path.is_relative_to(one) for one in used)
+        if not touched and (files := _images_of(entry)):
+            yield f"{entry.name}/ ({len(files)} images)"
 
 
 def _title(folder: Path, path: Path) -> str:

@@ -83,17 +83,17 @@ def _loss(own: Own) -> str:
     have = f"your images have {low} pixels" if low == high else f"your images have {low} to {high} pixels"
     line = f"{have} (the shorter side); stored at {own.size}"
     finer = float(np.median(sides)) / own.size
-    if high <= own.size:
-        return line + _outside(own)
-    if finer <= 1:
-        return f"{line}: of the largest, detail finer than {high / own.size:.3g} pixels is lost{_outside(own)}"
+    if finer > 1:
+        line += f": of the median image, detail finer than {finer:.3g} pixels is lost"
+    elif high > own.size:
+        line += f": of the largest, detail finer than {high / own.size:.3g} pixels is lost"
     larger = [str(size) for size in SIZES if size > own.size]
-    sizes = " to ".join(dict.fromkeys((larger[0], larger[-1]))) if larger else ""
-    more = f"; --size {sizes} keeps more, and takes longer" if larger and finer > 2 else ""
-    return f"{line}: of the median image, detail finer than {finer:.3g} pixels is lost{more}{_outside(own)}"
+    if larger and finer > 2:
+        line += f"; --size {' to '.join(dict.fromkeys((larger[0], larger[-1])))} keeps more, and takes longer"
+    return line + _outside(own)
 
 
 def _outside(own: Own) -> str:
     """How much of the images their central squares leave out."""
-    lost = float(np.median(np.concatenate([1 - one.original.min(1) / one.original.max(1) for one in own.loaded])))
+    lost = float(np.median(np.concatenate([one.cut_off for one in own.loaded])))
     return f"; only the central square is seen, without {100 * lost:.0f}% of the median image" if lost > 0.05 else ""

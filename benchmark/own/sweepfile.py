@@ -141,7 +141,7 @@ base:
 
 grid:
 {out}  variant: [{", ".join(kept)}]
-  seed: [0, 1, 2]  # three, for an interval; the ranking means little with one
+  seed: {list(range(SEEDS))}  # three, for an interval; the ranking means little with one
 
 {settings.resources}
 
@@ -181,7 +181,7 @@ def frozen_text(path: Path, own: Own, found: Findings, model: ModelConfig, gpu: 
         f"Images: {own.train} to train on, {own.test} to test on, {own.size}x{own.size}; no labels, no k-NN accuracy.",
         f"Weights: {model.pretraining} pretraining. Whatever they were trained on is not new to them.",
         f"DINO, at {side}x{side}: {settings.why}",
-        f"Cost: one pass per image of the frozen network; of the others {settings.cost(6)}",
+        f"Cost: one pass per image of the frozen network; of the others {settings.cost(2 * SEEDS)}",
         f"Command: bench sweep {quote(str(path))} --only {FROZEN_ALONE}{where}",
     ]
     given = {key: value for key, value in model.model_dump(mode="json").items() if key in _OF_WEIGHTS and value}
@@ -205,7 +205,7 @@ grids:
       eval: {{scores: [knn-5, mahalanobis], {oods}}}
     grid:
       variant: [dino, {negatives}]
-      seed: [0, 1, 2]  # three, for an interval
+      seed: {list(range(SEEDS))}  # three, for an interval
 
 references: [image-statistics]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatch
 
 from benchmark.errors import BenchError, some_of
@@ -34,3 +34,8 @@ def meant(text: str, names: Iterable[str]) -> list[str]:
         if found:
             return found
     return []
+
+
+def meant_or_labelled(text: str, labels: Mapping[str, str]) -> list[str]:
+    """The runs that `text` means by their names, as `meant`, or else by their labels. labels: name -> label."""
+    return meant(text, labels) or [name for name, label in labels.items() if fnmatch(label, text)]

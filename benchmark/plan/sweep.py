@@ -23,7 +23,7 @@ from benchmark.plan.grids import Axes, Points, points
 from benchmark.plan.identity import canonical, sha256
 from benchmark.plan.layers import get, lay, merge, over, parse_set
 from benchmark.plan.resources import Resources, SiteFile, load_site, resolve
-from benchmark.plan.run_names import meant, without_id
+from benchmark.plan.run_names import meant, meant_or_labelled, without_id
 from benchmark.plan.validation import Strict, validate
 
 DIGITS = 12  # of a sha256, in `SweepFile.images`
@@ -190,12 +190,10 @@ def other_images(path: Path, data: Path) -> str:
 def _chosen(runs: Sequence[SweepRun], globs: Sequence[str], path: Path) -> list[SweepRun]:
     """The runs whose names any of the globs, names or beginnings of names means, in their order, or else whose labels.
     Ids, which need the images, are not known yet. Raises BenchError for a glob that none matches."""
-    matched, names = set[str](), [run.short_name for run in runs]
+    matched, labels = set[str](), {run.short_name: run.config.label for run in runs}
     for glob in globs:
-        found = meant(glob, names) or meant(without_id(glob), names)
-        found = found or [run.short_name for run in runs if fnmatch.fnmatch(run.config.label, glob)]
-        if not found:
-            raise BenchError(f"--only {glob}: matches no run of {path}: {some_of(names)}")
+        if not (found := meant_or_labelled(glob, labels) or meant(without_id(glob), labels)):
+            raise BenchError(f"--only {glob}: matches no run of {path}: {some_of(labels)}")
         matched.update(found)
     return [run for run in runs if run.short_name in matched]
 

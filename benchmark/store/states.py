@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -166,8 +166,8 @@ def _plan_one(run: SweepRun, there: _Disk, need_data: bool) -> PlannedRun:
         state, detail = _to_score(config, folder, f"other images now: {', '.join(changed)}")
     if state == "to do" and (gone := _start_without_weights(config, there, prints)):
         state, detail = "no weights", gone
-    made_by = (record.codes, record.plugins) if record else ()
-    return PlannedRun(run, state, folder, detail, begun, (), *made_by)
+    found = PlannedRun(run, state, folder, detail, begun)
+    return replace(found, codes=record.codes, plugins=record.plugins) if record else found
 
 
 def _start_without_weights(config: RunConfig, there: _Disk, prints: Mapping[str, str | None]) -> str:

@@ -194,6 +194,12 @@ def test_runs_to_do_that_are_here_with_other_settings_are_told(bench, fake_run) 
     assert "other settings" not in bench("status", "mine.yaml", "--set", "train.lr=0.5").out + bench("status").out
 
 
+def test_a_sweep_without_negatives_names_the_run_to_export_with_its_id(bench, fake_run) -> None:
+    said = bench("sweep", "mine.yaml", "--only", "dino")
+    [name] = fake_run
+    assert f"\nA detector: bench export {name} --to DIR\n" in said.out and name.startswith("mine-dino-s0-")
+
+
 def test_what_is_kept_is_of_the_last_time_that_the_run_was_finished(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     for content in ("finished", "interrupted"):

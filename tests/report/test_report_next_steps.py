@@ -12,7 +12,7 @@ from test_report_advice import of, ranking
 
 from benchmark.advise import wording
 from benchmark.advise.supported import supported
-from benchmark.advise.wording import Advice, brief, sections, to_do
+from benchmark.advise.wording import Advice, Stand, brief, sections, to_do
 from benchmark.plan.config import RunConfig
 from benchmark.report.here import sweeps_here
 from benchmark.store.folders import RunFolder
@@ -143,9 +143,9 @@ def test_recommend_says_little_and_what_to_do() -> None:
 
 
 def test_the_strongest_word_on_the_rule_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    stands = {"a": "no evidence for or against the rule", "b": "the rule holds on CIFAR100",
-              "c": "the rule points the WRONG way"}  # fmt: skip
-    monkeypatch.setattr(wording, "_stand", lambda trial: (stands[trial.name], []))
+    stands = {"a": Stand(2, "no evidence for or against the rule", []), "b": Stand(1, "the rule holds on CIFAR100", []),
+              "c": Stand(0, "the rule points the WRONG way", [])}  # fmt: skip
+    monkeypatch.setattr(wording, "_stand", lambda trial: stands[trial.name])
     trials = tuple(SimpleNamespace(name=name) for name in stands)
     [section] = brief(Advice("mine", (ranking(of("dino", 60.0), of("imgn", 50.0)),), None, trials))
     order = [section.notes[-1].index(f"({name})") for name in "cba"]

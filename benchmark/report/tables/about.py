@@ -121,7 +121,7 @@ def _counted(key: str, seen: SetInRecord) -> str:
 
 def _called(key: str) -> str:
     name, _, split = key.rpartition("/")
-    return f"{info(name).title.removesuffix(' aux')} {split}"
+    return f"{info(name).title.removesuffix(f' {split}')} {split}"
 
 
 def _swapped(group: Group) -> list[str]:
