@@ -51,7 +51,7 @@ def extract(
             if answer is not None:
                 there[key] = answer
     there |= from_other_runs(run, [key for key in config.scored_keys() if key not in there], output_names(wanted))
-    found, occupied = network_outputs(method, run, wanted, run.reporter.alive, run.reporter.say, there)
+    found, occupied = network_outputs(method, run, wanted, run.reporter.extracted, run.reporter.say, there)
     if kept and config.test_key in there:
         occupied = kept.record.occupancy
     if "negatives" in wanted:
@@ -87,16 +87,17 @@ def network_outputs(
     method: Method,
     run: Context,
     wanted: frozenset[Need],
-    between: Callable[[], None],
+    between: Callable[[int, int], None],
     say: Callable[[str], None] = ignore,
     there: Mapping[str, Outputs] = MappingProxyType({}),
 ) -> tuple[dict[str, Outputs], dict[str, float] | None]:
-    """What `extract` gives, kept nowhere. wanted: by the scores beside the method's own. between: called after every
-    batch. say: told of every set. there: what is known already, by "set/split"."""
+    """What `extract` gives, kept nowhere. wanted: by the scores beside the method's own. between: told after every
+    batch how many images are done, of how many. say: told of every set. there: what is known, by "set/split"."""
     found: dict[str, Outputs] = {}
     logits: list[Tensor] = []
     distances: list[Tensor] = []
     config = run.config
+    done, images_in_all = 0, sum(len(run.images.positions(key)) for key in config.scored_keys() if key not in there)
 
     for key in config.scored_keys():
         if key in there:
@@ -115,7 +116,8 @@ def network_outputs(
                     logits.append(soft.float().cpu())
                 elif (classes := method.class_logits(outputs)) is not None:
                     distances.append(from_uniform(classes).cpu())
-            between()
+            done += len(pixels)
+            between(done, images_in_all)
         found[key] = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         for name, values in found[key].items():
             if not torch.isfinite(values.float()).all():

@@ -23,7 +23,7 @@ def intermediate_evaluation(method: Method, run: Context) -> Callable[[int], dic
     nothing measured, where the run is asked to stop meanwhile.
     """
 
-    def between() -> None:
+    def between(done: int, images: int) -> None:
         run.reporter.alive()
         if run.should_stop():
             raise Stopped("stopped while it was scored on the way; checkpoint saved")

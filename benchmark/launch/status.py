@@ -167,20 +167,26 @@ def counts(states: Iterable[str]) -> str:
 
 
 def progress_text(status: Status, with_time_left: bool = True) -> str:
-    """One run's progress in a few words: "train 12/500, loss 8.213, 3h 05m left"."""
-    if status.phase != "train" or not status.epochs:
+    """One run's progress in a few words: "train 12/500, loss 8.213, 3h 05m left", "features 512/9,000, 2m left"."""
+    if status.phase == "train" and status.epochs:
+        parts = [f"train {status.epoch:.4g}/{status.epochs}"]
+        if status.loss is not None:
+            parts.append(f"loss {status.loss:.4g}")
+    elif status.phase == "features" and status.images:
+        parts = [f"features {status.extracted:,}/{status.images:,}"]
+    else:
         return status.phase or "starting"
-    parts = [f"train {status.epoch:.4g}/{status.epochs}"]
-    if status.loss is not None:
-        parts.append(f"loss {status.loss:.4g}")
     if with_time_left and status.seconds_left is not None:
         parts.append(f"{duration(status.seconds_left)} left")
     return ", ".join(parts)
 
 
 def share_done(status: Status | None) -> float:
-    """Share of a run's steps that are done, 0 to 1."""
-    return min(1.0, status.step / status.steps) if status is not None and status.steps else 0.0
+    """Share of a run's steps that are done, or of its images where it trains nothing, 0 to 1."""
+    if status is None:
+        return 0.0
+    done, whole = (status.step, status.steps) if status.steps else (status.extracted, status.images)
+    return min(1.0, done / whole) if whole else 0.0
 
 
 def duration(seconds: float) -> str:

@@ -49,7 +49,7 @@ def perf_extraction(config: RunConfig, device: torch.device, *, rounds: int = 5,
     ready = [evaluation_view(one, config.views.global_size, *input_of(config.model)) for one in pixels]
 
     def extraction() -> None:
-        network_outputs(method, run, frozenset(), lambda: None)
+        network_outputs(method, run, frozenset(), lambda done, images: None)
 
     @torch.no_grad()
     def bare() -> None:

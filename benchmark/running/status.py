@@ -49,6 +49,7 @@ class Reporter:
             host=f"{node_name()}:{os.getpid()}",
         )
         self._said = self._written = 0.0
+        self._phase_began = time.monotonic()
 
     def __enter__(self) -> Reporter:
         self._write()
@@ -79,11 +80,30 @@ class Reporter:
 
     def phase(self, name: str) -> None:
         self.status.phase = name
+        self._phase_began = time.monotonic()
         self._write()
 
     def alive(self) -> None:
         if time.monotonic() - self._written > 2:
             self._write()
+
+    def extracted(self, done: int, images: int) -> None:
+        """So many images of all that the network is asked about in this phase have their features."""
+        status, seconds = self.status, time.monotonic() - self._phase_began
+        status.extracted, status.images = done, images
+        status.seconds_left = seconds / done * (images - done)
+        self.alive()
+        if self._is_time_to_say():
+            self.say(
+                f"features of {done:,} of {images:,} images; {done / seconds:.1f} images/s, "
+                f"{status.seconds_left / 60:.1f} min left"
+            )
+
+    def _is_time_to_say(self) -> bool:
+        if time.monotonic() - self._said <= SAY_EVERY_SECONDS:
+            return False
+        self._said = time.monotonic()
+        return True
 
     def progress(self, at: Progress) -> None:
         status = self.status
@@ -92,8 +112,7 @@ class Reporter:
         status.loss, status.seconds_left = at.losses["loss"], at.seconds_left
         if time.monotonic() - self._written > 1:
             self._write()
-        if time.monotonic() - self._said > SAY_EVERY_SECONDS:
-            self._said = time.monotonic()
+        if self._is_time_to_say():
             losses = ", ".join(f"{name} {value:.4f}" for name, value in at.losses.items())
             self.say(
                 f"epoch {status.epoch:.2f} of {at.epochs}, step {at.step} of {at.steps}: {losses}; "

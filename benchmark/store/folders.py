@@ -43,6 +43,8 @@ class Status(BaseModel):
     step: int = 0
     steps: int = 0
     loss: float | None = None
+    extracted: int = 0  # images that have their features, of `images`
+    images: int = 0
     seconds_left: float | None = None
     started: float = 0.0  # unix time
     updated: float = 0.0

@@ -9,7 +9,7 @@ from tiny_runs import tiny
 
 from benchmark.launch import display
 from benchmark.launch.jobs import Job, Outcome
-from benchmark.launch.status import counts, duration, progress_text
+from benchmark.launch.status import counts, duration, progress_text, share_done
 from benchmark.store.folders import RunFolder, Status
 
 
@@ -68,3 +68,12 @@ def test_words() -> None:
     assert said == ["0s", "1m 00s", "2m 05s", "3h 05m", "4d 4h"]
     assert counts(["to do", "done", "failed", "done"]) == "2 done, 1 to do, 1 failed"
     assert progress_text(Status(state="running", phase="score", epochs=3)) == "score"
+    extracting = Status(state="running", phase="features", extracted=1536, images=20_000, seconds_left=125)
+    assert progress_text(extracting) == "features 1,536/20,000, 2m 05s left"
+    assert progress_text(Status(state="running", phase="features")) == "features"
+
+
+def test_the_share_that_is_done_is_of_steps_and_without_any_of_images() -> None:
+    assert share_done(Status(state="running", phase="features", extracted=5, images=20)) == 0.25
+    assert share_done(Status(state="running", phase="features", extracted=5, images=20, step=8, steps=10)) == 0.8
+    assert share_done(None) == share_done(Status(state="running")) == 0.0

@@ -25,6 +25,7 @@ from benchmark.plan.config import RunConfig
 from benchmark.plan.validation import validate
 from benchmark.run import run
 from benchmark.running.device import Runtime
+from benchmark.running.status import Reporter
 from benchmark.store.folders import RunFolder, all_runs
 from benchmark.store.records import Record
 
@@ -108,6 +109,23 @@ def test_what_it_says_in_its_log(
     said = capsys.readouterr().out
     assert "note: Which in-distribution and OOD classes the weights have seen is not known" in said
     assert "note: Images of 32 pixels are enlarged to 48" in said
+
+
+def test_it_tells_how_many_images_have_their_features(
+    file: Path, tmp_path: Path, mini_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr(Reporter, "extracted", lambda self, done, images: told.append((done, images)))
+    monkeypatch.setattr("benchmark.evaluation.features.EMBED_BATCH", 10)
+    _, folder = done(config := frozen(file), tmp_path / "r", mini_data)
+    counts = [len(read_npz(folder.features)[key]) for key in config.scored_keys()]
+    parts = [min(10, count - start) for count in counts for start in range(0, count, 10)]
+    assert told == [(int(seen), sum(counts)) for seen in np.cumsum(parts)]
+    more = frozen(file, eval={"ood": ["mini-ood", "mini-ood2"]})  # what is kept is not asked about again
+    told.clear()
+    done(more, tmp_path / "r", mini_data)
+    new = len(read_npz(folder.features)["mini-ood2/test"])
+    assert told == [(min(10 * part, new), new) for part in range(1, -(-new // 10) + 1)]
 
 
 def test_its_detector_sees_images_as_the_run_did(file: Path, tmp_path: Path, mini_data: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -88,6 +89,19 @@ def test_a_status_says_how_many_epochs_are_done(tmp_path: Path, capsys: pytest.C
         assert found == ("running", 35, 50, pytest.approx(2.8), 4, 1.5, 90.0)
     said = capsys.readouterr().out
     assert "epoch 2.80 of 4, step 35 of 50: loss 1.5000, positive 1.2500; 20.0 images/s, 1.5 min left" in said
+
+
+def test_a_status_says_how_many_images_have_their_features(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = RunFolder(tmp_path)
+    with Reporter(folder, tiny()) as reporter:
+        reporter.phase("features")
+        reporter._written = reporter._said = -1e9  # long ago
+        reporter._phase_began -= 10
+        reporter.extracted(500, 2000)
+        status = folder.read_status()
+        assert status is not None and (status.phase, status.extracted, status.images) == ("features", 500, 2000)
+        assert status.seconds_left == pytest.approx(30, rel=0.05)
+    assert re.search(r"features of 500 of 2,000 images; (49|50)\.\d images/s, 0\.5 min left", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize(("variant", "behind"), [
