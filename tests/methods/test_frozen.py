@@ -123,7 +123,7 @@ def test_it_tells_how_many_images_have_their_features(
     assert told == [(int(seen), sum(counts)) for seen in np.cumsum(parts)]
     more = frozen(file, eval={"ood": ["mini-ood", "mini-ood2"]})  # what is kept is not asked about again
     told.clear()
-    done(more, tmp_path / "r", mini_data)
+    _, folder = done(more, tmp_path / "r", mini_data)
     new = len(read_npz(folder.features)["mini-ood2/test"])
     assert told == [(min(10 * part, new), new) for part in range(1, -(-new // 10) + 1)]
 
