@@ -24,6 +24,7 @@ from benchmark.commands.import_features import import_features
 from benchmark.commands.init import init
 from benchmark.commands.logs import logs
 from benchmark.commands.perf import Perf, perf_extraction, perf_masks, perf_scoring, perf_step, perf_views
+from benchmark.commands.preview import preview
 from benchmark.commands.recommend import recommend
 from benchmark.commands.report import report
 from benchmark.commands.run import run
@@ -46,6 +47,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "schema": "The JSON schema of sweep files, for an editor.",
     },
     "Look": {
+        "preview": "A picture of a sweep's negatives, before anything is trained.",
         "report": "Tables, figures, claims and a page from the records.",
         "recommend": "Rank a sweep's negatives without any OOD image.",
         "import-features": "Score features of a network of your own.",
@@ -115,6 +117,7 @@ for function in (
     logs,
     cancel,
     schema,
+    preview,
     report,
     recommend,
     import_features,

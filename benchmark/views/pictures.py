@@ -38,10 +38,11 @@ def foregrounds_picture(images: ImageSet, count: int) -> Image.Image:
         "background\nalone": alone,
         "BG_Swaps'\nnegative": compose(pixels.roll(-1, 0), masks.roll(-1, 0), alone),
     }
-    return _grid(columns)
+    return grid(columns)
 
 
-def _grid(columns: dict[str, Tensor]) -> Image.Image:
+def grid(columns: dict[str, Tensor]) -> Image.Image:
+    """Images side by side, uint8 (N, 3, H, W) below each title: small ones enlarged without smoothing."""
     count = len(next(iter(columns.values())))
     step = CELL + GAP
     sheet = Image.new("RGB", (len(columns) * step + GAP, HEAD + count * step), "white")
@@ -50,6 +51,7 @@ def _grid(columns: dict[str, Tensor]) -> Image.Image:
         left = GAP + column * step
         draw.multiline_text((left, 3), title, fill="black", font=font, spacing=2)
         for row, picture in enumerate(pictures.permute(0, 2, 3, 1).numpy()):
-            shown = Image.fromarray(picture).resize((CELL, CELL), Image.Resampling.NEAREST)
+            by = Image.Resampling.NEAREST if picture.shape[0] <= CELL else Image.Resampling.BICUBIC
+            shown = Image.fromarray(picture).resize((CELL, CELL), by)
             sheet.paste(shown, (left, HEAD + row * step))
     return sheet

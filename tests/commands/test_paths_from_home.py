@@ -28,7 +28,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_every_command_is_given_its_paths_as_a_shell_would_have_them() -> None:
     commands = [*app.registered_commands, *data.registered_commands, *perf.registered_commands]
-    assert len(commands) == 25
+    assert len(commands) == 26
     for command in commands:
         seen: dict[str, object] = {}
 
