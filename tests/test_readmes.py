@@ -30,7 +30,7 @@ from benchmark.scoring.named import named
 
 # The reader's own files and folders, in examples: none of these are ours.
 OWN = {"pets", "pets.yaml", "my-detector", "photos/", "photos.yaml", "new-photos/", "mine.yaml", "scores.csv"}
-OWN |= {"worst.html", "sweep.schema.json", "my_rows.py"}
+OWN |= {"worst.html", "negatives.png", "mirror.png", "sweep.schema.json", "my_rows.py"}
 FOREIGN_OPTIONS = {"--nproc-per-node", "--maxschedchunk", "--no-deps"}  # torchrun's, pytest's, pip's
 OTHER_PROGRAMS = {"pytest", "ruff", "mypy", "python", "python3", "pip", "uv", ".", ".ci/gpu/gpu.py"}
 # Files that a run or a cluster makes, as the pages name them.
