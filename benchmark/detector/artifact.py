@@ -119,6 +119,8 @@ class Settings(Strict):
     method: str
     in_dist: str
     variant: str
+    training_data: str = ""  # what its training read, as `plan.training_data` says it; "" in older detectors
+    caveats: list[str] = []  # of weights from elsewhere
     backbone: ModelConfig
     timm_args: dict[str, JsonValue]  # what timm.create_model needs to load the backbone's file
     image_size: int = Field(ge=8, le=512)  # every image is first brought to this size, as an import does

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from benchmark.detector.artifact import Settings
 from benchmark.plan.scores import EQ6, passes
+from benchmark.plan.training_data import meaning
+from benchmark.views.recipes import input_of
 
 
 def model_card(settings: Settings) -> str:
@@ -18,9 +20,12 @@ def model_card(settings: Settings) -> str:
         if bank.thinned
         else ""
     )
-    table = ["| OOD set | AUROC | found | n |", "| --- | ---: | ---: | ---: |"]
+    table = ["| OOD set | AUROC | above the threshold | n |", "| --- | ---: | ---: | ---: |"]
     if bank.thinned:
-        table = ["| OOD set | AUROC, whole bank | AUROC | found | n |", "| --- | ---: | ---: | ---: | ---: |"]
+        table = [
+            "| OOD set | AUROC, whole bank | AUROC | above the threshold | n |",
+            "| --- | ---: | ---: | ---: | ---: |",
+        ]
     if not figures.ood:
         table = ["No OOD set was scored."]
     for name, ood in figures.ood.items():
@@ -46,10 +51,10 @@ def model_card(settings: Settings) -> str:
     if settings.score != EQ6:
         formula = f"""Its score is `{settings.score}` of the benchmark's scores, in {passes(settings.score)} passes of
 the network; larger = more OOD."""
+    limits = "".join(f"- {caveat}\n" for caveat in settings.caveats)
     return f"""# OOD detector from {settings.run}
 
-Tells images that are unlike its training images ({settings.in_dist}) from those that are like them. Trained without
-labels: method {settings.method}, negatives {settings.variant}.
+It scores how unlike its training images ({settings.in_dist}) an image is. {_training(settings)}
 
 ```sh
 bench score THIS-FOLDER IMAGES... > scores.csv
@@ -71,35 +76,35 @@ timm.create_model({settings.backbone.backbone!r}, checkpoint_path="backbone.safe
 {_onnx(settings)}
 ## What it computes
 
-An image becomes RGB, is cut to its central square, brought to {settings.image_size}x{settings.image_size} by PIL's
-antialiased bicubic, then to {settings.view_size}x{settings.view_size} (the same filter), and normalised with ImageNet's
-mean and standard deviation. {formula}
+{_preprocessing(settings)}
 
-The bank has {bank.count} of {bank.of} training images{thinned}.
+{formula}
+
+The bank holds the features of {bank.count} of {bank.of} training images{thinned}.
 {names}
 ## Threshold
 
-An image is called OOD above {threshold.value:.6g}. Asked for: {100 * threshold.asked:g}% false alarms. It was set on
-the scores of {threshold.n} held-out ID images, the run's ID **test** set, with no OOD image. Expected false alarms
+An image is called OOD above {threshold.value:.6g}. This was chosen for {100 * threshold.asked:g}% false alarms, from
+the scores of {threshold.n} held-out ID images (the run's ID **test** set) and no OOD image. Expected false alarms
 among new ID images: {100 * threshold.rate:.2f}%; 95% interval of the true rate {interval} (exact).
-95% interval of the threshold that has the asked rate: {quantile}.
+95% interval of the threshold for which that rate is exact: {quantile}.
 
 ## Measured
 
-AUROC in %, ID test set against each OOD set; found: share of the OOD set above the threshold, in %.
+AUROC of the ID test set against each OOD set, and the share of the OOD set above the threshold, both in %.
 
 {newline.join(table)}
 
 Sensitivity (AUROC of ID train against ID test): {figures.sensitivity:.2f}. k-NN accuracy: {accuracy}.
-The ID test set serves for the AUROC and for the threshold; no OOD set was used to choose anything in this export.
-Check of the export: {settings.checked}.
+The AUROC and the threshold both come from the ID test set. No OOD set was used to choose anything in this export.
+Checked at export: {settings.checked}.
 
 ## Where it comes from
 
 - run {settings.run}, id {settings.run_id}
 - recipe {settings.recipe_id}
 - source {environment.get("commit", "unknown")}; {packages or "packages unknown"}
-- trained on {environment.get("hardware", "unknown")} ({environment.get("device", "unknown")})
+- made on {environment.get("hardware", "unknown")} ({environment.get("device", "unknown")})
 
 | images | count | official | sha256 |
 | --- | ---: | --- | --- |
@@ -114,7 +119,25 @@ Check of the export: {settings.checked}.
 - What it finds depends on the kind of OOD image. Where the table says 50, it tells nothing; sets that sharpness or
   colour alone can tell apart say little about content.
 - Detail below {settings.image_size} pixels a side, and everything outside the central square, is not seen.
-"""
+{limits}"""
+
+
+def _training(settings: Settings) -> str:
+    """Sentences on how its network was trained, and on what."""
+    negatives = "" if settings.variant in ("none", "dino") else f" with the negatives {settings.variant}"
+    told = f"Method: {settings.method}{negatives}."
+    return f"{told}\n{meaning([settings.training_data])}" if settings.training_data else told
+
+
+def _preprocessing(settings: Settings) -> str:
+    """Sentences on how an image becomes the network's input."""
+    stored, seen = settings.image_size, settings.view_size
+    by, interpolation = input_of(settings)
+    mean, std = (", ".join(f"{number:g}" for number in numbers) for numbers in (by.mean, by.std))
+    again = f",\nand the {interpolation} one to {seen}x{seen}" if seen != stored else ""
+    return f"""An image becomes RGB and is cut to its central square. PIL's antialiased bicubic filter brings it to
+{stored}x{stored}{again}. Of each channel, in 0 to 1, the mean ({mean}) is subtracted, and the
+rest divided by the standard deviation ({std})."""
 
 
 def _onnx(settings: Settings) -> str:

@@ -40,6 +40,7 @@ from benchmark.plan.config import RunConfig
 from benchmark.plan.run_names import meant
 from benchmark.plan.scores import EQ6, OWN, needs, parts
 from benchmark.plan.sections import ModelConfig
+from benchmark.plan.training_data import caveats, training_data
 from benchmark.scoring.base import Outputs
 from benchmark.scoring.named import Sum, named
 from benchmark.scoring.outputs import output_names
@@ -263,6 +264,8 @@ def _settings(
         method=config.method.name,
         in_dist=config.in_dist,
         variant=config.variant,
+        training_data=training_data(config),
+        caveats=caveats(config),
         backbone=backbone,
         timm_args=_timm_arguments(backbone, config.views.global_size, made / BACKBONE),
         image_size=config.data.image_size,

@@ -133,6 +133,14 @@ def test_its_detector_sees_images_as_the_run_did(file: Path, tmp_path: Path, min
     settings = export(folder, tmp_path / "d", mini_data)
     assert settings.checked.startswith("features of 24 ID test images as the run's, to within 0")
     file.unlink()
+    card = (tmp_path / "d/README.md").read_text()
+    mean, std = (", ".join(map(str, numbers)) for numbers in (settings.mean or [], settings.std or []))
+    for piece in (
+        f"the mean ({mean}) is subtracted", f"deviation ({std}).", "32x32,\nand the bilinear one to 48x48",
+        "Method: frozen.\nTraining data: ", "weights trained elsewhere", "- Images of 32 pixels are enlarged to 48",
+    ):  # fmt: skip
+        assert piece in card, piece
+    assert "labels: method" not in card and len(mean) > 8 and mean != std
     images = np.array(load(mini_data, "mini", "test").images)
     again = Detector.load(tmp_path / "d", "cpu").score(images)
     assert again == pytest.approx(read_npz(folder.scores)["mini/test:eq6"], abs=0.1)

@@ -106,6 +106,11 @@ def test_two_kinds_of_one_name_are_two_columns(monkeypatch: pytest.MonkeyPatch, 
     assert list(columns(monkeypatch, both, mini_data))[3:] == ["Rot.360 ImgN", "Rot.360 ImgN (2)"]
 
 
+def test_other_sets_have_a_picture_of_their_own(monkeypatch: pytest.MonkeyPatch, mini_data: Path) -> None:
+    both = [tiny(variant="dino", in_dist="mini:0"), tiny(variant="rot-in-dist", in_dist="mini:1")]
+    assert list(columns(monkeypatch, both, mini_data)) == ["image", "view, 32 px", "view, 16 px"]
+
+
 def test_what_cannot_be_shown_is_said(mini_data: Path) -> None:
     untrained: RunConfig = validate(RunConfig, {**TINY, "variant": "none", "method": {"name": "untrained"}}, "t")
     with pytest.raises(BenchError, match="no run of the sweep trains"):
