@@ -104,6 +104,12 @@ def test_a_normalisation_is_taken_back() -> None:
 def test_two_kinds_of_one_name_are_two_columns(monkeypatch: pytest.MonkeyPatch, mini_data: Path) -> None:
     both = [tiny(variant="rot360-imgn", negatives={"rot360": how}) for how in ("right-angles", "any-angle")]
     assert list(columns(monkeypatch, both, mini_data))[3:] == ["Rot.360 ImgN", "Rot.360 ImgN (2)"]
+    alike = [tiny(variant="rot-imgn", negatives={"rot360": how}) for how in ("right-angles", "any-angle")]
+    made = []
+    batches = module._batches
+    monkeypatch.setattr(module, "_batches", lambda config, *rest: made.append(config) or batches(config, *rest))
+    assert list(columns(monkeypatch, alike, mini_data))[3:] == ["Rot. ImgN"]
+    assert made == alike[:1]  # no network is built for what is drawn already
 
 
 def test_other_sets_have_a_picture_of_their_own(monkeypatch: pytest.MonkeyPatch, mini_data: Path) -> None:
@@ -117,6 +123,8 @@ def test_what_cannot_be_shown_is_said(mini_data: Path) -> None:
         preview([untrained], mini_data, 4)
     with pytest.raises(BenchError, match="50 is more than the 40 training images of mini"):
         preview([tiny()], mini_data, 50)
+    with pytest.raises(BenchError, match=r"mini/train: its images are 32x32, data\.image_size is 64"):
+        preview([tiny(data={"image_size": 64})], mini_data, 4)
 
 
 def sweep_file(folder: Path, **changes: Any) -> Path:
