@@ -76,4 +76,5 @@ def test_words() -> None:
 def test_the_share_that_is_done_is_of_steps_and_without_any_of_images() -> None:
     assert share_done(Status(state="running", phase="features", extracted=5, images=20)) == 0.25
     assert share_done(Status(state="running", phase="features", extracted=5, images=20, step=8, steps=10)) == 0.8
+    assert share_done(Status(state="running", phase="train", extracted=5, images=20, step=0, steps=10)) == 0.0
     assert share_done(None) == share_done(Status(state="running")) == 0.0

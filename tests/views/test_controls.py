@@ -18,7 +18,7 @@ from benchmark.errors import BenchError
 from benchmark.views import foregrounds, saliency
 from benchmark.views.controls import write_other_backgrounds
 from benchmark.views.foregrounds import fill_in
-from benchmark.views.pictures import CELL, GAP, HEAD
+from benchmark.views.pictures import CELL, GAP, HEAD, grid
 
 COUNT = 300  # more than are looked at together
 
@@ -147,6 +147,14 @@ def test_a_picture_of_masks_and_what_is_made_of_them(
     ):
         refused = run_bench(monkeypatch, capsys, "data", "masks", *arguments, "--data", data)
         assert refused.code == 2 and line in refused.err
+
+
+@pytest.mark.parametrize(("side", "by"), [(CELL, "NEAREST"), (32, "NEAREST"), (224, "BICUBIC")])
+def test_photos_are_smoothed_where_they_shrink(side: int, by: str) -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    sheet = grid({"one": torch.from_numpy(photo).permute(2, 0, 1)[None]})
+    expected = Image.fromarray(photo).resize((CELL, CELL), Image.Resampling[by])
+    assert np.array_equal(np.asarray(sheet)[HEAD : HEAD + CELL, GAP : GAP + CELL], np.asarray(expected))
 
 
 def test_a_sweep_that_lacks_it_is_told_how_to_make_it(
