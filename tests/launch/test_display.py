@@ -70,6 +70,7 @@ def test_words() -> None:
     assert progress_text(Status(state="running", phase="score", epochs=3)) == "score"
     extracting = Status(state="running", phase="features", extracted=1536, images=20_000, seconds_left=125)
     assert progress_text(extracting) == "features 1,536/20,000, 2m 05s left"
+    assert progress_text(extracting, with_time_left=False) == "features 1,536/20,000"
     assert progress_text(Status(state="running", phase="features")) == "features"
 
 
