@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.commands.options import Data, SetOption
+from benchmark.commands.options import Data, Picture, SetOption
 from benchmark.commands.terminal import print_checklist, print_table, say, warn
 from benchmark.errors import BenchError
 from benchmark.exits import FAILED
@@ -129,7 +129,7 @@ def data_backgrounds(
 
 def data_masks(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A set that is here, or a class of one.")],
-    file: Annotated[Path, typer.Argument(metavar="FILE.png", help="Where the picture goes.")],
+    file: Picture,
     split: Annotated[str, typer.Option("--split", metavar="train|test|aux", help="Of which images.")] = "train",
     count: Annotated[int, typer.Option("--count", metavar="N", min=2, max=100, help="Images shown.")] = 8,
     data_root: Data = None,
@@ -145,14 +145,9 @@ def data_masks(
     """
     from benchmark.data.images import data_root as resolve_data
     from benchmark.data.images import load
-    from benchmark.files import atomic_write
-    from benchmark.views.pictures import foregrounds_picture
+    from benchmark.views.pictures import foregrounds_picture, write
 
-    if file.suffix.lower() != ".png":
-        raise BenchError(f"{file}: pictures are written as PNG; end its name in .png")
-    picture = foregrounds_picture(load(resolve_data(data_root), name, split), count)
-    with atomic_write(file) as stream:
-        picture.save(stream, "PNG", optimize=True)
+    write(foregrounds_picture(load(resolve_data(data_root), name, split), count), file)
     say(f"written: {file}")
 
 

@@ -43,6 +43,15 @@ CheckpointEvery = Annotated[
 ]
 
 
+def _is_png(file: Path) -> Path:
+    if file.suffix.lower() != ".png":
+        raise BenchError(f"{file}: pictures are written as PNG; end its name in .png")
+    return file
+
+
+Picture = Annotated[Path, typer.Argument(metavar="FILE.png", help="Where the picture goes.", callback=_is_png)]
+
+
 class ExecutorName(StrEnum):
     """Where runs are run. auto: SLURM where there is one, else here."""
 

@@ -7,14 +7,13 @@ from typing import Annotated
 
 import typer
 
-from benchmark.commands.options import Data, SetOption
+from benchmark.commands.options import Data, Picture, SetOption
 from benchmark.commands.terminal import say, warn
-from benchmark.errors import BenchError
 
 
 def preview(
     file: Annotated[Path, typer.Argument(metavar="SWEEP.yaml", help="The sweep whose images to show.")],
-    picture: Annotated[Path, typer.Argument(metavar="FILE.png", help="Where the picture goes.")],
+    picture: Picture,
     only: Annotated[
         str | None, typer.Option("--only", metavar="GLOB", help="Of the runs whose names match, as 'rot-*'.")
     ] = None,
@@ -33,17 +32,13 @@ def preview(
       bench preview my-images.yaml negatives.png --only 'rot-*' --views
     """
     from benchmark.data.images import data_root as resolve_data
-    from benchmark.files import atomic_write
     from benchmark.plan import sweep as sweeps
     from benchmark.training.preview import preview as drawn
+    from benchmark.views.pictures import write
 
-    if picture.suffix.lower() != ".png":
-        raise BenchError(f"{picture}: pictures are written as PNG; end its name in .png")
     root = resolve_data(data_root)
     warn(sweeps.other_images(file, root))
     configs = [run.config for run in sweeps.load(file, set_, only, data=root).runs]
-    sheet = drawn(configs, root, count, as_seen=views)
-    with atomic_write(picture) as stream:
-        sheet.save(stream, "PNG", optimize=True)
+    write(drawn(configs, root, count, as_seen=views), picture)
     others = sorted({one.in_dist for one in configs} - {configs[0].in_dist})
     say(f"written: {picture}, of {configs[0].in_dist}" + (f"; --only shows {others[0]}" if others else ""))

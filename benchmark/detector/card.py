@@ -87,7 +87,7 @@ The bank holds the features of {bank.count} of {bank.of} training images{thinned
 An image is called OOD above {threshold.value:.6g}. This was chosen for {100 * threshold.asked:g}% false alarms, from
 the scores of {threshold.n} held-out ID images (the run's ID **test** set) and no OOD image. Expected false alarms
 among new ID images: {100 * threshold.rate:.2f}%; 95% interval of the true rate {interval} (exact).
-95% interval of the threshold for which that rate is exact: {quantile}.
+95% interval of the threshold with exactly {100 * threshold.asked:g}% false alarms: {quantile}.
 
 ## Measured
 

@@ -97,14 +97,15 @@ def network_outputs(
     logits: list[Tensor] = []
     distances: list[Tensor] = []
     config = run.config
-    done, images_in_all = 0, sum(len(run.images.positions(key)) for key in config.scored_keys() if key not in there)
+    positions = {key: run.images.positions(key) for key in config.scored_keys() if key not in there}
+    done, images_in_all = 0, sum(map(len, positions.values()))
 
     for key in config.scored_keys():
         if key in there:
             found[key] = there[key]
             continue
         say(f"features of {key}")
-        images, rows = run.images.sets[key].images, run.images.positions(key)
+        images, rows = run.images.sets[key].images, positions[key]
         parts: list[Outputs] = []
         for start in range(0, len(rows), EMBED_BATCH):
             with full_float32():

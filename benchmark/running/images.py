@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,11 +75,7 @@ class RunImages:
 def load_images(config: RunConfig, data_root: Path) -> RunImages:
     """Every set the run reads. Raises BenchError when one is missing or of another size."""
     wanted = [*config.training_sets(), *(tuple(config.ood_key(name).split("/")) for name in config.ood_sets())]
-    sets = {}
-    for name, split in wanted:
-        images = load(data_root, name, split)
-        config.check_size(f"{name}/{split}", images.images.shape[1])
-        sets[f"{name}/{split}"] = images
+    sets = load_sets(config, wanted, data_root)
     _check_classes(sets[config.train_key], sets[config.test_key])
     parent, of = split_class(config.in_dist)
     if of is not None:
@@ -88,6 +85,16 @@ def load_images(config: RunConfig, data_root: Path) -> RunImages:
     if config.method.labels:
         _check_labels(config, found.labels(config.train_key))
     return found
+
+
+def load_sets(config: RunConfig, wanted: Iterable[tuple[str, ...]], data_root: Path) -> dict[str, ImageSet]:
+    """The sets `wanted`, each (set, split), by "set/split". Raises BenchError for one missing or of another size."""
+    sets = {}
+    for name, split in wanted:
+        images = load(data_root, name, split)
+        config.check_size(f"{name}/{split}", images.images.shape[1])
+        sets[f"{name}/{split}"] = images
+    return sets
 
 
 def _check_classes(train: ImageSet, test: ImageSet) -> None:

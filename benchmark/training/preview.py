@@ -5,18 +5,21 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from benchmark import methods
-from benchmark.data.images import load
 from benchmark.errors import BenchError
 from benchmark.negatives import OURS, VARIANTS, Negative, variant
 from benchmark.plan.config import RunConfig
-from benchmark.running.images import RunImages
-from benchmark.training.batches import Batches, DeviceImages
+from benchmark.running.images import RunImages, load_sets
+from benchmark.running.processes import ALONE
+from benchmark.training.batches import Batches
+from benchmark.training.trained import batches_of
 from benchmark.views.pictures import grid
 from benchmark.views.recipes import Block
 
@@ -73,19 +76,11 @@ def _title(config: RunConfig, kind: Negative) -> str:
 
 def _batches(config: RunConfig, data_root: Path, count: int) -> Batches:
     """The run's batches of `count` images."""
-    sets = {}
-    for name, split in config.training_sets():
-        if split != "test":
-            sets[f"{name}/{split}"] = load(data_root, name, split)
-            config.check_size(f"{name}/{split}", sets[f"{name}/{split}"].images.shape[1])
-    images = RunImages(config, sets, data_root)
     config = config.model_copy(update={"train": config.train.model_copy(update={"batch": count})})
-    auxiliary = {
-        source: DeviceImages(images.array(f"{config.data.sources[source]}/aux"), CPU, resident_bytes=0)
-        for source in config.auxiliary_sources()
-    }
-    recipe = methods.build(config, CPU, begins=False).batch_recipe()
-    return Batches(config, DeviceImages(images.array(config.train_key), CPU, 0), auxiliary, recipe=recipe)
+    wanted = [each for each in config.training_sets() if each[1] != "test"]
+    images = RunImages(config, load_sets(config, wanted, data_root), data_root)
+    run: Any = SimpleNamespace(config=config, images=images, device=CPU, ranks=ALONE)
+    return batches_of(methods.build(config, CPU, begins=False), run, None, resident_bytes=0)
 
 
 def _shown(blocks: dict[str, Block], views: dict[str, Tensor], count: int) -> Iterator[tuple[str, Tensor]]:

@@ -15,7 +15,7 @@ from benchmark.methods.base import Method
 from benchmark.running.context import Context
 from benchmark.running.device import peak_memory
 from benchmark.store.folders import RunFolder
-from benchmark.training.batches import Batches, DeviceImages
+from benchmark.training.batches import RESIDENT_BYTES, Batches, DeviceImages
 from benchmark.training.compiling import compiled
 from benchmark.training.foregrounds import foregrounds
 from benchmark.training.loop import Trainer, TrainingHooks
@@ -62,12 +62,14 @@ def trained(method: Method, run: Context, evaluate: Callable[[int], dict[str, An
     return training
 
 
-def batches_of(method: Method, run: Context, found: Foregrounds) -> Batches:
-    """The run's training batches."""
+def batches_of(
+    method: Method, run: Context, found: Foregrounds | None, resident_bytes: int = RESIDENT_BYTES
+) -> Batches:
+    """The run's training batches; see `DeviceImages` for resident_bytes."""
     images, config = run.images, run.config
 
     def resident(key: str) -> DeviceImages:
-        return DeviceImages(images.array(key), run.device)
+        return DeviceImages(images.array(key), run.device, resident_bytes)
 
     auxiliary = {
         source: resident(f"{name}/aux")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from benchmark.data.images import ImageSet
 from benchmark.errors import BenchError
+from benchmark.files import atomic_write
 from benchmark.running.device import image_tensor
 from benchmark.seeds import generator
 from benchmark.views.foregrounds import GREY, compose, fill_in
@@ -39,6 +42,12 @@ def foregrounds_picture(images: ImageSet, count: int) -> Image.Image:
         "BG_Swaps'\nnegative": compose(pixels.roll(-1, 0), masks.roll(-1, 0), alone),
     }
     return grid(columns)
+
+
+def write(picture: Image.Image, file: Path) -> None:
+    """As PNG, whole or not at all."""
+    with atomic_write(file) as stream:
+        picture.save(stream, "PNG", optimize=True)
 
 
 def grid(columns: dict[str, Tensor]) -> Image.Image:
