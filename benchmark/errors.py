@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class BenchError(Exception):
@@ -18,6 +19,15 @@ class StillToDo(BenchError):
 
     The one rule for it: `Reporter` leaves it so in the run's status, and what starts runs goes by that.
     """
+
+
+@contextmanager
+def about(where: object) -> Iterator[None]:
+    """Within the block the line of a BenchError begins with `where`, the file or key that the mistake is in."""
+    try:
+        yield
+    except BenchError as error:
+        raise type(error)(f"{where}: {error}") from error
 
 
 def first_line(error: BaseException) -> str:

@@ -37,7 +37,7 @@ from benchmark.detector.artifact import (
 )  # fmt: skip
 from benchmark.detector.patches import Explanation, explanation
 from benchmark.detector.run_images import hashes
-from benchmark.errors import BenchError, first_line
+from benchmark.errors import BenchError, about, first_line
 from benchmark.evaluation.features import EMBED_BATCH
 from benchmark.files import read_names
 from benchmark.models.backbones import at_once, build_backbone
@@ -101,10 +101,8 @@ class Detector:
         settings = read_settings(folder)
         place = find_device(Runtime(device=device))
         size = settings.view_size
-        try:
+        with about(f"{folder / 'detector.json'}: backbone"):
             backbone, width = build_backbone(settings.backbone, size, size, 0.0)
-        except BenchError as error:
-            raise BenchError(f"{folder / 'detector.json'}: backbone: {error}") from error
         _load_weights(backbone, folder / BACKBONE, settings.backbone.backbone)
         head = None
         if settings.head is not None:

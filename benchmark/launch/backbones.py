@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmark.errors import BenchError
+from benchmark.errors import about
 from benchmark.plan.config import RunConfig
 
 
@@ -16,7 +16,5 @@ def check_backbones(configs: Iterable[RunConfig], file: Path) -> None:
     networks = [(config.model, config.input_sizes()) for config in configs]
     seen = {(model.model_dump_json(), sizes): model for model, sizes in networks if sizes}
     for (_, sizes), model in seen.items():
-        try:
+        with about(file):
             build_backbone(model, sizes[0], sizes[-1], model.drop_path)
-        except BenchError as error:
-            raise BenchError(f"{file}: {error}") from error

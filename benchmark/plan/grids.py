@@ -12,7 +12,7 @@ from pydantic import Field
 
 from benchmark.data.catalog import info, split_class
 from benchmark.data.classes import EVERY, official_names
-from benchmark.errors import BenchError
+from benchmark.errors import BenchError, about
 
 # Values by field: "variant", "in_dist", "seed", any dotted field, or a section ("method", "train") as a whole.
 Axes = dict[str, Annotated[list[Any], Field(min_length=1)]]
@@ -54,11 +54,9 @@ def _expanded(values: list[Any], origin: str, data: Path | None) -> list[Any]:
         if not isinstance(value, str) or not value.endswith(f":{EVERY}"):
             found.append(value)
             continue
-        try:
+        with about(f"{origin}: {value!r}"):
             name, _ = split_class(value)
             found += [f"{name}:{of}" for of in _class_names(name, data)]
-        except BenchError as error:
-            raise BenchError(f"{origin}: {value!r}: {error}") from error
     return [value for i, value in enumerate(found) if value not in found[:i]]
 
 

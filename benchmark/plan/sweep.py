@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmark.data.images import stored_fingerprint
-from benchmark.errors import BenchError, some_of, unknown
+from benchmark.errors import BenchError, about, some_of, unknown
 from benchmark.files import expanded
 from benchmark.plan import starts, yamlfile
 from benchmark.plan.config import RunConfig
@@ -218,7 +218,9 @@ def _read_with_parents(path: Path, children: tuple[Path, ...]) -> dict[str, Any]
         return raw
     if not isinstance(parent, str):
         raise BenchError(f"{path}: extends: must be the name of a sweep file, given {parent!r}")
-    below = _read_with_parents(find(Path(parent), path.parent), (*children, path.resolve()))
+    with about(f"{path}: extends"):
+        parent_path = find(Path(parent), path.parent)
+    below = _read_with_parents(parent_path, (*children, path.resolve()))
     merged, base, own = merge(below, raw), below.get("base"), raw.get("base")
     if isinstance(base, dict) and isinstance(own, dict):
         merged["base"] = over(base, own)
@@ -259,14 +261,16 @@ def _build(
     resources: Callable[[tuple[int, ...]], Resources],
 ) -> SweepRun:
     raw, applied = copy.deepcopy(base), []  # deep: what one run's override sets must not reach the next run
-    lay(raw, point)
+    with about(path):
+        lay(raw, point)
     for index, override in enumerate(sweep.overrides):
         for key in override.when:
             axes = {*sweep.grid, *(axis for entry in sweep.grids for axis in entry.grid)}
             if key not in axes and key not in ("variant", "in_dist", "seed", "method.name"):
                 raise BenchError(f"{path}: overrides.{index}.when: " + unknown("field", key, axes))
         if all(fnmatch.fnmatch(str(get(raw, key)), pattern) for key, pattern in override.when.items()):
-            lay(raw, override.set)
+            with about(f"{path}: overrides.{index}.set"):
+                lay(raw, override.set)
             applied.append(index)
     lay(raw, given)
     config = validate(RunConfig, raw, str(path), "base")

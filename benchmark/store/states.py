@@ -10,7 +10,7 @@ from typing import Literal
 
 from benchmark.data.catalog import CATALOG, OTHER_BACKGROUNDS, set_behind, split_class
 from benchmark.data.images import class_names, fingerprint, read_manifest, stored
-from benchmark.errors import BenchError, unknown
+from benchmark.errors import BenchError, about, unknown
 from benchmark.plan.config import RunConfig
 from benchmark.plan.starts import misfit
 from benchmark.plan.sweep import Sweep, SweepRun
@@ -75,51 +75,49 @@ def _check_set_names(config: RunConfig, path: Path, there: _Disk) -> None:
     sources = {config.data.sources[s]: f"data.sources.{s}" for s in config.auxiliary_sources()}
     wanted = [("in_dist", *key) for key in config.training_sets() if key[0] == config.in_dist]
     wanted += [(sources[name], name, split) for name, split in config.training_sets() if name in sources]
-    wanted += [("eval.ood", name, "test") for name in config.ood_sets()]
+    with about(path):
+        wanted += [("eval.ood", name, "test") for name in config.ood_sets()]
     for key, name, split in wanted:
-        parent, of = split_class(name)
-        if set_behind(name).removesuffix(OTHER_BACKGROUNDS) not in CATALOG and there.fingerprint(parent, split) is None:
-            known = {*CATALOG, *(name for name, _ in stored(there.root))}
-            raise BenchError(
-                f"{path}: {key}: {unknown('image set', parent, known)}; or import it: bench data import DIR "
-                f"(looked in {there.root}: --data, $BENCH_DATA)"
-            )
-        if of is not None and there.fingerprint(parent, split) is not None:
-            try:
-                there.manifest(name, split)
-            except BenchError as error:
-                raise BenchError(f"{path}: {key}: {error}") from error
+        with about(f"{path}: {key}"):
+            _check_set_name(name, split, there)
     parent, of = split_class(config.in_dist)
     if of is not None and there.fingerprint(parent, "test") is not None:
-        try:
+        with about(f"{path}: eval.ood"):
             config.check_apart(there.class_names(parent, "test"))
-        except BenchError as error:
-            raise BenchError(f"{path}: eval.ood: {error}") from error
+
+
+def _check_set_name(name: str, split: str, there: _Disk) -> None:
+    parent, of = split_class(name)
+    here = there.fingerprint(parent, split) is not None
+    if set_behind(name).removesuffix(OTHER_BACKGROUNDS) not in CATALOG and not here:
+        known = {*CATALOG, *(name for name, _ in stored(there.root))}
+        raise BenchError(
+            f"{unknown('image set', parent, known)}; or import it: bench data import DIR "
+            f"(looked in {there.root}: --data, $BENCH_DATA)"
+        )
+    if of is not None and here:
+        there.manifest(name, split)
 
 
 def _check_labels(config: RunConfig, path: Path, there: _Disk) -> None:
     """Raise BenchError where a method learns from labels and the training images, which are there, have none."""
     name = split_class(config.in_dist)[0]
     if config.method.labels and there.fingerprint(name, "train") is not None:
-        try:
+        with about(f"{path}: method.name: {config.method.name} needs labels"):
             there.class_names(name, "train")
-        except BenchError as error:
-            raise BenchError(f"{path}: method.name: {config.method.name} needs labels, and {error}") from error
 
 
 def _check_images(config: RunConfig, path: Path, there: _Disk) -> None:
     """Raise BenchError where the images, as far as they are there, are of another size than the run takes, or where
     the training images are too few for it."""
     wanted = [*config.training_sets(), *((config.stored_name(ood), "test") for ood in config.ood_sets())]
-    try:
+    with about(path):
         for name, split in wanted:
             manifest = there.manifest(name, split)
             if manifest is not None:
                 config.check_size(f"{name}/{split}", manifest["size"])
                 if (name, split) == (config.in_dist, "train"):
                     config.check_count(min(manifest["count"], config.data.train_limit or manifest["count"]))
-    except BenchError as error:
-        raise BenchError(f"{path}: {error}") from error
 
 
 def _check_start(config: RunConfig, recipes: Collection[str], path: Path, there: _Disk) -> None:

@@ -221,7 +221,7 @@ def test_what_a_plan_can_see_of_labels_and_starts_is_refused_before_anything_run
     for split in ("train", "test"):
         one = load_set(mini_data, "mini", split)
         write_set(root, "bare", split, one.images, np.full(len(one.images), -1), recipe="unlabelled")
-    refused(r"mine\.yaml: method\.name: classifier needs labels, and image set bare/train", {}, in_dist="bare")
+    refused(r"mine\.yaml: method\.name: classifier needs labels: image set bare/train", {}, in_dist="bare")
 
 
 @pytest.mark.parametrize(("changes", "words"), [

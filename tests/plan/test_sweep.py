@@ -202,8 +202,8 @@ def test_a_misspelt_file_is_told_its_neighbour(tmp_path: Path) -> None:
     ("given", "line"),
     [
         ("table9", "unknown sweep 'table9' (did you mean 'table2'?); allowed: background-cpu, background-one-class, "
-         "cifar100-cpu, cpu, downloads, frozen, half-hour, no-batch-norm-cpu, oe, oe-cpu, one-class, one-class-paper, "
-         "pretrained-negatives, rivals, rivals-cpu, small, smoke, table1, table1-cpu, table2; "
+         "cifar100-cpu, cpu, cpu-40-epochs, downloads, frozen, half-hour, no-batch-norm-cpu, oe, oe-cpu, one-class, "
+         "one-class-paper, pretrained-negatives, rivals, rivals-cpu, small, smoke, table1, table1-cpu, table2; "
          "a sweep file of your own is meant by its path, as in table9.yaml"),
         ("mine.yaml", "mine.yaml: no such file"),
         ("sweeps/table2.yaml", "sweeps/table2.yaml: no such file; the built-in sweep is called table2"),
