@@ -164,6 +164,18 @@ def read_json(path: Path) -> Any:
         raise BenchError(f"{path}: not readable as JSON ({error})") from error
 
 
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file of JSON lines, none where there is no file. A line that a kill, a full disk or a bad sector
+    has spoilt is left out."""
+    found = []
+    with suppress(OSError):
+        for line in path.read_text(errors="replace").splitlines():
+            with suppress(ValueError):
+                row = json.loads(line)
+                found += [row] if isinstance(row, dict) else []
+    return found
+
+
 class NewerRelease(BenchError):
     """A file that a newer release has written."""
 

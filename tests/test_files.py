@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmark.errors import BenchError
-from benchmark.files import read_json, read_npz
+from benchmark.files import read_json, read_json_lines, read_npz
 
 
 def test_read_npz_reads_what_is_asked_for(tmp_path: Path) -> None:
@@ -35,3 +35,10 @@ def test_a_byte_order_mark_before_json_is_no_fault(tmp_path: Path) -> None:
     """Editors of Windows write one, as into a classes.json."""
     (tmp_path / "a.json").write_bytes(b"\xef\xbb\xbf" + '{"é": 1}'.encode())
     assert read_json(tmp_path / "a.json") == {"é": 1}
+
+
+def test_of_json_lines_a_spoilt_one_is_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    assert read_json_lines(file) == []
+    file.write_bytes(b'{"step": 1}\n{"step": \xa02}\n[1]\n7\n{"step": 3}\n{"st')
+    assert read_json_lines(file) == [{"step": 1}, {"step": 3}]

@@ -19,7 +19,16 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from benchmark.errors import BenchError
-from benchmark.files import NewerRelease, atomic_write, read_json, read_npz, remove_torn, schema_version, write_json
+from benchmark.files import (
+    NewerRelease,
+    atomic_write,
+    read_json,
+    read_json_lines,
+    read_npz,
+    remove_torn,
+    schema_version,
+    write_json,
+)
 from benchmark.plan import yamlfile
 from benchmark.plan.config import RunConfig, as_kept
 from benchmark.plan.validation import validate
@@ -192,12 +201,7 @@ class RunFolder:
 
     def read_attempts(self) -> list[dict[str, Any]]:
         """What `note_attempt` kept, oldest first. Advisory: a line that a full disk cut short is left out."""
-        attempts = []
-        with suppress(OSError):
-            for line in self.attempts.read_text().splitlines():
-                with suppress(ValueError):
-                    attempts.append(json.loads(line))
-        return attempts
+        return read_json_lines(self.attempts)
 
     def remove_torn(self) -> None:
         """Remove what killed processes left of the large files. For the run's holder, who alone writes those."""

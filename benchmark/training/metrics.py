@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from benchmark.errors import BenchError
-from benchmark.files import atomic_write
+from benchmark.files import atomic_write, read_json_lines
 
 
 class NonFiniteLoss(BenchError):
@@ -113,12 +114,6 @@ def truncate(metrics: Path, step: int) -> None:
     """Drop the lines after `step`: a resumed run writes them again. A line cut short by a kill goes too."""
     if not metrics.exists():
         return
-    kept = []
-    for line in metrics.read_text().splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except (ValueError, KeyError):
-            break
+    kept = [row for row in read_json_lines(metrics) if row.get("step", math.inf) <= step]
     with atomic_write(metrics, "w") as stream:
-        stream.write("".join(kept))
+        stream.write("".join(json.dumps(row) + "\n" for row in kept))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.data.catalog import info
+from benchmark.files import read_json_lines
 from benchmark.plan.methods import DinoConfig
 from benchmark.plan.titles import title_of
 from benchmark.report.figures import embed, one_class, paper, training
@@ -125,23 +125,16 @@ def loss_charts(group: Group, results: Path) -> list[Block]:
 
 
 def _curve(path: Path) -> list[dict[str, float]]:
-    """The lines of metrics.jsonl; a half-written last line of a running job is left out."""
-    rows = []
-    try:
-        lines = path.read_text().splitlines()
-    except OSError:
-        return []
-    for line in lines:
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict) and all(
+    """The lines of metrics.jsonl that can be drawn."""
+    return [
+        row
+        for row in read_json_lines(path)
+        if "epoch" in row
+        and all(
             isinstance(row.get(key, 0.0), (int, float)) and math.isfinite(row.get(key, 0.0))
             for key in ("epoch", "loss", "positive", "negative")
-        ) and "epoch" in row:  # fmt: skip
-            rows.append(row)
-    return rows
+        )
+    ]
 
 
 def _thinned(values: Sequence[float], keep: int) -> list[float]:
