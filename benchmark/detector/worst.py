@@ -116,7 +116,7 @@ def _thumbnail(source: Source, detector: Detector) -> tuple[bytes, bytes | None]
     scale = image.width / size[0]
     left, top, side = (round(scale * length) for length in found.box)
     over = Image.new("RGBA", image.size)
-    over.paste(found.overlay(side), (left, top))
+    over.paste(found.overlay(max(1, side)), (left, top))  # of a long strip it may be less than a pixel
     return _png(image), _png(over)
 
 

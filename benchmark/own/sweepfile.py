@@ -249,12 +249,17 @@ class _Settings:
     gpu: bool
 
     def cost(self, runs: int) -> str:
-        one = f"{60 * self.hours:.0f} minutes" if self.hours < 1.5 else f"{self.hours:.0f} hours"
-        each = "a GPU" if self.gpu else "a core"
-        total = f"{runs * self.hours:.0f}" if runs * self.hours >= 2 else f"{runs * self.hours:.1f}"
-        sure = "a guess: " if self.gpu else "roughly "
+        each, sure = ("a GPU", "a guess: ") if self.gpu else ("a core", "roughly ")
         less = "less with --only '*-s0' (one seed) or --set train.epochs=N"
-        return f"{sure}{one} a run, {total} hours in all on {each}; {less}."
+        one, total = duration_in_words(self.hours), duration_in_words(runs * self.hours)
+        return f"{sure}{one} a run, {total} in all on {each}; {less}."
+
+
+def duration_in_words(hours: float) -> str:
+    """As one says it of a rough estimate."""
+    if hours < 1.5 / 60:
+        return "a minute"
+    return f"{60 * hours:.0f} minutes" if hours < 2 else f"{hours:.0f} hours"
 
 
 # Images a second and run, with their negatives: measured with the network below at 32 pixels on a core of an EPYC;

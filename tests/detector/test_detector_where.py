@@ -245,3 +245,12 @@ def test_the_map_on_the_page_covers_the_square_that_is_seen(made: Made) -> None:
         assert image.size == over.size == (96, 32) and alpha[:, :32].max() == alpha[:, 64:].max() == 0
         strongest = detector.explain(wide).overlay(32)
         np.testing.assert_array_equal(alpha[:, 32:64], np.asarray(strongest)[..., 3])
+
+
+@pytest.mark.parametrize("size", [(3, 20_000), (20_000, 3)])
+def test_a_long_strip_has_its_place_on_the_page(made: Made, size: tuple[int, int]) -> None:
+    detector = Detector.load(made.whole, "cpu")
+    thumbnail, where = _thumbnail(Source("strip", lambda: Image.new("RGB", size)), detector)
+    assert where is not None
+    with Image.open(io.BytesIO(thumbnail)) as image, Image.open(io.BytesIO(where)) as over:
+        assert image.size == over.size and min(image.size) == 1

@@ -103,7 +103,7 @@ def test_large_photos_without_weights_are_told_what_would_be_better(
         assert said.code == 0 and ("a frozen network with weights" in words) == (name == "large")
         assert (f"bench init {name} --name {name}-large --weights FILE" in words) == (name == "large")
         cost = words[words.index("Cost: ") : words.index("train.epochs=N.")]
-        assert " hours in all on a core; less with --only" in cost
+        assert " minutes in all on a core; less with --only" in cost
         assert cost in " ".join(Path(f"{name}.yaml").read_text().replace("#", " ").split())
 
 

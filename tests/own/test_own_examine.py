@@ -13,7 +13,7 @@ from benchmark.own.examine import Findings, LowLevel, _easy, _few, _low_level, _
 from benchmark.own.layout import Layout, Source
 from benchmark.own.orientation import Upright
 from benchmark.own.summary import rows
-from benchmark.own.sweepfile import sweep_text
+from benchmark.own.sweepfile import duration_in_words, sweep_text
 from benchmark.plan import yamlfile
 
 
@@ -93,17 +93,22 @@ def test_a_line_of_the_summary_has_each_number_in_its_column() -> None:
     ("size", "gpu", "turned", "cost"),
     [
         # 85 epochs of 1,000 images at 160 a second are 531 s; at 64 pixels a quarter of the speed: 35 minutes.
-        (32, False, 60.0, "roughly 9 minutes a run, 1.8 hours in all on a core"),
+        (32, False, 60.0, "roughly 9 minutes a run, 106 minutes in all on a core"),
         (64, False, 60.0, "roughly 35 minutes a run, 7 hours in all on a core"),
-        (32, False, 20.0, "roughly 9 minutes a run, 1.3 hours in all on a core"),  # without what rotates ID images
+        (32, False, 20.0, "roughly 9 minutes a run, 80 minutes in all on a core"),  # without what rotates ID images
         # 400 epochs at most, of 1,500 images a second for 64 patches: 267 s.
-        (32, True, 60.0, "a guess: 4 minutes a run, 0.9 hours in all on a GPU"),
+        (32, True, 60.0, "a guess: 4 minutes a run, 53 minutes in all on a GPU"),
     ],
 )
 def test_the_cost_of_a_sweep_by_hand(size: int, gpu: bool, turned: float, cost: str) -> None:
     found = Findings({}, Upright(turned, 2, 1000), [])
     text = sweep_text(Path("a.yaml"), own([loaded("id", noise(1, 0))], 1000, 250, size), found, gpu, None)
     assert f"Cost: {cost};" in " ".join(text.replace("#", " ").split())
+
+
+def test_no_sweep_is_said_to_take_no_time() -> None:
+    hours = (0.0001, 0.02, 0.03, 1.99, 2.4)
+    assert [duration_in_words(one) for one in hours] == ["a minute", "a minute", "2 minutes", "119 minutes", "2 hours"]
 
 
 def test_examine_brings_it_together() -> None:
