@@ -26,7 +26,7 @@ TOLERANCE = 1e-9  # of a number in a CSV file, relative
 ALL: dict[str, Any] = {"everything": True}
 BEFORE = ["model.batch_statistics=positives"]  # what the records of all other sweeps than these were trained with
 MEASURED_AGAIN = ("cpu", "table1-cpu", "one-class", "rivals-cpu", "frozen", "pretrained-negatives", "cifar100-cpu",
-                  "no-batch-norm-cpu")  # fmt: skip
+                  "no-batch-norm-cpu", "cpu-40-epochs")  # fmt: skip
 MADE: list[tuple[str, str, dict[str, Any]]] = [
     ("half-hour", "half-hour", ALL),
     ("half-hour", "half-hour", {"tables": ["2"], "claims": True, "score": "eq6-confident"}),
@@ -43,6 +43,7 @@ MADE: list[tuple[str, str, dict[str, Any]]] = [
     ("pretrained-negatives", "pretrained-negatives", {"tables": ["2", "scores"]}),
     ("cifar100-cpu", "cifar100-cpu", {"tables": ["1", "scores"]}),
     ("no-batch-norm-cpu", "no-batch-norm-cpu", {"tables": ["2", "scores"]}),
+    ("cpu-40-epochs", "cpu-40-epochs+cpu", {"tables": ["2", "scores"], "figures": ["training"]}),
 ]
 
 
