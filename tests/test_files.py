@@ -7,6 +7,7 @@ import pytest
 
 from benchmark.errors import BenchError
 from benchmark.files import read_json, read_json_lines, read_npz
+from benchmark.training.metrics import truncate
 
 
 def test_read_npz_reads_what_is_asked_for(tmp_path: Path) -> None:
@@ -42,3 +43,10 @@ def test_of_json_lines_a_spoilt_one_is_left_out(tmp_path: Path) -> None:
     assert read_json_lines(file) == []
     file.write_bytes(b'{"step": 1}\n{"step": \xa02}\n[1]\n7\n{"step": 3}\n{"st')
     assert read_json_lines(file) == [{"step": 1}, {"step": 3}]
+
+
+def test_metrics_are_cut_after_the_step_that_a_checkpoint_has(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    file.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
+    truncate(file, 2)
+    assert file.read_text() == '{"step": 1}\n{"step": 2}\n'
