@@ -167,13 +167,13 @@ def read_json(path: Path) -> Any:
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """The objects of a file of JSON lines, none where there is no file. A line that a kill, a full disk or a bad sector
     has spoilt is left out."""
-    found = []
+    lines, rows = [], []
     with suppress(OSError):
-        for line in path.read_text(errors="replace").splitlines():
-            with suppress(ValueError):
-                row = json.loads(line)
-                found += [row] if isinstance(row, dict) else []
-    return found
+        lines = path.read_text(errors="replace").splitlines()
+    for line in lines:
+        with suppress(ValueError):
+            rows.append(json.loads(line))
+    return [row for row in rows if isinstance(row, dict)]
 
 
 class NewerRelease(BenchError):

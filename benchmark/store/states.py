@@ -46,11 +46,12 @@ def plan(sweep: Sweep, results: Path, data_root: Path, need_data: bool = True, s
     there = _Disk(results, data_root, store)
     if need_data:
         recipes = {run.recipe for run in sweep.runs}
-        for run in sweep.runs:
-            _check_set_names(run.config, sweep.path, there)
-            _check_labels(run.config, sweep.path, there)
-            _check_images(run.config, sweep.path, there)
-            _check_start(run.config, recipes, sweep.path, there)
+        with about(sweep.path):
+            for run in sweep.runs:
+                _check_set_names(run.config, there)
+                _check_labels(run.config, there)
+                _check_images(run.config, there)
+                _check_start(run.config, recipes, there)
     return [_plan_one(run, there, need_data) for run in sweep.runs]
 
 
@@ -69,20 +70,19 @@ class _Disk:
         return runs_by_recipe(self.results)
 
 
-def _check_set_names(config: RunConfig, path: Path, there: _Disk) -> None:
+def _check_set_names(config: RunConfig, there: _Disk) -> None:
     """Raise BenchError for a set that is neither in the catalogue nor in the data folder, a misspelt name; for a class
     that its set does not have or has no images of; and for a class as its own OOD set."""
     sources = {config.data.sources[s]: f"data.sources.{s}" for s in config.auxiliary_sources()}
     wanted = [("in_dist", *key) for key in config.training_sets() if key[0] == config.in_dist]
     wanted += [(sources[name], name, split) for name, split in config.training_sets() if name in sources]
-    with about(path):
-        wanted += [("eval.ood", name, "test") for name in config.ood_sets()]
+    wanted += [("eval.ood", name, "test") for name in config.ood_sets()]
     for key, name, split in wanted:
-        with about(f"{path}: {key}"):
+        with about(key):
             _check_set_name(name, split, there)
     parent, of = split_class(config.in_dist)
     if of is not None and there.fingerprint(parent, "test") is not None:
-        with about(f"{path}: eval.ood"):
+        with about("eval.ood"):
             config.check_apart(there.class_names(parent, "test"))
 
 
@@ -99,28 +99,27 @@ def _check_set_name(name: str, split: str, there: _Disk) -> None:
         there.manifest(name, split)
 
 
-def _check_labels(config: RunConfig, path: Path, there: _Disk) -> None:
+def _check_labels(config: RunConfig, there: _Disk) -> None:
     """Raise BenchError where a method learns from labels and the training images, which are there, have none."""
     name = split_class(config.in_dist)[0]
     if config.method.labels and there.fingerprint(name, "train") is not None:
-        with about(f"{path}: method.name: {config.method.name} needs labels"):
+        with about(f"method.name: {config.method.name} needs labels"):
             there.class_names(name, "train")
 
 
-def _check_images(config: RunConfig, path: Path, there: _Disk) -> None:
+def _check_images(config: RunConfig, there: _Disk) -> None:
     """Raise BenchError where the images, as far as they are there, are of another size than the run takes, or where
     the training images are too few for it."""
     wanted = [*config.training_sets(), *((config.stored_name(ood), "test") for ood in config.ood_sets())]
-    with about(path):
-        for name, split in wanted:
-            manifest = there.manifest(name, split)
-            if manifest is not None:
-                config.check_size(f"{name}/{split}", manifest["size"])
-                if (name, split) == (config.in_dist, "train"):
-                    config.check_count(min(manifest["count"], config.data.train_limit or manifest["count"]))
+    for name, split in wanted:
+        manifest = there.manifest(name, split)
+        if manifest is not None:
+            config.check_size(f"{name}/{split}", manifest["size"])
+            if (name, split) == (config.in_dist, "train"):
+                config.check_count(min(manifest["count"], config.data.train_limit or manifest["count"]))
 
 
-def _check_start(config: RunConfig, recipes: Collection[str], path: Path, there: _Disk) -> None:
+def _check_start(config: RunConfig, recipes: Collection[str], there: _Disk) -> None:
     """Raise BenchError where the run that this one goes on from is neither to be trained nor there, or does not fit."""
     recipe = config.method.starts_from
     if recipe is None or recipe in recipes:
@@ -128,11 +127,11 @@ def _check_start(config: RunConfig, recipes: Collection[str], path: Path, there:
     found = there.by_recipe.get(recipe, [])
     if not found:
         raise BenchError(
-            f"{path}: method.tune: the run that {config.short_name} goes on from (recipe {recipe[:8]}) is neither "
+            f"method.tune: the run that {config.short_name} goes on from (recipe {recipe[:8]}) is neither "
             f"among the runs chosen nor in {there.results}; train it first"
         )
     if why := misfit(config, found[-1].read_config()):
-        raise BenchError(f"{path}: method.tune: {found[-1].path} does not fit: {why}")
+        raise BenchError(f"method.tune: {found[-1].path} does not fit: {why}")
 
 
 def _stored(key: str) -> str:
