@@ -69,7 +69,7 @@ def features_of_negatives(method: Method, run: Context) -> Tensor:
     """Features (L, D), of their own length, of whole negatives drawn by the run's seed, as many of each kind: L is
     `NEGATIVES_KEPT`, or all that an epoch has where these are fewer."""
     run.reporter.say("features of negatives")
-    batches = batches_of(method, run, foregrounds(run))
+    batches = batches_of(method, run.images, run.device, foregrounds(run), run.ranks)
     parts: list[Tensor] = []
     left = NEGATIVES_KEPT
     for step in range(batches.steps_per_epoch):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.errors import BenchError, first_line
+from benchmark.errors import BenchError, about, first_line
 from benchmark.plan.config import RunConfig
 from benchmark.plan.sweep import Sweep
 
@@ -40,9 +40,8 @@ def measuring(device: str, threads: int | None, smaller: str, origin: Path | Non
 
     where = find_device(Runtime(device=device, threads=threads))
     try:
-        yield where
-    except BenchError as error:
-        raise BenchError(f"{origin}: {error}" if origin else str(error)) from error
+        with about(origin) if origin else nullcontext():
+            yield where
     except RuntimeError as error:
         # torch.OutOfMemoryError is one; on a CPU it is a plain one, told by its text.
         if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):

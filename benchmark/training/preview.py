@@ -5,8 +5,6 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import torch
 from PIL import Image
@@ -17,7 +15,6 @@ from benchmark.errors import BenchError
 from benchmark.negatives import OURS, VARIANTS, Negative, variant
 from benchmark.plan.config import RunConfig
 from benchmark.running.images import RunImages, load_sets
-from benchmark.running.processes import ALONE
 from benchmark.training.batches import Batches
 from benchmark.training.trained import batches_of
 from benchmark.views.pictures import grid
@@ -79,8 +76,7 @@ def _batches(config: RunConfig, data_root: Path, count: int) -> Batches:
     config = config.model_copy(update={"train": config.train.model_copy(update={"batch": count})})
     wanted = [each for each in config.training_sets() if each[1] != "test"]
     images = RunImages(config, load_sets(config, wanted, data_root), data_root)
-    run: Any = SimpleNamespace(config=config, images=images, device=CPU, ranks=ALONE)
-    return batches_of(methods.build(config, CPU, begins=False), run, None, resident_bytes=0)
+    return batches_of(methods.build(config, CPU, begins=False), images, CPU, resident_bytes=0)
 
 
 def _shown(blocks: dict[str, Block], views: dict[str, Tensor], count: int) -> Iterator[tuple[str, Tensor]]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import safetensors.torch
+import torch
 from safetensors import safe_open
 
 from benchmark.errors import BenchError, first_line
@@ -14,6 +15,8 @@ from benchmark.files import atomic_write
 from benchmark.methods.base import Method
 from benchmark.running.context import Context
 from benchmark.running.device import peak_memory
+from benchmark.running.images import RunImages
+from benchmark.running.processes import ALONE, Ranks
 from benchmark.store.folders import RunFolder
 from benchmark.training.batches import RESIDENT_BYTES, Batches, DeviceImages
 from benchmark.training.compiling import compiled
@@ -36,7 +39,7 @@ def trained(method: Method, run: Context, evaluate: Callable[[int], dict[str, An
         return _load_weights(method, run) if run.ranks.is_main else {}
     run.reporter.phase("train")
     found = foregrounds(run)
-    batches = batches_of(method, run, found)
+    batches = batches_of(method, run.images, run.device, found, run.ranks)
     hooks = TrainingHooks(
         ranks=run.ranks,
         checkpoint_seconds=run.runtime.checkpoint_seconds,
@@ -63,13 +66,18 @@ def trained(method: Method, run: Context, evaluate: Callable[[int], dict[str, An
 
 
 def batches_of(
-    method: Method, run: Context, found: Foregrounds | None, resident_bytes: int = RESIDENT_BYTES
+    method: Method,
+    images: RunImages,
+    device: torch.device,
+    found: Foregrounds | None = None,
+    ranks: Ranks = ALONE,
+    resident_bytes: int = RESIDENT_BYTES,
 ) -> Batches:
-    """The run's training batches; see `DeviceImages` for resident_bytes."""
-    images, config = run.images, run.config
+    """The training batches of the run that `images` are of; see `DeviceImages` for resident_bytes."""
+    config = images.config
 
     def resident(key: str) -> DeviceImages:
-        return DeviceImages(images.array(key), run.device, resident_bytes)
+        return DeviceImages(images.array(key), device, resident_bytes)
 
     auxiliary = {
         source: resident(f"{name}/aux")
@@ -78,7 +86,7 @@ def batches_of(
     }
     labels = images.labels(config.train_key).numpy()
     return Batches(
-        config, resident(config.train_key), auxiliary, run.ranks, method.batch_recipe(), labels, foregrounds=found
+        config, resident(config.train_key), auxiliary, ranks, method.batch_recipe(), labels, foregrounds=found
     )
 
 

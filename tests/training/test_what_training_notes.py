@@ -15,7 +15,6 @@ from tiny_runs import tiny
 
 from benchmark import methods
 from benchmark.data.images import load
-from benchmark.running.processes import ALONE
 from benchmark.running.signals import Stopped
 from benchmark.running.status import Progress, Reporter
 from benchmark.store.folders import RunFolder
@@ -115,8 +114,7 @@ def test_behind_each_source_stand_the_images_that_the_settings_name(variant: str
         return np.full((16, 32, 32, 3), levels[key], np.uint8)
 
     config = tiny(variant=variant, data={"sources": {"imagenet": "first", "dti": "second"}})
-    images = SimpleNamespace(array=array, labels=lambda key: torch.arange(16) + 100 * levels[key])
-    run = SimpleNamespace(config=config, images=images, device=CPU, ranks=ALONE)
-    made = batches_of(methods.build(config, CPU), run, None)  # type: ignore[arg-type]
+    images = SimpleNamespace(config=config, array=array, labels=lambda key: torch.arange(16) + 100 * levels[key])
+    made = batches_of(methods.build(config, CPU), images, CPU)  # type: ignore[arg-type]
     found = {source: int(some.take(torch.tensor([0]))[0, 0, 0, 0]) for source, some in made.images.items()}
     assert found == {"in-dist": 1, **behind} and made.labels.tolist() == list(range(100, 116))
