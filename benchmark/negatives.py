@@ -7,6 +7,7 @@ function, `@negative`, in a package of your own.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ def patch_grid(patches: int, size: int) -> tuple[int, int]:
 
     Perm-16 at 32 pixels gives (4, 4). Raises BenchError when no such grid divides the image.
     """
-    for rows in range(int(patches**0.5), 0, -1):
+    for rows in range(min(math.isqrt(patches), size), 0, -1):
         columns, rest = divmod(patches, rows)
         if rest == 0 and size % rows == 0 and size % columns == 0:
             return rows, columns

@@ -21,6 +21,7 @@ from benchmark.evaluation.elsewhere import ColumnOfOthers, import_features
 from benchmark.evaluation.verify import verify
 from benchmark.plan import sweep as sweeps
 from benchmark.plan.training_data import training_data
+from benchmark.report.build import report
 from benchmark.run import run
 from benchmark.running.device import Runtime
 from benchmark.store.folders import RunFolder
@@ -118,7 +119,7 @@ def test_features_give_what_the_network_gives_and_are_held_against(mini_data: Pa
     assert [one.recipe for one in planned.runs] == [made.record.recipe_id]
 
 
-def test_bringing_the_same_again_changes_nothing_and_other_numbers_are_another_run(
+def test_bringing_the_same_again_changes_nothing_and_other_numbers_need_another_seed_or_column(
     mini_data: Path, tmp_path: Path
 ) -> None:
     folder = write(tmp_path / "f", mini_data)
@@ -128,12 +129,28 @@ def test_bringing_the_same_again_changes_nothing_and_other_numbers_are_another_r
     features = answers(mini_data, "mini-ood/test")[0]
     features[0, 0] += 0.25
     write(folder, mini_data, mini_ood={"features": features})
-    other = import_features(folder, told(), mini_data, tmp_path / "r")
-    assert other.record.recipe_id != first.record.recipe_id
-    assert (
-        import_features(folder, told(training_data="scratch"), mini_data, tmp_path / "r").record.name
-        != other.record.name
-    )
+    with pytest.raises(
+        BenchError, match=f"{first.folder.path}: has other features of column 'mine', mini, seed 0; give"
+    ):
+        import_features(folder, told(), mini_data, tmp_path / "r")
+    assert [path.name for path in (tmp_path / "r").iterdir()] == [first.record.name]
+    for changes in ({"seed": 1}, {"column": "mine-too"}):
+        other = import_features(folder, told(**changes), mini_data, tmp_path / "r")
+        assert other.record.recipe_id != first.record.recipe_id
+
+
+def test_several_seeds_are_one_column_and_one_report(mini_data: Path, tmp_path: Path) -> None:
+    features, files, found = answers(mini_data, "mini-ood/test")[0], [], []
+    for seed in range(3):
+        folder = write(tmp_path / f"f{seed}", mini_data, mini_ood={"features": np.roll(features, seed, axis=1)})
+        made = import_features(folder, told(seed=seed), mini_data, tmp_path / "r")
+        files.append(made.sweep)
+        found.append(made.record.own_score.ood["mini-ood"].auroc)
+    assert len(set(found)) > 1
+    column = benchmark.table(measurements(tmp_path / "r"), "2")["mine"]
+    assert column.loc["mini-ood"] == pytest.approx(np.mean(found))
+    written = report(tmp_path / "r", tmp_path / "reports", tables=["2"], figures=[], claims=False, sweep=files)
+    assert {path.parent for path in written} == {tmp_path / "reports" / "mine"}
 
 
 def test_sets_without_images_here_have_the_labels_of_the_files(mini_data: Path, tmp_path: Path) -> None:
@@ -235,3 +252,33 @@ def test_the_command_says_what_it_found_and_where_it_is(
     (folder / "train.npz").unlink()
     said = run_bench(monkeypatch, capsys, *given)
     assert said.code == 2 and "has no train.npz" in said.err
+
+
+def test_a_set_by_another_name_is_another_run_and_a_further_score_needs_no_images(
+    mini_data: Path, tmp_path: Path
+) -> None:
+    """Of images that are not stored here: names are part of what was brought, scores are added to the same run."""
+    folder, results, nowhere = write(tmp_path / "f", mini_data), tmp_path / "r", tmp_path / "no data"
+    first = import_features(folder, told(in_dist="mine-alone"), nowhere, results)
+    more = import_features(folder, told(in_dist="mine-alone", scores=["knn-2"]), nowhere, results)
+    assert more.folder.path == first.folder.path and list(more.record.scores) == ["eq6", "knn-2"]
+    less = import_features(folder, told(in_dist="mine-alone"), nowhere, results)
+    assert list(less.record.scores) == ["eq6", "knn-2"]
+    (folder / "mini-ood.npz").rename(folder / "far.npz")
+    with pytest.raises(BenchError, match="has other features of column 'mine'"):
+        import_features(folder, told(in_dist="mine-alone"), nowhere, results)
+    (verdict,) = verify([first.folder], nowhere)
+    assert verdict.problems == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [({"in_dist": "../x"}, "image set name '../x'"), ({"in_dist": "mi/ne"}, "image set name 'mi/ne'"),
+     ({"column": "config"}, "column 'config'")],
+)  # fmt: skip
+def test_names_that_are_no_file_names_are_one_line(
+    changes: dict[str, Any], says: str, mini_data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(BenchError, match=says):
+        import_features(write(tmp_path / "f", mini_data), told(**changes), tmp_path / "none", tmp_path / "r")
+    assert [path.name for path in tmp_path.iterdir() if path.name != "data0"] == ["f"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,6 +27,7 @@ from benchmark.running.status import Clock
 from benchmark.store.folders import RunFolder
 from benchmark.store.records import Record
 from benchmark.store.states import plan
+from benchmark.training import trained
 from benchmark.training.batches import Batches, DeviceImages
 from benchmark.training.checkpoint import load_checkpoint
 from benchmark.training.statistics import rescale
@@ -218,3 +220,28 @@ def test_a_run_without_ood_sets(tmp_path: Path, mini_data: Path) -> None:
     more = run(asked, results, mini_data, RUNTIME)
     assert more is not None and set(more.own_score.ood) == {"mini-ood"} and more.training["steps"] == 10
     assert [look.epoch for look in more.trajectory] == [1]  # measured before, and kept
+
+
+def test_a_signal_after_the_last_step_ends_the_run_before_it_is_scored(
+    tmp_path: Path, mini_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, steps = trained.rescale, []
+
+    def stopped_there(*given: Any) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        honest(*given)
+
+    config = config_of("drop-path", every=None)
+    with monkeypatch.context() as patch:
+        patch.setattr(trained, "rescale", stopped_there)
+        with pytest.raises(KeyboardInterrupt):
+            run(config, tmp_path / "stopped", mini_data, RUNTIME)
+    [folder] = map(RunFolder, (tmp_path / "stopped").iterdir())
+    assert folder.weights.exists() and not folder.features.exists()
+    status = folder.read_status()
+    assert status is not None and status.state == "interrupted"
+    monkeypatch.setattr(trained, "Trainer", lambda *given: steps.append(given))
+    again = run(config, tmp_path / "stopped", mini_data, RUNTIME)
+    monkeypatch.undo()
+    whole = run(config, tmp_path / "whole", mini_data, RUNTIME)
+    assert again is not None and whole is not None and not steps and again.scores == whole.scores

@@ -164,3 +164,26 @@ def test_examples_run(
     monkeypatch.setattr(sys, "argv", [str(file)])
     runpy.run_path(str(file), run_name="__main__")
     assert capsys.readouterr().out or os.listdir(tmp_path)
+
+
+def test_links_are_followed_and_a_loop_ends(place: Path) -> None:
+    (place / "linked").mkdir()
+    for folder in (place / "results").iterdir():
+        (place / "linked" / folder.name).symlink_to(folder)
+    (place / "linked" / "up").symlink_to(place / "linked")
+    assert benchmark.measurements(place / "linked")["name"].nunique() == 6
+
+
+def test_a_record_of_a_package_that_is_not_installed_is_left_out(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = next(file for file in (place / "results").rglob("record.json") if '"rot-imgn"' in file.read_text())
+    file.write_text(file.read_text().replace('"variant": "rot-imgn"', '"variant": "mirror-imgn"'))
+    frame = benchmark.measurements(place / "results")
+    assert frame["name"].nunique() == 5 and "unknown variant 'mirror-imgn'" in capsys.readouterr().err
+
+
+def test_rows_of_a_set_and_a_block_have_both_before_them() -> None:
+    frame = benchmark.measurements(REPOSITORY / "results" / "reference" / "frozen")
+    made = benchmark.table(frame, "scores")
+    assert made.index.is_unique and made.index.names == ["ID", "", "OOD"]

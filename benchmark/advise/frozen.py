@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
-from benchmark.advise.ranking import LEVEL, Scores, is_ranked, same_images, scores_of
+from benchmark.advise.ranking import LEVEL, Scores, is_ranked, mean_error, same_images, scores_of
 from benchmark.advise.trial import parts_of
 from benchmark.data.catalog import info, split_class
 from benchmark.plan.training_data import caveats, training_data
 from benchmark.report.groups import Case, Column, Group, seeds_of
 from benchmark.report.intervals import delong_of_means, estimate, hanley_mcneil, holm, student
+from benchmark.report.settings import recipe_of
 from benchmark.report.tables.about import describe
 from benchmark.store.records import Record
 
@@ -86,15 +87,16 @@ def _beside(group: Group, in_dist: str, frozen: Column, trained: Sequence[Column
     counts = record.data[keys[0]].count, record.data[keys[1]].count
     sensitivity = next(iter(seeds_of(group.values("sensitivity", in_dist), frozen.key).values()))
     parts = parts_of(group, in_dist)
-    own = {part: seeds for part, cases in parts.items() if (seeds := group.mean(cases).seeds(frozen.key))}
+    own = {part: seeds for part, cases in parts.items() if (seeds := seeds_of(group.mean(cases).whole, frozen.key))}
     decisive = next(reversed(own), None)
     others = []
     for column in trained:
         records = group.records(in_dist, column.key)
-        by_part = {part: seeds for part in own if (seeds := group.mean(parts[part]).seeds(column.key))}
+        by_part = {part: seeds for part in own if (seeds := seeds_of(group.mean(parts[part]).whole, column.key))}
         if not records:
             continue
-        other = Against(column.label, training_data(column.config), len(records), _means_of(by_part))
+        n = len(by_part.get(decisive or "", records))
+        other = Against(column.label, training_data(column.config), n, _means_of(by_part))
         if decisive is not None and decisive in by_part:
             one, cases = fmean(own[decisive].values()), parts[decisive]
             half, p, how = _compared(group, cases, record, one, records, by_part[decisive], results)
@@ -129,11 +131,9 @@ def _compared(
         found.append((*student(difference, error, freedom), "seeds"))
     first = _scores(group, cases, frozen, results)
     kept = [_scores(group, cases, records[seed], results) for seed in seeds]
-    if first is not None and (
-        both := [other for other in kept if other is not None and all(map(same_images, first, other))]
-    ):
-        error = fmean(delong_of_means(first, other) for other in both)
-        found.append((*student(difference, error, math.inf), "images"))
+    both = [other for other in kept if first and other and all(map(same_images, first, other))]
+    if first and (of_images := mean_error(delong_of_means(first, other) for other in both)) is not None:
+        found.append((*student(difference, of_images, math.inf), "images"))
     if found:
         return max(found, key=lambda one: one[0])
     sizes = [frozen.scores[group.score_of(frozen)].ood[case.ood] for case in cases]
@@ -157,14 +157,14 @@ def _scores(group: Group, cases: Sequence[Case], record: Record, results: Path) 
 def on_records(folders: Iterable[Sequence[Record]]) -> list[str]:
     """What records of the same images say of frozen networks beside networks trained on the in-distribution images
     alone, in words for each frozen network and set, or its single classes."""
-    records = [record for folder in folders for record in folder]
+    records = {record.run_id: record for folder in folders for record in folder}.values()
     trained = [one for one in records if training_data(one.run_config) == "scratch"]
     tasks: dict[tuple[str, str], list[tuple[float, float]]] = {}  # AUROC of the frozen network and of the best other
     for frozen in (one for one in records if one.run_config.method.name == "frozen"):
         rows: dict[str, list[tuple[float, float]]] = {}
         for other in trained:
             if (both := _means(frozen, other)) is not None:
-                rows.setdefault(other.run_config.label, []).append(both)
+                rows.setdefault(recipe_of(other.run_config), []).append(both)
         if rows:
             parent, name = split_class(frozen.config["in_dist"])
             of = f"single classes of {info(parent).title}" if name else info(parent).title

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,9 +87,9 @@ def _interval(one: Candidate) -> tuple[float, str]:
     made = estimate(list(one.sensitivity.values()))
     if made.half is not None:
         found.append((made.half, "seeds"))
-    errors = [delong(one.scores[seed]) for seed in one.sensitivity if seed in one.scores]
-    if errors:
-        found.append((1.96 * math.fsum(errors) / len(errors), "images (DeLong)"))
+    error = mean_error(delong(one.scores[seed]) for seed in one.sensitivity if seed in one.scores)
+    if error is not None:
+        found.append((1.96 * error, "images (DeLong)"))
     if found:
         return max(found)
     return 1.96 * hanley_mcneil(one.mean, *one.counts), "images (Hanley-McNeil)"
@@ -110,10 +110,14 @@ def _against(best: Candidate, other: Candidate) -> tuple[float, float, str]:
 def _by_images(best: Candidate, other: Candidate, shared: list[int]) -> tuple[float, float, str] | None:
     """What the choice of the ID images leaves of it; None where no seed has both sides' scores of the same images."""
     pairs = [(best.scores[s], other.scores[s]) for s in shared if s in best.scores and s in other.scores]
-    errors = [delong(one, another) for one, another in pairs if same_images(one, another)]
-    if not errors:
-        return None
-    return *student(other.mean - best.mean, math.fsum(errors) / len(errors), math.inf), "DeLong"
+    error = mean_error(delong(one, another) for one, another in pairs if same_images(one, another))
+    return None if error is None else (*student(other.mean - best.mean, error, math.inf), "DeLong")
+
+
+def mean_error(errors: Iterable[float]) -> float | None:
+    """Of DeLong's standard errors of several seeds; None without any, and of one image, which has none."""
+    found = list(errors)
+    return None if not found or math.isnan(math.fsum(found)) else math.fsum(found) / len(found)
 
 
 def same_images(one: Scores, other: Scores) -> bool:
@@ -131,7 +135,7 @@ def candidates(group: Group, in_dist: str, results: Path) -> list[Candidate]:
     sensitivity = group.values("sensitivity", in_dist)
     for column in group.columns(in_dist):
         records = group.records(in_dist, column.key)
-        if not is_ranked(column) or not records:
+        if not is_ranked(column) or not column.config.method.negatives or not records:
             continue
         keys = [f"{in_dist}/{split}" for split in ("train", "test")]
         kept = {seed: scores_of(results, record, keys, group.score) for seed, record in records.items()}

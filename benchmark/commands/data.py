@@ -50,7 +50,9 @@ def data_prepare(
         Path | None,
         typer.Option("--source", "--from", metavar="DIR", help="Files you have already, in the set's official form."),
     ] = None,
-    size: Annotated[int, typer.Option("--size", metavar="N", min=8, help="Side in pixels to store.")] = 32,
+    size: Annotated[
+        int | None, typer.Option("--size", metavar="N", min=8, help="Side in pixels to store.  [default: 32]")
+    ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace sets that are there with other images.")] = False,
     data_root: Data = None,
 ) -> None:
@@ -74,10 +76,11 @@ def data_prepare(
         if set_:
             raise BenchError("--set: overrides fields of a sweep's runs; give it with --for SWEEP.yaml")
         for name in names or []:
-            prepare(name, root, source, size, report=say, replace=replace)
+            prepare(name, root, source, size or 32, report=say, replace=replace)
         return
-    if source is not None:
-        raise BenchError("--source: is the files of one set; name that set in place of --for")
+    for option, given in (("--source", source), ("--size", size), ("--replace", replace or None)):
+        if given is not None:
+            raise BenchError(f"{option}: is for sets that are named; name them in place of --for")
     from benchmark.plan import sweep as sweeps
     from benchmark.store import missing, states
 

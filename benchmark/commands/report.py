@@ -80,7 +80,8 @@ def report(
     places = results or [Path("results")]
     everything = all_ or not (table or figure or claims or page)
     records, asked = load_records(places), [sweep_files or []]
-    if not sweep_files and (here := sweeps_here(records, map(find_sweep, ("table1", "table2")), set_, data_root)):
+    paper = map(find_sweep, ("table1", "table2"))
+    if not sweep_files and (here := sweeps_here(records, paper, set_, data_root, only or [])):
         where, found = " and ".join(map(str, places)), ", ".join(map(str, here))
         say(f"no records of the paper's own sweeps in {where}; reported are those of {found}")
         asked = [[path] for path in here]

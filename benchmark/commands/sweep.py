@@ -231,12 +231,12 @@ def _start(plan: Sweep, found: Board, arrays: Sequence[Array], asked: _Asked) ->
     if not asked.use_slurm and first.gpu is None:
         starting.warm_up(first)  # its imports run beside the check
     check_backbones([job.config for job, _ in found.chosen], plan.path)
-    for folder in found.again:
-        folder.set_aside()
     if not asked.use_slurm:
+        for folder in found.again:
+            folder.set_aside()
         return _run_here(found, asked)
-    places = asked.results, asked.data_root
-    for name, job_id in slurm.submit(arrays, plan.name, *places, asked.checkpoint_every, found.queued):
+    places, anew = (asked.results, asked.data_root), [folder.name for folder in found.again]
+    for name, job_id in slurm.submit(arrays, plan.name, *places, asked.checkpoint_every, found.queued, anew):
         say(f"submitted   {name}  job {job_id}")
     return []
 

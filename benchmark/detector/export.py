@@ -143,9 +143,10 @@ def export(
         test_key, test_limit = source.config.test_key, source.config.data.test_limit
         some = _some_images(source, test_key, test_limit, data_root, CHECKED_IMAGES)
         settings = settings.model_copy(update={"checked": _check(detector, source, some, data_root)})
-        train = _some_images(source, source.config.train_key, source.config.data.train_limit, data_root, IMAGES)
-        if patches and train is not None and some is not None and has_map(source.backbone):
-            settings = add_patches(detector, settings, made, train, some, patches)
+        train = _some_images(source, source.config.train_key, source.config.data.train_limit, data_root, IMAGES, True)
+        test = _some_images(source, test_key, test_limit, data_root, CHECKED_IMAGES, True)
+        if patches and train is not None and test is not None and has_map(source.backbone):
+            settings = add_patches(detector, settings, made, train, test, patches)
         if onnx:
             settings = onnx_graph.add(detector, settings, made, some)
         with atomic_write(made / CARD, "w") as stream:
@@ -329,11 +330,17 @@ def _figures(source: _Source, kept: _Bank, threshold: Threshold) -> artifact.Fig
     return artifact.Figures(ood=ood, sensitivity=source.measured.sensitivity, knn_accuracy=source.record.knn_accuracy)
 
 
-def _some_images(source: _Source, key: str, limit: int | None, data_root: Path, count: int) -> NDArray[np.uint8] | None:
-    """The first `count` images of the set "set/split" that the run has seen, (N, S, S, 3); None where they are not at
-    hand."""
+def _some_images(
+    source: _Source, key: str, limit: int | None, data_root: Path, count: int, spread: bool = False
+) -> NDArray[np.uint8] | None:
+    """The first `count` images of the set "set/split" that the run has seen, (N, S, S, 3), or so many from all over it,
+    since folders may follow one another there; None where they are not at hand."""
     images = same_images(source.record, key, data_root)
-    return None if images is None else np.ascontiguousarray(images.images[limited(images, limit)[:count]])
+    if images is None:
+        return None
+    rows = limited(images, limit)
+    chosen = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)] if spread else rows[:count]
+    return np.ascontiguousarray(images.images[chosen])
 
 
 def _check(detector: Detector, source: _Source, images: NDArray[np.uint8] | None, data_root: Path) -> str:

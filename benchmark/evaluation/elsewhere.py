@@ -6,7 +6,7 @@ Shapes: N images, D features, K classes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from benchmark import methods
 from benchmark.data.images import ImageSet, data_root, load
+from benchmark.data.images import folder as folder_of_set
 from benchmark.detection.scores import full_float32, kept_features
 from benchmark.errors import BenchError, first_line, unknown
 from benchmark.evaluation.features import EMBED_BATCH
@@ -32,7 +33,7 @@ from benchmark.running.context import claim_run
 from benchmark.running.device import Runtime, find_device, image_tensor
 from benchmark.running.images import RunImages
 from benchmark.scoring.base import summary
-from benchmark.store.folders import RunFolder, output_key
+from benchmark.store.folders import RunFolder, all_runs, output_key
 from benchmark.store.records import Record
 from benchmark.views.recipes import AS_IT_IS
 from benchmark.views.render import evaluation_view
@@ -177,7 +178,7 @@ def _images_of(path: Path, key: str, answers: NetworkOutputs, labels: np.ndarray
         stored = load(root, name, split)
     except BenchError:
         known = np.full(count, -1) if labels is None else labels.astype(np.int64)
-        return ImageSet(name, split, np.empty((count, 0, 0, 3), np.uint8), known, _sha256([answers]), {})
+        return ImageSet(name, split, np.empty((count, 0, 0, 3), np.uint8), known, _sha256({key: answers}), {})
     if stored.count != count:
         raise BenchError(f"{path}: has {count} rows, and {key} has {stored.count} images here; give one row per image")
     if labels is not None and (labels != stored.labels)[(labels >= 0) & (stored.labels >= 0)].any():
@@ -192,11 +193,12 @@ class _NoPixels(RunImages):
         return super()._shared() if all(one.images.size for one in self.sets.values()) else {}
 
 
-def _sha256(answers: Iterable[NetworkOutputs]) -> str:
-    """Of the numbers of these answers, in their order."""
+def _sha256(answers: Mapping[str, NetworkOutputs]) -> str:
+    """Of the names and numbers of these answers, by "set/split"."""
     made = hashlib.sha256()
-    for one in answers:
-        for rows in (one.features, one.logits):
+    for key in sorted(answers):
+        made.update(key.encode() + b"\0")
+        for rows in (answers[key].features, answers[key].logits):
             made.update(
                 b"none" if rows is None else str(tuple(rows.shape)).encode() + rows.contiguous().numpy().tobytes()
             )
@@ -212,9 +214,11 @@ def _kept_as_run(
     results: Path,
 ) -> Brought:
     """Check what was brought, score it, and write the run's folder."""
+    for key in found:
+        folder_of_set(root, *key.rsplit("/", 1))  # a name that could be a set's
     _check(told, found)
     logits = all(one.logits is not None for one in found.values())
-    method = {"name": "features", "column": told.column, "sha256": _sha256(found[key] for key in sorted(found)),
+    method = {"name": "features", "column": told.column, "sha256": _sha256(found),
               "training_data": told.training_data, "logits": logits}  # fmt: skip
     raw: dict[str, Any] = {
         "in_dist": told.in_dist, "seed": told.seed, "method": method,
@@ -223,6 +227,7 @@ def _kept_as_run(
     config: RunConfig = validate(RunConfig, raw, told.column)
     images = _NoPixels(config, sets, root)
     config.check_count(len(found[config.train_key].features))
+    _check_alone(config, expanded(results))
     with claim_run(config, expanded(results), images, torch.device("cpu"), Runtime(device="cpu")) as run:
         if isinstance(run, RunFolder):
             folder, record = run, run.read_record()
@@ -234,10 +239,22 @@ def _kept_as_run(
                 np.savez(stream, **arrays)  # type: ignore[arg-type]
             measured = measure(methods.build(config, run.device), run, outputs)
             folder, record = run.folder, write_record(run, {}, None, measured)
-    sweep = folder.path / "sweep.yaml"
+    sweep = folder.path / f"{told.column}.yaml"
     with atomic_write(sweep, "w") as text:
         text.write(yamlfile.write({"title": told.column, "base": raw, "references": []}))
     return Brought(record, folder, sweep)
+
+
+def _check_alone(config: RunConfig, results: Path) -> None:
+    """Raise BenchError, one line, where the column has other features of this set and seed: a table shows one."""
+    for folder in all_runs(results):
+        if not folder.name.startswith(f"{config.short_name}-") or (record := folder.try_record()[0]) is None:
+            continue
+        if record.config["method"].get("sha256") not in (None, config.method.sha256):  # type: ignore[attr-defined]
+            raise BenchError(
+                f"{folder.path}: has other features of column {config.label!r}, {config.in_dist}, seed {config.seed}; "
+                "give another seed or column, or delete that folder"
+            )
 
 
 def _outputs(answers: NetworkOutputs) -> Outputs:
@@ -250,6 +267,8 @@ def _check(told: ColumnOfOthers, found: Mapping[str, NetworkOutputs]) -> None:
     """Raise BenchError, one line, for a column that is taken, unknown training data, and rows that cannot be scored."""
     if title_of(told.column) != told.column:
         raise BenchError(f"column {told.column!r}: is what {title_of(told.column)} is called; name yours otherwise")
+    if told.column == "config":
+        raise BenchError("column 'config': its sweep file would be the run's own config.yaml; give another name")
     for word in told.training_data.split(", "):
         if word not in MEANINGS:
             raise BenchError(f"training data: {unknown('word', word, MEANINGS)}; several are separated by a comma")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 
@@ -92,7 +93,7 @@ def board(
         if item.folder is None or row.state in LIVE:
             continue
         if row.state in wanted or row.name in anew:
-            chosen.append((Job(item.run.config, item.folder), item.run.resources))
+            chosen.append((Job(item.run.config, item.folder, item.run.resources.device), item.run.resources))
         elif row.state == "failed":
             left_alone.append(row.name)
         if row.name in anew:
@@ -127,7 +128,7 @@ def rows_of_sweep(plan: Sweep, results: Path, root: Path, tell: Tell) -> list[Ro
 
 
 def rows_of_results(results: Path, only: str | None, tell: Tell) -> list[Row]:
-    """All runs in a folder, or those that `only` means (`meant`). Raises BenchError where there are none."""
+    """All runs in a folder, or those that `only` means by name or label. Raises BenchError where there are none."""
     folders = all_runs(results) if only is None else _meant(only, results)
     if not folders:
         raise BenchError(
@@ -167,7 +168,16 @@ def runs_named(target: str, results: Path, data_root: Path | None) -> list[RunFo
 
 def _meant(text: str, results: Path) -> list[RunFolder]:
     folders = {folder.name: folder for folder in all_runs(results)}
-    return [folders[name] for name in meant(text, folders)]
+    if found := meant(text, folders):
+        return [folders[name] for name in found]
+    return [folder for folder in folders.values() if _is_labelled(folder, text)]
+
+
+def _is_labelled(folder: RunFolder, text: str) -> bool:
+    try:
+        return fnmatch(folder.read_config().label, text)
+    except BenchError:  # a broken one is called nothing
+        return False
 
 
 def _submitted(planned: Iterable[PlannedRun]) -> list[RunFolder]:

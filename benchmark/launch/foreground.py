@@ -10,7 +10,7 @@ from benchmark.errors import BenchError, StillToDo
 from benchmark.exits import HELD_ELSEWHERE, complain, explain_os, no_room
 from benchmark.launch.status import mark
 from benchmark.plan import layers, yamlfile
-from benchmark.plan.config import RunConfig
+from benchmark.plan.config import RunConfig, as_kept
 from benchmark.plan.validation import validate
 from benchmark.running.signals import StopFlag, answer_stop_signals
 from benchmark.store.folders import RunFolder
@@ -32,6 +32,8 @@ def run_file(
     Raises BenchError that names the file, and KeyboardInterrupt after a checkpoint when asked to stop.
     """
     raw = yamlfile.read(file)
+    if RunConfig.model_fields.keys() <= raw.keys():  # all settings are in a run's own config.yaml alone
+        raw = as_kept(raw)
     layers.lay(raw, dict(layers.parse_set(text) for text in sets))
     config: RunConfig = validate(RunConfig, raw, str(file))
     answer_stop_signals(StopFlag().on_signal)  # for good: the process ends with the run

@@ -11,10 +11,11 @@ from benchmark.store.folders import RunFolder
 
 @dataclass(frozen=True)
 class Job:
-    """A run that waits its turn."""
+    """A run that waits its turn. device: what its sweep asks for."""
 
     config: RunConfig
     folder: RunFolder
+    device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,7 @@ def parameters(resources: Resources, name: str) -> dict[str, Any]:
         "srun_args": ["--kill-on-bad-exit=1"] if resources.nodes * resources.tasks_per_node > 1 else [],
         "setup": [f"export SRUN_CPUS_PER_TASK={resources.cpus}", *resources.setup],
         "additional_parameters": {
-            "requeue": True,
-            **{key: value for key, value in resources.sbatch.items() if value is not False},
+            key: value for key, value in {"requeue": True, **resources.sbatch}.items() if value is not False
         },
     }
     return asked

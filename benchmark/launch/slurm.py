@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,10 +158,12 @@ def submit(
     data_root: Path,
     checkpoint_seconds: float,
     queued: Mapping[str, QueuedJob] = MappingProxyType({}),
+    anew: Collection[str] = (),
 ) -> Iterator[tuple[str, str]]:
     """Submit, and yield (run name, job id) array by array; each run's job.json keeps its submission and id.
 
-    queued: run name -> its job, of what is in the queue already and others may have to wait for.
+    queued: run name -> its job, of what is in the queue already and others may have to wait for. anew: the names of
+    runs whose results are set aside first; where an array is refused they are put back.
     Raises BenchError when sbatch refuses an array, or does not say what became of it; those before it stay submitted.
     Whenever this process dies, what was submitted is whole and is found again: the name is on disk before sbatch is
     called, and stays there unless sbatch has clearly refused.
@@ -174,6 +176,9 @@ def submit(
         keep_code(submission.code)
         submission.folder.mkdir(parents=True)
         before = [(job.folder, job.folder.read_status(), job.folder.read_job()) for job in array.jobs]
+        aside = [job.folder for job in array.jobs if job.folder.name in anew]
+        for folder in aside:
+            folder.set_aside()
         tasks = []
         for index, job in enumerate(array.jobs):
             folder = job.folder
@@ -190,6 +195,8 @@ def submit(
         try:
             given = _submit_array(_executor(submission, array, ids), tasks)
         except _Refused as error:
+            for folder in aside:
+                folder.put_back()
             for folder, status, note in before:
                 _put_back(folder, status, note)
             shutil.rmtree(submission.folder, ignore_errors=True)

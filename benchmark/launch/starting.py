@@ -46,7 +46,7 @@ def bench_run(data_root: Path, checkpoint_seconds: float) -> Launch:
 
     def arguments(job: Job, slot: Slot) -> list[str]:
         places = ["--results", str(job.folder.path.parent), "--data", str(data_root)]
-        how = ["--threads", str(slot.threads), "--checkpoint-every", f"{checkpoint_seconds:g}"]
+        how = ["--device", job.device, "--threads", str(slot.threads), "--checkpoint-every", f"{checkpoint_seconds:g}"]
         return ["run", str(job.folder.config), *places, *how]
 
     as_program = by_command(lambda job, slot: [sys.executable, "-m", "benchmark", *arguments(job, slot)])
@@ -100,7 +100,7 @@ class _Forked:
     def __init__(self, arguments: list[str], job: Job, slot: Slot, data_root: Path, checkpoint_seconds: float) -> None:
         context = warm_up(slot)
         file, results = job.folder.config, job.folder.path.parent
-        asked = (file, results, data_root, "auto", slot.threads, checkpoint_seconds)
+        asked = (file, results, data_root, job.device, slot.threads, checkpoint_seconds)
         self._process = context.Process(target=_run_forked, args=(arguments, str(job.folder.log), asked))
         self._process.start()
 

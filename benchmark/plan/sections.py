@@ -9,7 +9,7 @@ from pydantic import Field, JsonValue
 from benchmark.errors import BenchError
 from benchmark.plan.methods import NonNegative, Positive, PositiveInt, Probability, Range
 from benchmark.plan.validation import Strict
-from benchmark.plan.weights import WeightsConfig
+from benchmark.plan.weights import BACKBONE, WeightsConfig
 
 
 class DataConfig(Strict):
@@ -33,7 +33,7 @@ NORMALISED_ALONE = ("vit_", "deit_", "deit3_", "beit", "eva02_", "swin_", "swinv
 class ModelConfig(WeightsConfig):
     """A timm backbone by name, and the weights it begins with; `args` go to `timm.create_model` as they are."""
 
-    backbone: str = "vit_small_patch16_224"
+    backbone: str = BACKBONE
     args: dict[str, JsonValue] = {}
     drop_path: Probability = 0.1  # on the student alone
     # Of DINO, where the network has batch normalisation: which images student, teacher and test are normalised over.

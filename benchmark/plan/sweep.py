@@ -9,6 +9,7 @@ import copy
 import difflib
 import fnmatch
 import functools
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from benchmark.plan.config import RunConfig
 from benchmark.plan.grids import Axes, Points, points
 from benchmark.plan.identity import canonical, sha256
 from benchmark.plan.layers import get, lay, merge, over, parse_set
-from benchmark.plan.resources import Resources, SiteFile, load_site, resolve
+from benchmark.plan.resources import Resources, SiteFile, resolve
 from benchmark.plan.run_names import meant, meant_or_labelled, without_id
 from benchmark.plan.validation import Strict, validate
 
@@ -137,15 +138,15 @@ def load(
 
     sets: "dotted.field=value" overrides of every run, as from `--set`. only: globs on `SweepRun.short_name`, a
     class of a set as cifar10.cat or cifar10:cat; what matches any of them is chosen, and each must match something.
-    site: what the cluster wants of resources; None reads the user's own site file where there is one. data: the folder
-    of the image sets, by default the usual one: `SET:*` reads there which classes SET has, unless the catalogue knows.
+    site: what the cluster wants of resources; None, where nothing is submitted, reads the user's own site file where
+    there is one. data: the folder of the image sets, by default the usual one: `SET:*` reads there which classes SET
+    has, unless the catalogue knows.
     Raises BenchError, one line that names the file and the key.
     """
     path = find(path)
     raw = _read_with_parents(path, ())
     sweep: SweepFile = validate(SweepFile, raw, str(path))
     given = dict(parse_set(text) for text in sets or [])
-    site = site or load_site(None)
 
     @functools.cache  # thousands of runs ask for a handful of things
     def resources(overrides: tuple[int, ...]) -> Resources:
@@ -268,13 +269,26 @@ def _build(
             axes = {*sweep.grid, *(axis for entry in sweep.grids for axis in entry.grid)}
             if key not in axes and key not in ("variant", "in_dist", "seed", "method.name"):
                 raise BenchError(f"{path}: overrides.{index}.when: " + unknown("field", key, axes))
-        if all(fnmatch.fnmatch(str(get(raw, key)), pattern) for key, pattern in override.when.items()):
+        if all(fnmatch.fnmatch(_as_written(raw, key), pattern) for key, pattern in override.when.items()):
             with about(f"{path}: overrides.{index}.set"):
                 lay(raw, override.set)
             applied.append(index)
     lay(raw, given)
     config = validate(RunConfig, raw, str(path), "base")
     return SweepRun(config, resources(tuple(applied)), canonical(config.identity()))
+
+
+def _as_written(raw: dict[str, Any], key: str) -> str:
+    """The value at a dotted key as YAML writes it; where none is given the default, but for a method's own settings."""
+    value = get(raw, key)
+    if value == "" and not key.startswith("method."):
+        value = get(_defaults(), key)
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
+
+
+@functools.cache
+def _defaults() -> dict[str, Any]:
+    return RunConfig(in_dist="any", variant="dino").model_dump(mode="json") | {"variant": "none"}
 
 
 def _reference(run: SweepRun, name: str) -> SweepRun:

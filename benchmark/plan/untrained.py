@@ -59,7 +59,9 @@ class StatisticsConfig(MethodSettings):
     def identity(self, full: dict[str, Any], in_dist: str) -> dict[str, Any]:
         full = super().identity(full, in_dist)
         del full["train"], full["model"]
-        return full | {"eval": {key: full["eval"][key] for key in ("knn", "knn_temperature")}}
+        # Whole OOD images that are resized at once are other images; with the default the row keeps the name it had.
+        resized = ["ood_resize"] if full["eval"]["ood_resize"] != "stored" else []
+        return full | {"eval": {key: full["eval"][key] for key in ("knn", "knn_temperature", *resized)}}
 
 
 class FeaturesConfig(MethodSettings):
@@ -82,6 +84,11 @@ class FeaturesConfig(MethodSettings):
     @property
     def label(self) -> str:
         return self.column
+
+    def setting(self, full: dict[str, Any]) -> dict[str, Any]:
+        """Without the hash: another seed's network gives other features, in the same column."""
+        full["method"].pop("sha256")
+        return full
 
     def identity(self, full: dict[str, Any], in_dist: str) -> dict[str, Any]:
         full = super().identity(full, in_dist)

@@ -22,6 +22,7 @@ TIMM = "timm"  # in `model.weights`: timm's own for the backbone
 PACKAGE = "package:"  # before NAME/FILE: a file that an installed Python package holds
 SIZES = (32, 518)  # pixels a side of the images of a frozen network
 FILTERS = ("bicubic", "bilinear")  # that images can be resized with
+BACKBONE = "vit_small_patch16_224"  # where none is named: the paper's
 
 Colours = Annotated[list[float], Field(min_length=3, max_length=3)]
 
@@ -48,7 +49,7 @@ class WeightsConfig(Strict):
     def _resolve(cls, raw: Any) -> Any:
         if not isinstance(raw, dict) or not isinstance(given := raw.get("weights"), str) or not given:
             return raw
-        backbone = str(raw.get("backbone", cls.model_fields["backbone"].default))
+        backbone = str(raw.get("backbone", BACKBONE))
         try:
             if raw.get("weights_sha256") is None:
                 path = find_weights(given, backbone)
@@ -165,7 +166,7 @@ def sized(views: Any, model: Any) -> Any:
     if not isinstance(views, dict) or "global_size" in views or not isinstance(model, dict):
         return views
     try:
-        return {**views, "global_size": used_to(str(model.get("backbone")))["size"]}
+        return {**views, "global_size": used_to(str(model.get("backbone", BACKBONE)))["size"]}
     except BenchError as error:
         raise ValueError(f"views.global_size: {error}") from error
 

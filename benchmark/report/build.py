@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from shlex import quote
@@ -106,7 +106,10 @@ def report(
 
     written: list[Path] = []
     nothing: dict[str, None] = {}
+    runs.check_only(paths for paths, _, _ in jobs)
     for paths, protocol, job in jobs:
+        if not runs.configs(paths):
+            continue  # another sweep has what --only names
         groups = runs.groups(paths, protocol)
         if not groups:
             names = " and ".join(str(path) for path in paths)
@@ -118,7 +121,7 @@ def report(
             where = " and ".join(map(str, places))
             nothing[f"{where}: no records for {names} yet; run: {commands}{of_other_sweeps(records)}"] = None
             continue
-        folder = out / "+".join(path.stem for path in paths)
+        folder = out / "+".join(dict.fromkeys(path.stem for path in paths))
         written += job(groups, folder if score == OWN else folder / f"by-{score}", console)
     if nothing and not written:
         raise BenchError(next(iter(nothing)))
@@ -168,16 +171,20 @@ class _Runs:
         return self._kept([config for path in paths for config in self._loaded[path]])
 
     def _kept(self, configs: list[RunConfig]) -> list[RunConfig]:
-        """The runs whose label matches a pattern of `only`, and the reference rows. BenchError where none does."""
+        """The runs whose label matches a pattern of `only`, and the reference rows; none where no label does."""
         if not self._only:
             return configs
-        labels = dict.fromkeys(config.label for config in configs if config.method.name not in REFERENCES)
-        kept = {label for label in labels if any(fnmatchcase(label, pattern) for pattern in self._only)}
-        if not kept:
+        kept = {label for label in _labels(configs) if any(fnmatchcase(label, pattern) for pattern in self._only)}
+        return [config for config in configs if kept and (config.label in kept or config.method.name in REFERENCES)]
+
+    def check_only(self, several: Iterable[tuple[Path, ...]]) -> None:
+        """Raises BenchError where `only` matches no label of any of these sweeps."""
+        paths = tuple(dict.fromkeys(path for paths in several for path in paths))
+        if self._only and not self.configs(paths):
+            labels = _labels(config for path in paths for config in self._loaded[path])
             raise BenchError(
                 f"--only {' --only '.join(self._only)}: no column is called so; allowed: {', '.join(labels)}"
             )
-        return [config for config in configs if config.label in kept or config.method.name in REFERENCES]
 
     def protocols(self, paths: tuple[Path, ...]) -> list[Protocol]:
         """The protocols that the runs are of."""
@@ -202,6 +209,11 @@ class _Runs:
                 made = group_runs(whole or configs, self._records, beside=True)
             self._groups[protocol, paths] = [by_score(group, self._score) for group in made]
         return self._groups[protocol, paths]
+
+
+def _labels(configs: Iterable[RunConfig]) -> list[str]:
+    """What the columns of these runs are called, each once, without the reference rows."""
+    return list(dict.fromkeys(config.label for config in configs if config.method.name not in REFERENCES))
 
 
 def _table_job(name: str, asked: bool) -> Job:

@@ -58,20 +58,29 @@ def table(df: pd.DataFrame, name: str = "2", published: bool = False) -> pd.Data
         )
     import pandas as pd
 
-    return pd.concat([_frame(one, len(made) > 1 or one.several_in_dists, published) for one in made])
+    several = len(made) > 1 or any(one.several_in_dists for one in made)
+    parted = any(len(_blocks(one)) > 1 for one in made)
+    return pd.concat([_frame(one, several, parted, published) for one in made])
 
 
-def _frame(made: Table, several: bool, published: bool) -> pd.DataFrame:
+def _blocks(made: Table) -> dict[str, str]:
+    """The titles of a table's blocks of rows."""
+    return {row.block: row.title for row in made.rows if not row.cells and row.block and row.section == "texts"}
+
+
+def _frame(made: Table, several: bool, parted: bool, published: bool) -> pd.DataFrame:
+    """several, parted: whether the set and the block stand before a row."""
     import pandas as pd
 
-    rows = [row for row in made.rows if row.cells]
-    blocks = {row.block: row.title for row in made.rows if not row.cells and row.block and row.section == "texts"}
-    index: Any = [row.heading for row in rows]
-    if several:
-        index = pd.MultiIndex.from_tuples([(info(row.in_dist).title, row.heading) for row in rows], names=["ID", "OOD"])
-    elif len(blocks) > 1:
-        pairs = [(blocks.get(row.block, ""), row.heading) for row in rows]
-        index = pd.MultiIndex.from_tuples(pairs, names=["", made.corner])
+    rows, blocks = [row for row in made.rows if row.cells], _blocks(made)
+    names = {"ID": [info(row.in_dist).title for row in rows]} if several else {}
+    if parted:
+        names[""] = [blocks.get(row.block, "") for row in rows]
+    headings = [row.heading for row in rows]
+    index: Any = headings
+    if names:
+        last = "OOD" if several else made.corner
+        index = pd.MultiIndex.from_arrays([*names.values(), headings], names=[*names, last])
     columns: dict[Any, list[float | None]] = {}
     for key, column in made.columns.items():
         title = column.heading

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from benchmark.errors import BenchError
@@ -11,32 +12,41 @@ from benchmark.store.records import Record
 
 
 def sweeps_here(
-    records: Sequence[Record], paper: Iterable[Path], sets: list[str] | None, data: Path | None
+    records: Sequence[Record],
+    paper: Iterable[Path],
+    sets: list[str] | None,
+    data: Path | None,
+    only: Sequence[str] = (),
 ) -> list[Path]:
     """The sweeps that account for these records, the one with most of its runs done first.
 
     Looked for among the built-in ones, ./sweeps and this folder; sets, data: as of `sweeps.load`. None where the
-    paper's own sweeps, `paper`, have records here, or where nothing accounts for any.
+    paper's own sweeps, `paper`, have records here, or where nothing accounts for any. only: patterns of labels; sweeps
+    without such a column are left out, unless none has one.
     """
     done = {record.recipe_id for record in records}
-    if not done or any(_recipes(path, sets, data) & done for path in paper):
+    if not done or any(_recipes(path, sets, data).keys() & done for path in paper):
         return []
     files = {path.stem: path for path in [*sorted(Path("sweeps").glob("*.yaml")), *sorted(Path().glob("*.yaml"))]}
     known = {name: found for name in {**sweeps.built_in(), **files}
-             if (found := _recipes(files.get(name, Path(name)), sets, data)) & done}  # fmt: skip
+             if (found := _recipes(files.get(name, Path(name)), sets, data)).keys() & done}  # fmt: skip
     chosen: list[Path] = []
+    named: list[Path] = []
     while done and known:
-        best = max(known, key=lambda name: (len(known[name] & done), -len(known[name])))
-        if not known[best] & done:
+        best = max(known, key=lambda name: (len(known[name].keys() & done), -len(known[name])))
+        if not known[best].keys() & done:
             break
-        done -= known.pop(best)
+        labels = known.pop(best)
+        done -= labels.keys()
         chosen.append(files.get(best, Path(best)))
-    return chosen
+        named += chosen[-1:] if any(fnmatchcase(label, one) for label in labels.values() for one in only) else []
+    return named or chosen
 
 
-def _recipes(path: Path, sets: list[str] | None, data: Path | None) -> set[str]:
-    """The recipes of a sweep's trained runs; none where it cannot be read, since nobody has asked for it."""
+def _recipes(path: Path, sets: list[str] | None, data: Path | None) -> dict[str, str]:
+    """The recipe and label of a sweep's trained runs; none where it cannot be read, since nobody has asked for it."""
     try:
-        return {run.recipe for run in sweeps.load(path, sets, data=data).runs if run.config.method.trains}
+        runs = sweeps.load(path, sets, data=data).runs
     except BenchError:
-        return set()
+        return {}
+    return {run.recipe: run.config.label for run in runs if run.config.method.trains}

@@ -110,12 +110,12 @@ def delong(
     second: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None,
 ) -> float:
     """Standard error, in points, of the AUROC of (negatives, positives); with `second`, two scores of the same images
-    in the same order, of the difference of the two AUROCs (DeLong et al. 1988)."""
+    in the same order, of the difference of the two AUROCs (DeLong et al. 1988). NaN where a side is one image alone."""
     below, above = placements(*first)
     if second is not None:
         other_below, other_above = placements(*second)
         below, above = below - other_below, above - other_above
-    return 100 * math.sqrt(np.var(below, ddof=1) / len(below) + np.var(above, ddof=1) / len(above))
+    return 100 * math.sqrt(_variance(below) + _variance(above))
 
 
 def delong_of_means(
@@ -126,8 +126,13 @@ def delong_of_means(
     pairs = [(placements(*one), placements(*other)) for one, other in zip(first, second, strict=True)]
     below = [one[0] - other[0] for one, other in pairs]
     above = np.mean([one[1] - other[1] for one, other in pairs], axis=0)
-    of_positives = sum(np.var(part, ddof=1) / len(part) for part in below) / len(pairs) ** 2
-    return 100 * math.sqrt(np.var(above, ddof=1) / len(above) + of_positives)
+    of_positives = sum(map(_variance, below)) / len(pairs) ** 2
+    return 100 * math.sqrt(_variance(above) + of_positives)
+
+
+def _variance(shares: Values) -> float:
+    """Of their mean; NaN of one alone, which says nothing of the others that might have been drawn."""
+    return float(np.var(shares, ddof=1)) / len(shares) if len(shares) > 1 else math.nan
 
 
 def hanley_mcneil(auroc: float, n_negative: int, n_positive: int) -> float:
@@ -139,7 +144,11 @@ def hanley_mcneil(auroc: float, n_negative: int, n_positive: int) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's p-values: adjusted so that any one false alarm among them has the stated probability."""
+    """Holm's p-values: adjusted so that any one false alarm among them has the stated probability.
+
+    Raises ValueError for NaN, which has no place among them."""
+    if any(map(math.isnan, p_values)):
+        raise ValueError("a p-value is not a number")
     adjusted, running = [1.0] * len(p_values), 0.0
     for place, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
         running = max(running, (len(p_values) - place) * p_values[index])

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -130,11 +130,9 @@ def _with_earlier(folder: RunFolder, images: RunImages) -> RunImages:
     lost = set(record.changed(now))
     if names := [name for name, key in earlier.items() if key in lost]:
         print(f"note: earlier results on {', '.join(names)} go: these images are not here any more", flush=True)
-    more = config.with_more(
-        (name for name, key in earlier.items() if key not in lost),
-        (name for name in record.scores if name != record.own),
-    )
-    return load_images(more, images.root)
+    kept = [name for name, key in earlier.items() if key not in lost]
+    more = config.with_more(kept, (name for name in record.scores if name != record.own))
+    return load_images(more, images.root) if kept else replace(images, config=more)
 
 
 def _note_attempt(folder: RunFolder) -> None:

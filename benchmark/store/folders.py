@@ -144,6 +144,13 @@ class RunFolder:
                 path.rename(self.before / path.name)
             path.unlink(missing_ok=True)
 
+    def put_back(self) -> None:
+        """Undo `set_aside`, where nothing has been trained since."""
+        if self.before.exists():
+            for path in self.before.iterdir():
+                path.rename(self.path / path.name)
+            self.before.rmdir()
+
     def read_scores(self, config: RunConfig, wanted: Collection[str] | None = None) -> dict[str, np.ndarray]:
         """scores.npz: "set/split:NAME" -> the scores (N,) by NAME; of these keys alone where they are `wanted`.
 
@@ -161,9 +168,10 @@ class RunFolder:
         return config
 
     def keep_config(self, config: RunConfig) -> None:
-        """Write config.yaml unless it says the same already."""
+        """Write config.yaml unless it says the same already, word for word: one that is older than a setting is read
+        otherwise where it is taken for a file of the user's."""
         with suppress(BenchError, FileNotFoundError):
-            if self.read_config() == config:
+            if yamlfile.read(self.config) == config.model_dump(mode="json"):
                 return
         self.write_config(config)
 
@@ -261,9 +269,14 @@ def all_runs(results: Path) -> list[RunFolder]:
 
 
 def runs_below(place: Path) -> list[RunFolder]:
-    """Every folder of a run at or below `place`, by path. Raises BenchError where there is none."""
+    """Every folder of a run at or below `place`, by path; links are followed. Raises BenchError where there is none."""
     found = []
-    for path, below, files in os.walk(place):
+    seen: set[str] = set()  # a link may lead back up
+    for path, below, files in os.walk(place, followlinks=True):
+        if (real := os.path.realpath(path)) in seen:
+            below.clear()
+            continue
+        seen.add(real)
         if {"config.yaml", "record.json"} & set(files):
             found.append(RunFolder(Path(path)))
             below.clear()

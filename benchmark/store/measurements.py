@@ -63,10 +63,18 @@ def measurements(results: str | Path = "results") -> pd.DataFrame:
     images), `seconds` in all, `hardware`, `commit`, `python`, `device`, `packages.NAME`, and every setting by its
     dotted key, as `in_dist`, `variant`, `seed`, `method.name`, `train.lr`. Texts are categories; a list is a text.
 
+    A record that is broken, or of a package's method or variant that is not installed here, is left out, with a note.
     Raises BenchError, one line, where there is no finished run, or a record is of a newer release.
     """
     place = Path(results)
-    found = [(folder.path, record) for folder, record in _readable(runs_below(place), note)]
+    found = []
+    for folder, record in _readable(runs_below(place), note):
+        try:
+            _ = record.run_config
+        except BenchError as error:  # of a method or variant of a package that is not installed here
+            note(f"left out: {error}")
+            continue
+        found.append((folder.path, record))
     if not found:
         raise BenchError(f"{place}: holds runs, but none is finished; bench status says how far they are")
     return frame_of([record for _, record in found], [str(path) for path, _ in found])

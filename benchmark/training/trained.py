@@ -62,6 +62,8 @@ def trained(method: Method, run: Context, evaluate: Callable[[int], dict[str, An
     training = {**vars(summary), "peak_memory_bytes": peak_memory(run.device)}
     if run.ranks.is_main:
         _keep_weights(method, run, training)
+    if any(run.ranks.any_of(run.stop.requested)):  # since the last step: what is left is done by the next start
+        raise KeyboardInterrupt
     return training
 
 

@@ -65,6 +65,12 @@ def test_all_that_can_be_fetched_is_and_the_rest_is_a_checklist(
     assert listed == ["- lsun/test", "- texture/test"] and "2 image sets of lacking.yaml" in said.out
 
 
+@pytest.mark.parametrize("option", [["--source", "here"], ["--size", "64"], ["--replace"]])
+def test_options_of_named_sets_are_not_for_a_sweep(bench: Callable[..., Said], option: list[str]) -> None:
+    said = bench("data", "prepare", "--for", "lacking.yaml", *option)
+    assert said.code == 2 and f"{option[0]}: is for sets that are named" in said.err
+
+
 def test_what_is_advised_works_as_copied(
     bench: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -156,3 +156,24 @@ def test_a_backbone_shaped_by_lists_and_maps_from_sweep_file_to_detector(tmp_pat
     weights = str(tmp_path / "d" / artifact.BACKBONE)
     assert timm.create_model("resnet10t", checkpoint_path=weights, **settings.timm_args).num_features == 64
     assert "channels=[8, 16, 32, 64]" in (tmp_path / "d" / "README.md").read_text()
+
+
+def test_the_patches_are_of_images_from_all_over_the_set(
+    made: Made, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Sets brought from folders hold one folder after another."""
+    seen: list[np.ndarray] = []
+
+    def add(
+        detector: object, settings: object, folder: Path, train: np.ndarray, test: np.ndarray, count: int
+    ) -> object:
+        seen.extend((train, test))
+        return settings
+
+    monkeypatch.setattr("benchmark.detector.export.add_patches", add)
+    monkeypatch.setattr("benchmark.detector.export.has_map", lambda backbone: True)
+    monkeypatch.setattr("benchmark.detector.export.IMAGES", 3)
+    monkeypatch.setattr("benchmark.detector.export.CHECKED_IMAGES", 2)
+    export(made.folder, tmp_path / "to", made.data, 0.1)
+    train, test = (load(made.data, "mini", split).images for split in ("train", "test"))
+    assert (seen[0] == train[[0, 19, 39]]).all() and (seen[1] == test[[0, 23]]).all()

@@ -373,6 +373,10 @@ def test_on_a_gpu_the_child_is_this_python_and_the_written_config(tmp_path: Path
     assert options["env"]["CUDA_VISIBLE_DEVICES"] == "3" and options["start_new_session"]
     assert command[:4] == [sys.executable, "-m", "benchmark", "run"] and command[4] == str(folder.config)
     assert command[command.index("--threads") + 1] == "2" and command[command.index("--results") + 1] == str(tmp_path)
+    assert command[command.index("--device") + 1] == "auto"
+    starting.bench_run(Path("/data"), 60)(Job(CONFIG, folder, "cpu"), Slot("3", 2))
+    command = started[-1][0]
+    assert command[command.index("--device") + 1] == "cpu"
 
 
 def test_an_equal_config_is_kept_another_is_replaced(queue, tmp_path: Path) -> None:

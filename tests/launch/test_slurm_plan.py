@@ -20,6 +20,7 @@ from benchmark.launch import slurm
 from benchmark.launch.board import LIVE, Board
 from benchmark.launch.jobs import Job
 from benchmark.launch.kept_code import keep_code
+from benchmark.launch.sbatch import parameters
 from benchmark.launch.status import QueuedJob, Row
 from benchmark.launch.task import RunTask
 from benchmark.plan.config import RunConfig
@@ -128,6 +129,11 @@ def test_sbatch_text_says_what_the_resources_say(tmp_path: Path) -> None:
     code = next(i for i, line in enumerate(lines) if line.startswith("export PYTHONPATH="))
     assert code > lines.index("module load cuda"), "a module may touch PYTHONPATH"
     assert not (tmp_path / "results").exists(), "showing what would be submitted wrote something"
+
+
+def test_a_flag_that_is_false_is_not_given(tmp_path: Path) -> None:
+    for given, there in (({}, True), ({"requeue": False}, False), ({"requeue": True}, True)):
+        assert ("requeue" in parameters(Resources(sbatch=given), "name")["additional_parameters"]) == there
 
 
 def test_a_single_run_without_gpu_is_a_plain_job(tmp_path: Path) -> None:

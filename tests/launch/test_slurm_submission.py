@@ -127,3 +127,24 @@ def test_an_array_that_squeue_shows_in_part_is_not_known_to_be_accepted(tmp_path
     client("squeue", f'echo "9_0|PENDING||$(cat {tmp_path}/name)|Priority"')
     with pytest.raises(BenchError, match="does not say whether it has accepted"):
         submit(tmp_path, RunFolder(tmp_path / "results/one"), RunFolder(tmp_path / "results/other"))
+
+
+def test_a_refusal_gives_back_what_was_set_aside_to_be_trained_anew(tmp_path: Path, client) -> None:
+    """The first array is refused, and of the second, which comes after it, nothing has been set aside."""
+    client("srun", "exit 0")
+    client("sbatch", REFUSES)
+    folders = [RunFolder(tmp_path / "results" / name) for name in ("one", "other")]
+    for folder in folders:
+        folder.write_config(CONFIG)
+        for path in (folder.weights, folder.scores, folder.record, folder.metrics):
+            path.write_text(f"of {folder.name}")
+    kept = {path: path.read_bytes() for folder in folders for path in folder.path.iterdir()}
+    arrays = [slurm.Array(Resources(), (Job(CONFIG, folder),)) for folder in folders]
+    names = [folder.name for folder in folders]
+    with pytest.raises(BenchError, match="Invalid account"):
+        list(slurm.submit(arrays, "sweep", tmp_path / "results", tmp_path / "data", 60.0, anew=names))
+    assert {path: path.read_bytes() for folder in folders for path in folder.path.iterdir()} == kept
+    client("sbatch", "echo 7")
+    list(slurm.submit(arrays, "sweep", tmp_path / "results", tmp_path / "data", 60.0, anew=names[:1]))
+    one, other = folders
+    assert (one.before / "record.json").exists() and not one.record.exists() and other.record.exists()

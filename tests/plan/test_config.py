@@ -28,6 +28,7 @@ from benchmark.store.folders import RunFolder
         ({"variant": "rot-imgnn"}, ["unknown variant 'rot-imgnn'", "did you mean 'rot-imgn'"]),
         ({"variant": "perm-0-imgn"}, ["unknown variant 'perm-0-imgn'"]),
         ({"variant": "perm-7-imgn"}, ["perm-7 does not divide", "32x32"]),
+        ({"variant": f"perm-{10**20}-imgn"}, [f"perm-{10**20} does not divide", "32x32"]),
         ({"method": {"name": "foo"}}, ["base.method", "unknown method 'foo'", "dino"]),
         ({"method": {"clases": 5}}, ["base.method", "unknown key 'clases'", "did you mean 'classes'"]),
         ({"protocol": "mine"}, ["base.protocol", "'paper' or 'authors'", "given 'mine'"]),

@@ -89,6 +89,32 @@ def test_an_unknown_profile_of_a_sweep_is_named(tmp_path: Path) -> None:
         resources_of(tmp_path, sweep=SWEEP.replace("profile: large", "profile: larg"))
 
 
+def test_profiles_of_a_site_file_hinder_no_command_that_submits_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "s.yaml").write_text(SWEEP.replace("profile: large", "profile: ours"))
+    (tmp_path / "site.yaml").write_text("profiles: {ours: {constraint: h100}}")
+    monkeypatch.delenv("BENCH_SITE", raising=False)
+    plain = {run.config.variant: run.resources for run in sweeps.load(tmp_path / "s.yaml").runs}
+    assert (plain["rot-in-dist"].constraint, plain["rot-in-dist"].hours) == (None, 9)
+    monkeypatch.setenv("BENCH_SITE", str(tmp_path / "site.yaml"))
+    assert load_site(None).path == tmp_path / "site.yaml"
+    named = {run.config.variant: run.resources for run in sweeps.load(tmp_path / "s.yaml").runs}
+    assert named["rot-in-dist"].constraint == "h100"
+
+
+@pytest.mark.parametrize("given", ["[large]", "{a: 1}", "3"])
+def test_a_profile_is_a_name(tmp_path: Path, given: str) -> None:
+    for sweep in (
+        SWEEP.replace("hours: 3,", f"profile: {given},"),
+        SWEEP.replace("profile: large", f"profile: {given}"),
+    ):
+        with pytest.raises(BenchError, match=r"s.yaml.*unknown profile"):
+            resources_of(tmp_path, sweep=sweep)
+        with pytest.raises(BenchError, match=r"s.yaml.*unknown profile"):
+            sweeps.load(tmp_path / "s.yaml")
+
+
 def test_resources_in_words() -> None:
     assert Resources().in_words() == "1 GPU, 8 CPUs, 32 GB, 24 h"
     several = Resources(nodes=2, gpus=4, gpu_type="a100", partition="p")

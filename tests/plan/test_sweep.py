@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tiny_runs import TINY
+from tiny_runs import TINY, tiny
 
 from benchmark.data.downloads import LOADERS
 from benchmark.errors import BenchError
@@ -110,6 +110,32 @@ def test_extends_merges_and_overrides_reach_matching_runs(tmp_path: Path) -> Non
         (run.config.train.epochs, run.config.train.batch, run.config.train.lr, run.resources.hours, run.resources.gpus)
         for run in runs
     ] == [(5, 8, 0.004, 5, 2)] * 2 + [(5, 8, 0.5, 9, 2)] * 2
+
+
+@pytest.mark.parametrize(
+    ("base", "grid", "when", "hours"),
+    [
+        ({}, {}, {"seed": "0"}, [9]),  # where the default is meant
+        ({}, {"seed": [0, 1]}, {"seed": "0"}, [9, 24]),
+        ({"variant": "imgn"}, {}, {"variant": "imgn"}, [9]),
+        ({}, {"train.nesterov": [True, False]}, {"train.nesterov": "true"}, [9, 24]),
+        ({}, {"train.clip": [3.0, None]}, {"train.clip": "null"}, [24, 9]),
+        ({}, {}, {"method.name": "dino"}, [9]),
+    ],
+)
+def test_an_override_is_when_a_field_has_a_value_as_yaml_writes_it(
+    tmp_path: Path, base: dict, grid: dict, when: dict, hours: list[int]
+) -> None:
+    path = tmp_path / "s.yaml"
+    base = {"in_dist": "mini", "variant": "rot-in-dist", "train": {"optimiser": "sgd"}, "eval": {"ood": []}} | base
+    rest = {"references": [], "overrides": [{"when": when, "resources": {"hours": 9}}]}
+    path.write_text(yamlfile.write({"base": base, "grid": grid, **rest}))
+    assert [run.resources.hours for run in sweeps.load(path).runs] == hours
+
+
+def test_the_statistics_of_images_that_are_resized_at_once_are_another_row() -> None:
+    rows = [tiny(eval={"ood_resize": how}).reference("image-statistics") for how in ("stored", "direct")]
+    assert rows[0].recipe_id() != rows[1].recipe_id()
 
 
 def test_resources_do_not_change_ids(tmp_path: Path) -> None:

@@ -209,3 +209,15 @@ def test_sweeps_stand_side_by_side_and_columns_are_left_out(place):
     assert columns(sweep=[one, two], only=["rot-*", "dino"]) == {"dino", "rot-imgn", "rot-dti", "untrained"}
     with pytest.raises(BenchError, match="--only rotated: no column is called so; allowed: dino, imgn"):
         columns(sweep=one, only=["rotated"])
+
+
+def test_only_names_columns_of_any_of_the_papers_sweeps(place):
+    """Without a sweep a report is of several: a column that one of them has is no mistake in the others."""
+    for name in ("table1", "table2"):
+        write_runs(Path("results"), Path(name))
+    for label, name in (("combined", "1"), ("imgn", "2"), ("rot-imgn", "1"), ("rot-imgn", "2")):
+        files, _ = make(place, everything=True, only=[label])
+        assert f"table{name}/table{name}.md" in files
+        assert label in (place / f"reports/table{name}/table{name}.csv").read_text()
+    with pytest.raises(BenchError, match=r"--only mirror: no column is called so; allowed: .*combined"):
+        make(place, everything=True, only=["mirror"])

@@ -349,3 +349,12 @@ def test_the_figure_of_variants_leaves_out_what_is_not_measured():
     assert [key.label for key in own.keys] == ["single"]  # nothing is published of it
     rotation = config(method={"name": "rotation"}, train={"epochs": 50})
     assert variants.variants(group_of([rotation]), "cifar10") is None
+
+
+def test_one_seed_of_several_that_has_a_score_is_the_one_drawn():
+    """Seed 0 is not scored on the further sets yet: the interval over images is of seed 1's numbers."""
+    partly = lambda c: record_of(c, lambda c, ood: None if c.seed == 0 and ood != "cifar100" else 60.0 + c.seed)  # noqa: E731
+    both = [config(variant="dino", seed=seed) for seed in (0, 1)]
+    _, far = variants.variants(group_of(both, partly), "cifar10").panels
+    half = 1.96 * hanley_mcneil(61.0, 9, 9)
+    assert far.dots[0].seeds == {} and far.dots[0].ends == (pytest.approx(61 - half), pytest.approx(61 + half))

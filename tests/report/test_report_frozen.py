@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -192,3 +193,53 @@ def test_what_other_records_say_of_the_same_images(tmp_path: Path, monkeypatch: 
     assert choosing.recommend(sweep, tmp_path / "results", tmp_path / "others").told == ()
     text = wording.markdown(advice)
     assert "mean AUROC of 82.0" in text and "from weights trained elsewhere, with labels" in text
+
+
+def test_means_are_over_the_same_sets_on_both_sides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trained runs that have not been scored on dogs yet: their mean is of nothing, not of cats alone."""
+    sweep = place(tmp_path, monkeypatch)
+    shutil.rmtree(tmp_path / "results")
+
+    def partly(run: RunConfig, ood: str) -> float | None:
+        return None if ood == "pets-dogs" and run.label == "dino" else level(run, ood)
+
+    write_runs(tmp_path / "results", sweep, lambda run: record_of(run, partly))
+    _, one = advised(sweep)
+    by_label = {other.label: other for other in one.others}
+    assert by_label["dino"].aurocs == {"cats": 70.0} and by_label["dino"].p is None
+    assert by_label["rot-in-dist"].ahead == pytest.approx(2.5)
+
+
+def test_one_ood_image_is_judged_by_the_numbers_of_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = place(tmp_path, monkeypatch, ood="pets-cats")
+    keep_scores(sweep, 0.8)
+    for folder in (tmp_path / "results").iterdir():
+        if (folder / "scores.npz").exists():
+            arrays = dict(np.load(folder / "scores.npz"))
+            np.savez(folder / "scores.npz", **arrays | {"pets-cats/test": arrays["pets-cats/test"][:1]})
+    _, one = advised(sweep)
+    assert all(other.how == "seeds" and 0 < (other.p or 0) <= 1 for other in one.others)
+    assert np.isnan(delong((np.arange(5.0), np.ones(1)))) and np.isnan(delong((np.ones(1), np.arange(5.0))))
+    LEVELS["only"] = 70.0
+    try:
+        text = sweep.read_text().replace("[0, 1, 2]", "[0]")
+        sweep.write_text(text)
+        _, one = advised(sweep)
+    finally:
+        del LEVELS["only"]
+    assert {other.how for other in one.others} == {"numbers of images"}
+
+
+def test_other_records_are_held_by_recipe_and_each_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DINO of two lengths is two networks, of which one may be the best; a run in two folders is one."""
+    sweep, longer = place(tmp_path, monkeypatch), tmp_path / "longer.yaml"
+    longer.write_text(sweep.read_text().replace("- grid:", "- base: {train: {epochs: 400}}\n    grid:"))
+
+    def better(run: RunConfig, ood: str) -> float:
+        return level(run, ood) + 12.0 * (run.label == "dino")
+
+    for name in ("one", "two"):
+        write_runs(tmp_path / "others" / name, longer, lambda run: record_of(run, better))
+    write_runs(tmp_path / "others" / "short", sweep, lambda run: record_of(run, level))
+    [told] = choosing.recommend(sweep, tmp_path / "results", tmp_path / "others").told
+    assert "(n = 1)" in told and told.endswith("the best network trained on those images alone 82.0")

@@ -17,7 +17,7 @@ import pytest
 from jinja2 import UndefinedError
 from page_fakes import HOSTILE, OODS, rendered, write_everything, write_images, write_page, write_run
 from PIL import Image
-from report_fakes import VARIANTS10, record_of, write_runs, write_sweep
+from report_fakes import VARIANTS10, config, record_of, write_runs, write_sweep
 
 from benchmark.data.images import load
 from benchmark.errors import BenchError
@@ -25,6 +25,7 @@ from benchmark.plan import sweep as sweeps
 from benchmark.report.figures.panels import Histogram
 from benchmark.report.grouping import group_runs
 from benchmark.report.page import charts, compose, document, scores
+from benchmark.report.page import tables as page_tables
 from benchmark.report.page.gallery import GalleryItem, write_gallery
 from benchmark.report.tables.auroc import table1, table2
 from benchmark.store.folders import RunFolder
@@ -94,6 +95,15 @@ def test_the_tables_hold_the_numbers_of_the_records(made):
     # Student-t with one degree of freedom: 12.706 x s / sqrt(2), s of two values 1.25 apart.
     assert f"± {12.706 * 1.25 / 2:.2f}" in tip and "seed 0: 99.69, seed 1: 98.44" in tip
     assert "published 99.69, ours -0.62" in tip
+
+
+def test_what_is_not_measured_has_no_number_to_sort_by(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (group,) = group_runs(configs := [config(variant="dino"), config(variant="imgn")], [record_of(configs[0])])
+    (table,) = table2(group)
+    row = next(row for row in table.rows if row.key == "svhn")
+    made = page_tables._cells(table, row)
+    assert made["imgn"]["ours"] == "—" and made["imgn"]["number"] is None and made["dino"]["number"] is not None
 
 
 def test_every_cell_of_the_report_is_on_the_page(made):

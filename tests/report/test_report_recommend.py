@@ -72,6 +72,8 @@ def test_holm_by_its_definition() -> None:
     p = [0.01, 0.04, 0.03, 0.005]
     assert holm(p) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.9, 0.8]) == [1.0, 1.0] and holm([]) == []
+    with pytest.raises(ValueError, match="not a number"):
+        holm([0.1, math.nan])
 
 
 # --- the ranking --------------------------------------------------------------------------------------------------
@@ -371,3 +373,18 @@ def test_halves_are_free_of_the_images_both_measures_share(tmp_path: Path) -> No
     assert sweeps.load(sweep).runs and trial is not None and trial.halves is not None
     same, apart = trial.halves
     assert same < -0.2 and same < apart - 0.15
+
+
+def test_methods_without_negatives_are_not_ranked_as_negatives(tmp_path: Path) -> None:
+    """SimCLR and a classifier beside DINO's variants: they have no negatives to choose."""
+    sweep = tmp_path / "mixed.yaml"
+    sweep.write_text(
+        "base: {in_dist: cifar10}\n"
+        "grids:\n"
+        "  - grid: {variant: [dino, rot-imgn], seed: [0]}\n"
+        "  - {base: {method: {name: simclr}}, grid: {seed: [0]}}\n"
+        "  - {base: {method: {name: classifier}}, grid: {seed: [0]}}\n"
+    )
+    write_runs(tmp_path / "results", sweep)
+    [ranking] = choosing.recommend(sweep, tmp_path / "results").rankings
+    assert {place.label for place in ranking.places} == {"dino", "rot-imgn"}

@@ -51,7 +51,7 @@ def _panel(kind: str, cases: Sequence[Case], group: Group, in_dist: str, columns
             continue
         seeds = mean.seeds(column.key)
         ours = estimate(list(seeds.values()))
-        one = next(iter(group.records(in_dist, column.key).values()))
+        one = group.records(in_dist, column.key)[next(iter(seeds))]
         half = ours.half if ours.half is not None else _of_images(one, group.score_of(one), cases)
         dots.append(Dot(*where, ours, (ours.mean - half, ours.mean + half), seeds if ours.n > 1 else {}, paper,
                         column.is_reference))  # fmt: skip

@@ -90,7 +90,7 @@ def _cells(table: Table, row: Row) -> dict[str, dict[str, Any]]:
         made[key] = {
             "label": column.label,
             "ours": texts.get("published", texts["ours"])[key] if quoted else texts["ours"][key],
-            "number": cell.ours.mean if cell.ours else cell.published,
+            "number": cell.ours.mean if cell.ours else cell.published if quoted else None,
             "tip": _tip(f"{column.heading}, {where}", cell, row.decimals) if row.cells else "",
             "kind": "rival" if quoted else "best" if cell.best else "",
             "more": [] if quoted else more,

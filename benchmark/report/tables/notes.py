@@ -85,7 +85,7 @@ def row_notes(group: Group, columns: Columns, rows: list[Row]) -> list[str]:
     if "sensitivity" in measured:
         made.append("sensitivity: AUROC of ID training images against ID test images; at 50 they look alike.")
     if any(title.startswith("occupied") for title in measured):
-        made.append("occupied: soft classes whose mean probability over the training images is above the average.")
+        made.append("occupied: soft classes whose mean probability over the ID test images is above the average.")
     if any(column.is_reference for column in columns.values()):
         of = (
             "A class that they already tell from the others"
