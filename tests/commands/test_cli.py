@@ -133,7 +133,7 @@ def test_a_sweep_runs_fails_in_part_continues_and_retries(bench, fake_run, tmp_p
     said = bench("status")
     assert said.code == 0 and f"results/{log.parent.name}/log.txt" in said.out
     by_variant = bench("status", "--only", "rot-imgn")
-    assert by_variant.code == 0 and "1 done" in by_variant.out and "dino" not in by_variant.out
+    assert by_variant.code == 0 and "mine-rot-imgn-s0" in by_variant.out and "dino" not in by_variant.out
     one_line(bench("status", "--only", "rot-dti"), "rot-dti")
 
 

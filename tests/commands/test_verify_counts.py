@@ -16,7 +16,7 @@ from benchmark.store.folders import RunFolder
 
 SHIPPED = Path(__file__).parents[2] / "results" / "reference"
 CLASSIFIER = SHIPPED / "oe-cpu" / "cifar10-classifier-rotation-s0-854ce8b6"
-LOOKED_AT = SHIPPED / "background-cpu" / "cifar10-combined-s1-36214e20"
+LOOKED_AT = SHIPPED / "cpu-40-epochs" / "cifar10-combined-s0-c126620b"
 
 
 @pytest.mark.parametrize(("vote", "accuracy", "differs"), [

@@ -43,7 +43,7 @@ MADE: list[tuple[str, str, dict[str, Any]]] = [
     ("pretrained-negatives", "pretrained-negatives", {"tables": ["2", "scores"]}),
     ("cifar100-cpu", "cifar100-cpu", {"tables": ["1", "scores"]}),
     ("no-batch-norm-cpu", "no-batch-norm-cpu", {"tables": ["2", "scores"]}),
-    ("cpu-40-epochs", "cpu-40-epochs+cpu", {"tables": ["2", "scores"], "figures": ["training"]}),
+    ("cpu-40-epochs", "cpu-40-epochs+cpu", {"tables": ["2", "scores"], "figures": ["training"], "claims": True}),
 ]
 
 
