@@ -264,7 +264,7 @@ def test_a_set_by_another_name_is_another_run_and_a_further_score_needs_no_image
     assert more.folder.path == first.folder.path and list(more.record.scores) == ["eq6", "knn-2"]
     less = import_features(folder, told(in_dist="mine-alone"), nowhere, results)
     assert list(less.record.scores) == ["eq6", "knn-2"]
-    (folder / "mini-ood.npz").rename(folder / "far.npz")
+    (folder / "mini-ood.npz").rename(folder / "mini-zoo.npz")  # in the same place of their order
     with pytest.raises(BenchError, match="has other features of column 'mine'"):
         import_features(folder, told(in_dist="mine-alone"), nowhere, results)
     (verdict,) = verify([first.folder], nowhere)

@@ -171,7 +171,8 @@ def test_links_are_followed_and_a_loop_ends(place: Path) -> None:
     for folder in (place / "results").iterdir():
         (place / "linked" / folder.name).symlink_to(folder)
     (place / "linked" / "up").symlink_to(place / "linked")
-    assert benchmark.measurements(place / "linked")["name"].nunique() == 6
+    frame = benchmark.measurements(place / "linked")
+    assert frame["name"].nunique() == 6 == frame["folder"].nunique()
 
 
 def test_a_record_of_a_package_that_is_not_installed_is_left_out(

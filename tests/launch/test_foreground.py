@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from benchmark.launch import foreground
+from benchmark.launch import foreground, starting
+from benchmark.launch.jobs import Job
+from benchmark.launch.slots import Slot
 from benchmark.plan.config import RunConfig
 from benchmark.store.folders import RunFolder
 
@@ -33,3 +37,17 @@ def test_a_run_of_before_a_setting_goes_on_as_what_it_was(tmp_path: Path, monkey
     assert "batch_statistics: positives" in folder.config.read_text()
     foreground.run_file(folder.config, tmp_path / "results", tmp_path, device="cpu")
     assert asked == [old, old]
+
+
+def test_a_forked_run_is_on_the_device_that_its_sweep_asks_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def process(target: Any, args: tuple[Any, ...]) -> SimpleNamespace:
+        asked.append(args[2][3])
+        return SimpleNamespace(start=lambda: None)
+
+    monkeypatch.setattr(starting, "warm_up", lambda slot: SimpleNamespace(Process=process))
+    config = RunConfig.model_validate({"in_dist": "mini", "variant": "rot-in-dist"})
+    for device in ("auto", "cpu"):
+        starting.bench_run(tmp_path, 60)(Job(config, RunFolder(tmp_path / "run"), device), Slot(None, 1))  # type: ignore[arg-type]
+    assert asked == ["auto", "cpu"]
