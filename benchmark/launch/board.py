@@ -129,7 +129,9 @@ def rows_of_sweep(plan: Sweep, results: Path, root: Path, tell: Tell) -> list[Ro
 
 def rows_of_results(results: Path, only: str | None, tell: Tell) -> list[Row]:
     """All runs in a folder, or those that `only` means by name or label. Raises BenchError where there are none."""
-    folders = all_runs(results) if only is None else _meant(only, results)
+    folders = all_runs(results)
+    if only is not None:
+        folders = _meant(only, results) or [folder for folder in folders if _is_labelled(folder, only)]
     if not folders:
         raise BenchError(
             f"{results}: holds no runs{f' that match {only}' if only else ''}; start some: bench sweep SWEEP.yaml"
@@ -168,9 +170,7 @@ def runs_named(target: str, results: Path, data_root: Path | None) -> list[RunFo
 
 def _meant(text: str, results: Path) -> list[RunFolder]:
     folders = {folder.name: folder for folder in all_runs(results)}
-    if found := meant(text, folders):
-        return [folders[name] for name in found]
-    return [folder for folder in folders.values() if _is_labelled(folder, text)]
+    return [folders[name] for name in meant(text, folders)]
 
 
 def _is_labelled(folder: RunFolder, text: str) -> bool:

@@ -128,22 +128,25 @@ def load_site(path: Path | None) -> SiteFile:
 
 
 def resolve(
-    site: SiteFile | None, profiles: Mapping[str, Mapping[str, Any]], layers: Iterable[Mapping[str, Any]], source: str
+    site: SiteFile,
+    profiles: Mapping[str, Mapping[str, Any]],
+    layers: Iterable[Mapping[str, Any]],
+    source: str,
+    submits: bool = True,
 ) -> Resources:
     """The resources of a run: the site's defaults, then `layers` (the sweep's own, its overrides), then `always`.
 
     A layer's `profile` stands for the keys of the profile of that name, below the layer's own keys. Profiles may be in
-    a site file that only `bench sweep` is given: where no `site` is, one that is not known stands for nothing.
+    a site file that only `bench sweep` is given: for commands that submit nothing, an unknown one stands for nothing.
     Raises BenchError; `source` is the sweep file.
     """
-    given, site = site is not None, site or load_site(None)
     known: dict[str, dict[str, Any]] = {name: dict(values) for name, values in profiles.items()}
     for name, values in site.site.profiles.items():
         known[name] = {**known.get(name, {}), **values}
     merged: dict[str, Any] = {}
     for layer in (site.site.defaults, *layers, site.site.always):
         profile = layer.get("profile")
-        if profile is not None and not (isinstance(profile, str) and (profile in known or not given)):
+        if profile is not None and not (isinstance(profile, str) and (profile in known or not submits)):
             where = f" or {site.path}" if site.path else ""
             raise BenchError(f"{source}{where}: resources.profile: {unknown('profile', profile, known)}")
         merged |= {**known.get(profile or "", {}), **{key: value for key, value in layer.items() if key != "profile"}}

@@ -23,7 +23,7 @@ from benchmark.plan.config import RunConfig
 from benchmark.plan.grids import Axes, Points, points
 from benchmark.plan.identity import canonical, sha256
 from benchmark.plan.layers import get, lay, merge, over, parse_set
-from benchmark.plan.resources import Resources, SiteFile, resolve
+from benchmark.plan.resources import Resources, SiteFile, load_site, resolve
 from benchmark.plan.run_names import meant, meant_or_labelled, without_id
 from benchmark.plan.validation import Strict, validate
 
@@ -147,11 +147,12 @@ def load(
     raw = _read_with_parents(path, ())
     sweep: SweepFile = validate(SweepFile, raw, str(path))
     given = dict(parse_set(text) for text in sets or [])
+    cluster = site or load_site(None)
 
     @functools.cache  # thousands of runs ask for a handful of things
     def resources(overrides: tuple[int, ...]) -> Resources:
         layers = [sweep.resources, *(sweep.overrides[index].resources for index in overrides)]
-        return resolve(site, sweep.profiles, layers, str(path))
+        return resolve(cluster, sweep.profiles, layers, str(path), submits=site is not None)
 
     runs: dict[str, SweepRun] = {}
     for start in _starts(sweep, path, data):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from benchmark.report.claims import text as claims_text
 from benchmark.report.figures import files
 from benchmark.report.grouping import by_score, check_score, class_groups, group_runs, of_other_sweeps
 from benchmark.report.groups import Group
+from benchmark.report.here import named
 from benchmark.report.items import FIGURES, TABLES, Item, Protocol
 from benchmark.report.settings import class_of
 from benchmark.report.tables import text as table_text
@@ -174,7 +174,7 @@ class _Runs:
         """The runs whose label matches a pattern of `only`, and the reference rows; none where no label does."""
         if not self._only:
             return configs
-        kept = {label for label in _labels(configs) if any(fnmatchcase(label, pattern) for pattern in self._only)}
+        kept = named(_labels(configs), self._only)
         return [config for config in configs if kept and (config.label in kept or config.method.name in REFERENCES)]
 
     def check_only(self, several: Iterable[tuple[Path, ...]]) -> None:

@@ -30,17 +30,20 @@ def sweeps_here(
     files = {path.stem: path for path in [*sorted(Path("sweeps").glob("*.yaml")), *sorted(Path().glob("*.yaml"))]}
     known = {name: found for name in {**sweeps.built_in(), **files}
              if (found := _recipes(files.get(name, Path(name)), sets, data)).keys() & done}  # fmt: skip
-    chosen: list[Path] = []
-    named: list[Path] = []
+    chosen: dict[Path, set[str]] = {}  # and the labels of its columns
     while done and known:
         best = max(known, key=lambda name: (len(known[name].keys() & done), -len(known[name])))
         if not known[best].keys() & done:
             break
         labels = known.pop(best)
         done -= labels.keys()
-        chosen.append(files.get(best, Path(best)))
-        named += chosen[-1:] if any(fnmatchcase(label, one) for label in labels.values() for one in only) else []
-    return named or chosen
+        chosen[files.get(best, Path(best))] = set(labels.values())
+    return [path for path, labels in chosen.items() if named(labels, only)] or list(chosen)
+
+
+def named(labels: Iterable[str], only: Sequence[str]) -> set[str]:
+    """The labels that match any of the patterns."""
+    return {label for label in labels if any(fnmatchcase(label, pattern) for pattern in only)}
 
 
 def _recipes(path: Path, sets: list[str] | None, data: Path | None) -> dict[str, str]:

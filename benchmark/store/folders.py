@@ -145,7 +145,7 @@ class RunFolder:
             path.unlink(missing_ok=True)
 
     def put_back(self) -> None:
-        """Undo `set_aside`, where nothing has been trained since."""
+        """Undo `set_aside`, but for checkpoints, where nothing has been trained since."""
         if self.before.exists():
             for path in self.before.iterdir():
                 path.rename(self.path / path.name)

@@ -135,6 +135,7 @@ def test_a_sweep_runs_fails_in_part_continues_and_retries(bench, fake_run, tmp_p
     by_variant = bench("status", "--only", "rot-imgn")
     assert by_variant.code == 0 and "mine-rot-imgn-s0" in by_variant.out and "dino" not in by_variant.out
     one_line(bench("status", "--only", "rot-dti"), "rot-dti")
+    one_line(bench("cancel", "rot-imgn"), "rot-imgn: matches no run")  # a variant ends no runs: its name must be meant
 
 
 def test_data_commands(bench, tmp_path: Path) -> None:
