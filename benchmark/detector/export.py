@@ -102,6 +102,14 @@ class _Bank:
     scores: dict[str, Tensor]
 
 
+@dataclass(frozen=True)
+class _Some:
+    """Some images of a set, (N, S, S, 3) uint8, and at which rows of the run's features of that set they are, (N,)."""
+
+    images: NDArray[np.uint8]
+    rows: NDArray[np.int64]
+
+
 def export(
     folder: RunFolder,
     to: Path,
@@ -140,15 +148,15 @@ def export(
         _write_tensors(made, source, kept, images, tensors)
         settings = _settings(made, source, kept, threshold, false_alarms, images)
         detector = Detector(settings, source.backbone, tensors, head=source.head.network if source.head else None)
-        test_key, test_limit = source.config.test_key, source.config.data.test_limit
-        some = _some_images(source, test_key, test_limit, data_root, CHECKED_IMAGES)
-        settings = settings.model_copy(update={"checked": _check(detector, source, some, data_root)})
-        train = _some_images(source, source.config.train_key, source.config.data.train_limit, data_root, IMAGES, True)
-        test = _some_images(source, test_key, test_limit, data_root, CHECKED_IMAGES, True)
-        if patches and train is not None and test is not None and has_map(source.backbone):
-            settings = add_patches(detector, settings, made, train, test, patches)
+        test = _some_images(source, source.config.test_key, source.config.data.test_limit, data_root, CHECKED_IMAGES)
+        settings = settings.model_copy(update={"checked": _check(detector, source, test, data_root)})
+        if patches and test is not None and has_map(source.backbone):
+            limit = source.config.data.train_limit
+            train = _some_images(source, source.config.train_key, limit, data_root, IMAGES)
+            if train is not None:
+                settings = add_patches(detector, settings, made, train.images, test.images, patches)
         if onnx:
-            settings = onnx_graph.add(detector, settings, made, some)
+            settings = onnx_graph.add(detector, settings, made, test.images if test else None)
         with atomic_write(made / CARD, "w") as stream:
             stream.write(model_card(settings))
         write_json(made / SETTINGS, settings.model_dump(mode="json"))
@@ -330,32 +338,30 @@ def _figures(source: _Source, kept: _Bank, threshold: Threshold) -> artifact.Fig
     return artifact.Figures(ood=ood, sensitivity=source.measured.sensitivity, knn_accuracy=source.record.knn_accuracy)
 
 
-def _some_images(
-    source: _Source, key: str, limit: int | None, data_root: Path, count: int, spread: bool = False
-) -> NDArray[np.uint8] | None:
-    """The first `count` images of the set "set/split" that the run has seen, (N, S, S, 3), or so many from all over it,
-    since folders may follow one another there; None where they are not at hand."""
+def _some_images(source: _Source, key: str, limit: int | None, data_root: Path, count: int) -> _Some | None:
+    """Up to `count` images from all over the set "set/split" that the run has seen, since folders may follow one
+    another there; None where they are not at hand."""
     images = same_images(source.record, key, data_root)
     if images is None:
         return None
-    rows = limited(images, limit)
-    chosen = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)] if spread else rows[:count]
-    return np.ascontiguousarray(images.images[chosen])
+    seen = limited(images, limit)
+    rows = np.linspace(0, len(seen) - 1, min(count, len(seen))).astype(int)
+    return _Some(np.ascontiguousarray(images.images[seen[rows]]), rows)
 
 
-def _check(detector: Detector, source: _Source, images: NDArray[np.uint8] | None, data_root: Path) -> str:
+def _check(detector: Detector, source: _Source, some: _Some | None, data_root: Path) -> str:
     """Hold the detector's features of some ID test images against the run's own; what was found, in words."""
-    if images is None:
+    if some is None:
         missing = stored_images.read_manifest(data_root, *source.config.test_key.split("/")) is None
         return "not checked: the ID test images " + ("were not at hand" if missing else "stored here are not the run's")
-    kept = source.features[source.config.test_key][: len(images)].float()
-    error = float((detector.features(images) - kept).abs().max())
+    kept = source.features[source.config.test_key][some.rows].float()
+    error = float((detector.features(some.images) - kept).abs().max())
     if not error <= TOLERANCE:
         raise BenchError(
             f"{source.record.name}: the backbone gives other features than the run kept (they differ by up to "
             f"{error:.2g}); an untrained backbone needs the same torch and timm as the run"
         )
-    return f"features of {len(images)} ID test images as the run's, to within {error:.2g}"
+    return f"features of {len(some.images)} ID test images as the run's, to within {error:.2g}"
 
 
 def _kept(path: Path, read: Callable[[], dict[str, NDArray[Any]]]) -> dict[str, Tensor]:

@@ -158,7 +158,7 @@ def test_a_backbone_shaped_by_lists_and_maps_from_sweep_file_to_detector(tmp_pat
     assert "channels=[8, 16, 32, 64]" in (tmp_path / "d" / "README.md").read_text()
 
 
-def test_the_patches_are_of_images_from_all_over_the_set(
+def test_patches_and_check_are_of_images_from_all_over_the_set(
     made: Made, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Sets brought from folders hold one folder after another."""
@@ -174,6 +174,7 @@ def test_the_patches_are_of_images_from_all_over_the_set(
     monkeypatch.setattr("benchmark.detector.export.has_map", lambda backbone: True)
     monkeypatch.setattr("benchmark.detector.export.IMAGES", 3)
     monkeypatch.setattr("benchmark.detector.export.CHECKED_IMAGES", 2)
-    export(made.folder, tmp_path / "to", made.data, 0.1)
+    settings = export(made.folder, tmp_path / "to", made.data, 0.1)
+    assert settings.checked.startswith("features of 2 ID test images as the run's")
     train, test = (load(made.data, "mini", split).images for split in ("train", "test"))
     assert (seen[0] == train[[0, 19, 39]]).all() and (seen[1] == test[[0, 23]]).all()
