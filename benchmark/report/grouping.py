@@ -88,7 +88,7 @@ def _by_setting(runs: list[Run]) -> list[tuple[dict[str, Any], list[Run]]]:
 def _side_by_side(groups: list[tuple[dict[str, Any], list[Run]]]) -> list[tuple[dict[str, Any], list[Run]]]:
     """Groups of one setting joined so that each holds all methods.
 
-    The method with the most settings leads, the first of several. Each other joins every group with its only setting,
+    The method with the most settings leads: of several DINO, else the first. Each other joins every group with its only setting,
     or with the one that differs least from the group's; what joins none keeps a group of its own.
     """
     methods: dict[str, list[tuple[dict[str, Any], list[Run]]]] = {}
@@ -96,7 +96,7 @@ def _side_by_side(groups: list[tuple[dict[str, Any], list[Run]]]) -> list[tuple[
         methods.setdefault(members[0].config.method.label, []).append((setting, members))
     if not methods:
         return []
-    lead = max(methods, key=lambda name: len(methods[name]))
+    lead = max(methods, key=lambda name: (len(methods[name]), name == "dino"))
     joined = [(setting, list(members)) for setting, members in methods[lead]]
     left = []
     for others in (of for name, of in methods.items() if name != lead):
