@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 def expanded(path: str | Path) -> Path:
     """A path that a user gave, with `~` and `~NAME` at its beginning as a shell has them.
 
-    Raises BenchError where there is no such user, or nobody knows whose home is meant.
+    Raises BenchError for an empty one, as a shell makes of a variable that is not set, where there is no such user, and
+    where nobody knows whose home is meant.
     """
+    if not str(path):
+        raise BenchError("an empty name or path was given; the folder that you are in is .")
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
@@ -180,15 +183,13 @@ class NewerRelease(BenchError):
     """A file that a newer release has written."""
 
 
-def schema_version(path: Path, raw: Any, oldest: int, newest: int) -> int:
-    """The `schema_version` of the JSON `raw` read from `path`. Raises BenchError for none, or one not known here."""
-    version = raw.get("schema_version") if isinstance(raw, dict) else None
+def schema_version(path: Path, raw: Any, oldest: int, newest: int, key: str = "schema_version") -> int:
+    """The version that the JSON `raw` read from `path` has. Raises BenchError for none, or one not known here."""
+    version = raw.get(key) if isinstance(raw, dict) else None
     if not isinstance(version, int) or isinstance(version, bool) or version < oldest:
-        raise BenchError(f"{path}: schema_version: must be a whole number from {oldest}, given {str(version)[:40]}")
+        raise BenchError(f"{path}: {key}: must be a whole number from {oldest}, given {str(version)[:40]}")
     if version > newest:
-        raise NewerRelease(
-            f"{path}: schema_version: {version} was written by a newer release; this one reads up to {newest}"
-        )
+        raise NewerRelease(f"{path}: {key}: {version} was written by a newer release; this one reads up to {newest}")
     return version
 
 

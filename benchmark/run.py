@@ -45,4 +45,4 @@ def run(config: RunConfig, results: Path, data_root: Path, runtime: Runtime | No
         kept = kept_of(run)
         outputs, occupied = extract(method, run, kept)
         measured = measure(method, run, outputs, kept)
-        return write_record(run, training, occupied, measured)
+        return write_record(run, training, occupied, measured, kept)

@@ -111,7 +111,11 @@ def test_a_new_ood_set_is_scored_without_training(
     folder = RunFolder(results / finished[1].name)
     assert observed_state(more, folder)[0] == "to score"
     monkeypatch.setattr("benchmark.training.trained.Trainer", lambda *a, **k: pytest.fail("trained twice"))
+    monkeypatch.setattr("benchmark.evaluation.measures.environment", lambda device: {"hardware": "another machine"})
     record = run(more, results, mini_data, RUNTIME)
+    assert record.environment == finished[1].environment  # of the machine that trained it
+    for phase, seconds in finished[1].timings.items():
+        assert record.timings[phase] >= seconds
     assert (
         set(record.own_score.ood) == {"mini-ood", "mini-ood2"}
         and record.own_score.ood["mini-ood"] == finished[1].own_score.ood["mini-ood"]

@@ -52,6 +52,16 @@ def test_record_round_trip(tmp_path: Path) -> None:
     assert [found.name for found in folders.runs_by_recipe(tmp_path)[tiny(seed=1).recipe_id()]] == [record(1).name]
 
 
+def test_the_seconds_of_training_are_of_all_its_attempts() -> None:
+    def seconds(training: dict[str, float], timings: dict[str, float]) -> dict[str, float]:
+        return record().model_copy(update={"training": training, "timings": timings}).seconds
+
+    resumed, whole = {"train": 30.5, "score": 2.0}, {"train": 91.5, "score": 2.0}
+    assert seconds({"seconds": 90.0}, resumed) == {"train": 90.0, "score": 2.0}
+    assert seconds({"seconds": 90.0}, whole) == whole  # with what comes before the first step
+    assert seconds({}, {"train": 0.0, "score": 2.0}) == {"train": 0.0, "score": 2.0}  # nothing is trained
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -60,6 +70,10 @@ def test_record_round_trip(tmp_path: Path) -> None:
         ("[]", "schema_version"),
         ('{"schema_version": 1, "extra_key": 3}', "not a record of schema 1: 'config'"),
         ('{"schema_version": 2, "extra_key": 3}', "not a record"),
+        (
+            json.dumps(record().model_dump(mode="json") | {"environment": {"packages": ["torch"]}}),
+            "packages: must be a map",
+        ),
     ],
 )
 def test_broken_records_are_named(tmp_path: Path, text: str, words: str) -> None:
@@ -161,6 +175,24 @@ def test_a_dead_process_loses_its_lease_at_once(tmp_path: Path) -> None:
     assert folder.lease.exists() and not folder.lease_is_live()
     with folder.hold():
         assert folder.lease_is_live()
+
+
+@pytest.mark.parametrize("text", ["[]", '"x"', "{", '{"pid": "12"}', '{"host": "elsewhere", "pid": null}'])
+def test_a_damaged_lease_is_nobodys(tmp_path: Path, text: str) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    folder.lease.write_text(text)
+    assert not folder.lease_is_live()
+    with folder.hold():
+        assert folder.lease_is_live()
+
+
+@pytest.mark.parametrize(
+    "note", ["[]", "{", '{"index": "a"}', '{"folder": 5}', '{"submitted": "now"}', '{"name": ["s"]}']
+)
+def test_a_damaged_note_of_a_job_says_nothing(tmp_path: Path, note: str) -> None:
+    (tmp_path / "job.json").write_text(note)
+    assert RunFolder(tmp_path).read_job() == {}
 
 
 def test_a_lease_of_another_host_expires_without_heartbeat(tmp_path: Path) -> None:

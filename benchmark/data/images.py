@@ -92,8 +92,7 @@ def read_manifest(root: Path, name: str, split: str) -> dict[str, Any] | None:
     manifest = files.read_json(path)
     if not isinstance(manifest, dict) or not {"schema", "count", "size", "sha256", "recipe"} <= manifest.keys():
         raise BenchError(f"{path}: not a manifest of an image set; delete its folder and get {name} again")
-    if manifest["schema"] > SCHEMA:
-        raise BenchError(f"{path}: written by a newer version (schema {manifest['schema']}, known up to {SCHEMA})")
+    files.schema_version(path, manifest, 1, SCHEMA, "schema")
     return manifest
 
 

@@ -158,9 +158,13 @@ def _detection(scores: dict[str, np.ndarray], test_key: str, ood_keys: dict[str,
 
 
 def write_record(
-    run: Context, training: dict[str, Any], occupied: dict[str, float] | None, measured: Measures
+    run: Context,
+    training: dict[str, Any],
+    occupied: dict[str, float] | None,
+    measured: Measures,
+    kept: Kept | None = None,
 ) -> Record:
-    """The run's record, on disk; what only an unfinished run needs goes."""
+    """The run's record, on disk; what only an unfinished run needs goes. kept: of an earlier scoring."""
     for line in caveats(run.config):
         run.reporter.say(f"note: {line}")
     alarms = training.get("alarms", []) + measured.alarms + _uniform(occupied, run)
@@ -179,16 +183,28 @@ def write_record(
         extra=measured.extra,
         trajectory=trajectory,
         training=training,
-        timings=run.clock.laps,
-        environment={
-            **environment(run.device),
-            "processes": run.ranks.world,
-            **commits(run.folder),
-            **({"features_from": run.features_from} if run.features_from else {}),
-        },
+        timings=_seconds(run.clock.laps, kept),
+        environment={**_made_on(run, kept), **commits(run.folder)},
     )
     run.check_lease()
     run.folder.write_record(record)
     for leftover in run.folder.path.glob("checkpoint*.pt"):
         leftover.unlink()
     return record
+
+
+def _seconds(laps: dict[str, float], kept: Kept | None) -> dict[str, float]:
+    """Seconds by phase, with those of the earlier scoring."""
+    earlier = kept.record.timings if kept else {}
+    return {name: round(earlier.get(name, 0.0) + laps.get(name, 0.0), 3) for name in {**earlier, **laps}}
+
+
+def _made_on(run: Context, kept: Kept | None) -> dict[str, Any]:
+    """The machine and packages that trained the run, or answered to its images where nothing is trained; a further
+    score elsewhere does not change them."""
+    if kept and (run.config.method.trains or kept.features):
+        made = kept.record.environment
+    else:
+        made = {**environment(run.device), "processes": run.ranks.world}
+    runs = dict.fromkeys([*made.get("features_from", []), *run.features_from])
+    return {**made, **({"features_from": list(runs)} if runs else {})}

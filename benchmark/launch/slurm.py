@@ -391,7 +391,7 @@ def _submitted_places(folders: Iterable[RunFolder]) -> dict[tuple[str, int], str
     for folder in folders:
         note = folder.read_job()
         if note.get("name"):
-            places[(note["name"], int(note.get("index", 0)))] = folder.name
+            places[(note["name"], note.get("index", 0))] = folder.name
     return places
 
 

@@ -19,8 +19,10 @@ def meant(text: str, names: Iterable[str]) -> list[str]:
 
     A glob means all that it matches, with or without the id. Other text means the run of this name, the runs of this
     name whatever their ids, or else the one run whose name begins so. A class of a set may be written cifar10:cat.
-    Raises BenchError, one line, for the beginning of several names.
+    Raises BenchError, one line, for the beginning of several names, and for an empty text.
     """
+    if not text:  # it would be the beginning of each, and of the one where there is one
+        raise BenchError("an empty name was given, which means no run")
     text, names = text.replace(":", "."), list(dict.fromkeys(names))
     if re.search(r"[*?[]", text):
         return [name for name in names if fnmatch(name, text) or fnmatch(without_id(name), text)]

@@ -100,7 +100,7 @@ def report(
     if claims or everything:
         jobs.append((both, None, _claims))
     if page:
-        loaded = [sweeps.load(path, data=data) for path in both]
+        loaded = [sweeps.load(path, sets, data=data) for path in both]
         title = " and ".join(dict.fromkeys(one.title or one.name for one in loaded))
         jobs.append((both, None, _page_job(title, places[0], data_root(data))))
 

@@ -88,8 +88,8 @@ def _by_setting(runs: list[Run]) -> list[tuple[dict[str, Any], list[Run]]]:
 def _side_by_side(groups: list[tuple[dict[str, Any], list[Run]]]) -> list[tuple[dict[str, Any], list[Run]]]:
     """Groups of one setting joined so that each holds all methods.
 
-    The method with the most settings leads: of several DINO, else the first. Each other joins every group with its only setting,
-    or with the one that differs least from the group's; what joins none keeps a group of its own.
+    The method with the most settings leads: of several DINO, else the first. Each other joins every group with its only
+    setting, or with the one that differs least from the group's; what joins none keeps a group of its own.
     """
     methods: dict[str, list[tuple[dict[str, Any], list[Run]]]] = {}
     for setting, members in groups:

@@ -194,7 +194,8 @@ class RunFolder:
         """What is known of the run's last job on a cluster; empty where there was none. Advisory, as the status is."""
         with suppress(FileNotFoundError, BenchError):
             note = read_json(self.job)
-            return note if isinstance(note, dict) else {}
+            if isinstance(note, dict) and all(isinstance(note[key], JOB[key]) for key in JOB if key in note):
+                return note
         return {}
 
     def write_job(self, note: dict[str, Any]) -> None:
@@ -232,6 +233,10 @@ class RunFolder:
         return leases.hold(self.lease)
 
 
+# What job.json says: the submission's name, folder and time, the run's place in it and job, when it was cancelled, and
+# how many of its starts came to nothing.
+JOB: dict[str, Any] = {"name": str, "index": int, "folder": str, "submitted": (int, float), "job": str,
+                       "cancelled": (int, float), "fruitless": int}  # fmt: skip
 NEGATIVES = "negatives"  # in features.npz: features of some of the run's negatives, which are no set
 
 

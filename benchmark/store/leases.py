@@ -24,10 +24,12 @@ def holder(file: Path) -> dict[str, Any] | None:
     try:
         with open(file) as stream:  # opening makes a network file system look again
             beat = os.fstat(stream.fileno()).st_mtime
-            said: dict[str, Any] = json.load(stream)
+            said = json.load(stream)
     except (OSError, ValueError):
         return None
-    if said.get("host") == socket.gethostname() and not process_lives(said.get("pid", -1)):
+    if not isinstance(said, dict) or not isinstance(pid := said.get("pid", -1), int):
+        return None  # nobody's who runs now: a holder writes it whole
+    if said.get("host") == socket.gethostname() and not process_lives(pid):
         return None
     # Two readings of one clock: hosts of a cluster differ by minutes now and then.
     return said if clock_of(file.parent) - beat < LEASE_EXPIRES_SECONDS else None

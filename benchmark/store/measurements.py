@@ -130,7 +130,7 @@ def _of_the_run(run: int, record: Record) -> Iterator[tuple[_Row, float | None]]
     """What is measured once, whatever the OOD set."""
     for name, seen in record.scores.items():
         yield _Row(run, name, name == record.own, seen.passes, metric="sensitivity"), seen.sensitivity
-    kept = {**record.extra, "training": record.training, "seconds": record.timings}
+    kept = {**record.extra, "training": record.training, "seconds": record.seconds}
     measured = {
         **{f"knn_accuracy_{k}": value for k, value in record.knn_accuracy.items()},
         **{f"occupied_{reading}": value for reading, value in (record.occupancy or {}).items()},
@@ -185,7 +185,7 @@ def _about(record: Record) -> dict[str, Any]:
         "training_data": training_data(config),
         **{key: ", ".join(map(str, value)) if isinstance(value, list) else value for key, value in settings.items()},
         **{f"images.{split}": seen.count if seen else np.nan for split, seen in sizes.items()},
-        "seconds": float(sum(record.timings.values())),
+        "seconds": float(sum(record.seconds.values())),
         "hardware": hardware(environment),
         **{key: environment.get(key) for key in ("commit", "python", "device")},
         **{f"packages.{name}": version for name, version in (environment.get("packages") or {}).items()},

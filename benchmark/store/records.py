@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr
+from pydantic import BaseModel, ConfigDict, PrivateAttr, field_validator
 
 from benchmark.plan.config import RunConfig, as_kept
 from benchmark.plan.methods import method_settings
@@ -92,6 +92,13 @@ class Record(BaseModel):
     environment: dict[str, Any] = {}  # commit, packages, hardware
     _folder: Path | None = PrivateAttr(None)
 
+    @field_validator("environment")
+    @classmethod
+    def _packages_have_versions(cls, environment: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(environment.get("packages", {}), dict):
+            raise ValueError("packages: must be a map from package to version")
+        return environment
+
     @property
     def folder(self) -> Path | None:
         """The run's folder that it was read from, where its scores lie; None where it was not read from one."""
@@ -118,6 +125,13 @@ class Record(BaseModel):
     def changed(self, now: Mapping[str, str | None]) -> list[str]:
         """The "set/split" of which the run saw other images than now. now: "set/split" -> fingerprint, of some sets."""
         return [key for key, seen in self.data.items() if now.get(key, seen.fingerprint) != seen.fingerprint]
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds by phase. Training's are of all attempts, where `timings` of older records know the last process."""
+        if "seconds" not in self.training:
+            return self.timings
+        return {**self.timings, "train": max(self.timings.get("train", 0.0), self.training["seconds"])}
 
     @property
     def codes(self) -> tuple[str, ...]:

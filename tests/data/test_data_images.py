@@ -156,7 +156,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     assert list((tmp_path / "mine").iterdir()) == []
 
 
-@pytest.mark.parametrize("how", ["cut", "pickle", "shape", "empty", "manifest", "newer", "not a manifest"])
+@pytest.mark.parametrize("how", ["cut", "pickle", "shape", "empty", "manifest", "newer", "no number", "not a manifest"])
 def test_damage_is_named(tmp_path: Path, how: str) -> None:
     images.write_set(tmp_path, "mine", "test", *some(), "r")
     where = tmp_path / "mine/test"
@@ -173,6 +173,8 @@ def test_damage_is_named(tmp_path: Path, how: str) -> None:
         (where / "manifest.json").write_text('{"schema": 1')
     elif how == "newer":
         (where / "manifest.json").write_text(json.dumps(manifest | {"schema": 99}))
+    elif how == "no number":
+        (where / "manifest.json").write_text(json.dumps(manifest | {"schema": "1"}))
     else:
         (where / "manifest.json").write_text("[]")
     with pytest.raises(BenchError) as error:

@@ -191,6 +191,11 @@ def test_classes_take_the_whole_sets_features_and_score_the_same(
         record, folder = done(config, tmp_path / "r", labelled)
         assert record.environment["features_from"] == [first.name]
         assert counting.images == 0
+        further = config.model_copy(
+            update={"eval": config.eval.model_copy(update={"scores": ["negative-norm", "cosine"]})}
+        )
+        record, folder = done(further, tmp_path / "r", labelled)
+        assert record.environment["features_from"] == [first.name] and counting.images == 0
         alone, apart = done(config, tmp_path / f"alone-{name}", labelled)
         assert counting.images == 24 + 10 and "features_from" not in alone.environment
         counting.images = 0

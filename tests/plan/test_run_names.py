@@ -45,6 +45,11 @@ def test_the_beginning_of_several_names_is_refused() -> None:
     assert meant("x", []) == []
 
 
+def test_an_empty_text_means_no_run() -> None:
+    with pytest.raises(BenchError, match="an empty name was given"):
+        meant("", NAMES[:1])
+
+
 def test_sweeps_take_names_with_ids_and_beginnings(tmp_path: Path) -> None:
     path = tmp_path / "s.yaml"
     path.write_text(yamlfile.write({"base": TINY, "grid": {"variant": ["dino", "imgn", "rot-imgn"], "seed": [0, 1]}}))

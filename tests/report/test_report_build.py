@@ -117,6 +117,9 @@ def test_runs_made_with_set_are_found_with_the_same_set(place):
         make(place, tables=["2"], sweep=path)
     _, text = make(place, tables=["2"], sweep=path, sets=["train.epochs=2"])
     assert "2 epochs" in text
+    lacking = place / "lacking.yaml"  # what only --set gives
+    lacking.write_text("base: {train: {warmup_epochs: 1}}\ngrid: {variant: [dino], seed: [0]}\n")
+    make(place, page=True, sweep=lacking, sets=["train.epochs=2", "in_dist=cifar10"])
 
 
 def test_one_sweep_without_records_does_not_hide_the_other(place):

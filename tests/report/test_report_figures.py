@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -152,6 +154,12 @@ def test_bytes_never_change_and_constant_input_warns_of_nothing():
     assert b"<dc:date>" not in first["svg"] and first["svg"].startswith(b"<?xml")
     title = panels(paper.figure2(group, "cifar10"))[1].get_title(loc="left")
     assert "correlation undefined, n = 11" in title
+
+
+@pytest.mark.parametrize("made_of", ["plan/titles.py", "negatives.py", "store/measurements.py", "report/intervals.py"])
+def test_a_figure_is_drawn_anew_where_the_code_behind_its_names_and_numbers_changes(made_of):
+    code = (Path(files.__file__).parents[2] / made_of).read_bytes()
+    assert hashlib.sha256(code).hexdigest() in files._code()
 
 
 def test_png_is_200_dpi(tmp_path):

@@ -16,11 +16,14 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
+from benchmark import negatives
 from benchmark.data import catalog
+from benchmark.plan import titles
 from benchmark.plan.identity import digest
 from benchmark.report.figures.panels import Marks, Panel
 from benchmark.report.figures.style import Look, marker
 from benchmark.report.groups import Group
+from benchmark.store import measurements
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -124,8 +127,9 @@ def fingerprint(name: str, group: Group, subject: str) -> str:
 @cache
 def _code() -> list[str]:
     here = Path(__file__).parents[1]
-    files = [*sorted([*here.rglob("*.py"), *here.rglob("*.csv")]), Path(catalog.__file__)]
-    versions = [f"{package} {metadata.version(package)}" for package in ("matplotlib", "numpy")]
+    named = [Path(str(module.__file__)) for module in (catalog, measurements, negatives, titles)]  # names, and numbers
+    files = [*sorted([*here.rglob("*.py"), *here.rglob("*.csv")]), *named]
+    versions = [f"{package} {metadata.version(package)}" for package in ("matplotlib", "numpy", "scipy")]
     return [*versions, *(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)]
 
 

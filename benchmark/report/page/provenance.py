@@ -41,8 +41,8 @@ def run_facts(run: Run, own: Iterable[str]) -> dict[str, Any]:
     facts = [f"seed {config.seed}"]
     if commit := environment.get("commit"):
         facts.append(f"commit {str(commit)[:10]}")
-    if record.timings:
-        facts.append(f"{sum(record.timings.values()):,.0f} s")
+    if record.seconds:
+        facts.append(f"{sum(record.seconds.values()):,.0f} s")
     if alarms := record.training.get("alarms"):
         facts.append(f"{len(alarms)} alarms")
     values = flat(config.model_dump(mode="json"))
@@ -52,7 +52,7 @@ def run_facts(run: Run, own: Iterable[str]) -> dict[str, Any]:
         "Settings of its own": settings if config.method.name not in REFERENCES else {"method": config.method.name},
         "Machine": flat({key: value for key, value in environment.items() if key != "packages"}),
         "Packages": flat(environment.get("packages") or {}),
-        "Seconds": {key: f"{value:,.1f}" for key, value in record.timings.items()},
+        "Seconds": {key: f"{value:,.1f}" for key, value in record.seconds.items()},
         "Training": flat(record.training),
         "Images": {key: f"{seen.count:,} images, sha256 {seen.fingerprint[:16]}" for key, seen in record.data.items()},
     }
