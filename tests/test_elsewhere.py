@@ -45,7 +45,7 @@ class Small(nn.Module):
 
 
 def told(**changes: Any) -> ColumnOfOthers:
-    return ColumnOfOthers(**{"in_dist": "mini", "column": "mine", "training_data": "labels", "knn": (5,), **changes})
+    return ColumnOfOthers(**{"in_dist": "mini", "column": "mine", "training_data": "labels", **changes})
 
 
 def answers(data: Path, key: str) -> tuple[np.ndarray, np.ndarray]:
@@ -159,13 +159,21 @@ def test_sets_without_images_here_have_the_labels_of_the_files(mini_data: Path, 
     folder = write(tmp_path / "f", mini_data, **labels)
     made = import_features(folder, told(in_dist="unheard-of"), tmp_path / "nothing", tmp_path / "r")
     assert made.record.data["unheard-of/train"].count == 40
-    assert made.record.knn_accuracy["5"] is not None and made.record.data["unheard-of/test"].shared == {}
+    assert made.record.knn_accuracy["20"] is not None and made.record.data["unheard-of/test"].shared == {}
     (verdict,) = verify([made.folder], tmp_path / "nothing")
     assert verdict.problems == [] and verdict.images["none"] == 3
     bare = import_features(
         write(tmp_path / "g", mini_data), told(in_dist="unheard-of"), tmp_path / "no", tmp_path / "r2"
     )
-    assert bare.record.knn_accuracy == {"5": None}
+    assert bare.record.knn_accuracy == {"20": None, "10": None}
+
+
+def test_few_training_images_are_all_neighbours(mini_data: Path, tmp_path: Path) -> None:
+    features, logits = answers(mini_data, "mini/train")
+    few = {"features": features[:15], "logits": logits[:15], "labels": np.arange(15) % 4}
+    folder = write(tmp_path / "f", mini_data, train=few, test={"labels": np.arange(24) % 4})
+    made = import_features(folder, told(in_dist="unheard-of"), tmp_path / "nothing", tmp_path / "r")
+    assert list(made.record.knn_accuracy) == ["15", "10"] and None not in made.record.knn_accuracy.values()
 
 
 def test_such_a_run_cannot_be_made_again(mini_data: Path, tmp_path: Path) -> None:
@@ -215,7 +223,6 @@ def test_bad_files_are_one_line_and_leave_nothing(name: str, mini_data: Path, tm
         ({"column": "My net"}, "method.column"),
         ({"training_data": "pretrained"}, "training data: unknown word 'pretrained' (did you mean 'pretrained (sup"),
         ({"scores": ["eq6-rotations"]}, "'eq6-rotations' needs rotations, which 'features' does not have"),
-        ({"knn": (41,)}, "eval.knn: 41 neighbours of 40 training images"),
     ],
 )
 def test_what_is_said_must_fit(changes: dict[str, Any], says: str, mini_data: Path, tmp_path: Path) -> None:

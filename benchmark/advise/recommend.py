@@ -89,17 +89,17 @@ def _ranking(group: Group, in_dist: str, results: Path, data: Path | None) -> Ra
     found = candidates(group, in_dist, results)
     if not found:
         return None
-    runs = group.runs_of(in_dist)
+    places, runs = rank(found), group.runs_of(in_dist)
     missing = [f"{run.config.label}-s{run.config.seed}" for run in runs if not run.record]
     sensitivity = group.values("sensitivity", in_dist)
     references = {one.label: value for one in group.columns(in_dist) if one.is_reference
                   for value in seeds_of(sensitivity, one.key).values()}  # fmt: skip
     columns, cost, aurocs = costs(group, in_dist)
     return Ranking(
-        group.heading, in_dist, describe(group.trained[0]), tuple(rank(found)), tuple(missing), found[0].counts,
+        group.heading, in_dist, describe(group.trained[0]), tuple(places), tuple(missing), found[0].counts,
         references, columns, cost, aurocs, trial("this sweep", group, [in_dist], results),
         _replaced(group, in_dist, data), tuple(shared_notes(run.record for run in runs if run.record)),
-        next(record.name for _, record in sorted(group.records(in_dist, rank(found)[0].label).items())),
+        next(record.name for _, record in sorted(group.records(in_dist, places[0].label).items())),
     )  # fmt: skip
 
 

@@ -141,7 +141,8 @@ def to_do(ranking: Ranking, has_frozen: bool = False) -> str:
     if _tells_nothing(ranking):
         return "train longer (--set train.epochs=N) before choosing by sensitivity, or export the first all the same"
     if near:
-        return f"export the first; {len(near)} others are within noise of it and as good a choice"
+        others = "another is" if len(near) == 1 else f"{len(near)} others are"
+        return f"export the first; {others} within noise of it and as good a choice"
     return "export the first"
 
 

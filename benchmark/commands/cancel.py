@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.commands.options import Data, Results
+from benchmark.commands.options import Data, Results, SetOption
 from benchmark.commands.terminal import say
 
 
@@ -18,6 +18,7 @@ def cancel(
     targets: Annotated[
         list[str], typer.Argument(metavar="RUN|GLOB|SWEEP.yaml...", help="Runs by name or glob, or all of a sweep.")
     ],
+    set_: SetOption = None,
     results: Results = Path("results"),
     data_root: Data = None,
 ) -> None:
@@ -28,12 +29,13 @@ def cancel(
       bench cancel cifar10-rot-imgn-s0-3f9a1c2b
       bench cancel 'cifar10-perm-*'
       bench cancel sweeps/table2.yaml
+      bench cancel sweeps/small.yaml --set train.epochs=2
     """
     from benchmark.launch import slurm
     from benchmark.launch.board import runs_named
     from benchmark.store.leases import describe
 
-    chosen = {folder.name: folder for target in targets for folder in runs_named(target, results, data_root)}
+    chosen = {folder.name: folder for target in targets for folder in runs_named(target, results, data_root, set_)}
     ended = dict(slurm.cancel(chosen.values()))
     for name, job in ended.items():
         say(f"cancelled   {name}  job {job}")

@@ -34,7 +34,7 @@ def logs(
     from benchmark.launch.board import LIVE, queue_of, runs_named
     from benchmark.launch.status import rows_of_folders
 
-    found = runs_named(name, results, None)
+    found = runs_named(name, results)
     if len(found) > 1:
         raise BenchError(f"{name}: matches {len(found)} runs: {', '.join(folder.name for folder in found)}; name one")
     [folder] = found

@@ -19,6 +19,7 @@ from benchmark.errors import BenchError
 from benchmark.exits import FAILED
 
 if TYPE_CHECKING:
+    from benchmark.detector.detector import Detector
     from benchmark.detector.rows import Row
 
 
@@ -35,8 +36,11 @@ def score(
         Path | None, typer.Option("--watch", metavar="FOLDER", help="Score pictures as they arrive in this folder.")
     ] = None,
     window: Annotated[
-        int, typer.Option("--window", metavar="N", min=1, help="Pictures that a drift line of --watch looks back on.")
-    ] = 200,
+        int | None,
+        typer.Option(
+            "--window", metavar="N", min=1, help="Pictures that a drift line of --watch looks back on. [default: 200]"
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Where the rows go. [default: standard output]")
     ] = None,
@@ -48,7 +52,9 @@ def score(
     page: Annotated[
         Path | None, typer.Option("--page", metavar="FILE.html", help="A gallery of the most anomalous images.")
     ] = None,
-    page_size: Annotated[int, typer.Option("--page-size", metavar="N", min=1, help="Images on that page.")] = 100,
+    page_size: Annotated[
+        int | None, typer.Option("--page-size", metavar="N", min=1, help="Images on that page. [default: 100]")
+    ] = None,
     batch: Annotated[int, typer.Option("--batch", metavar="N", min=1, help="Images a forward pass.")] = 256,
     device: Device = "auto",
 ) -> None:
@@ -70,7 +76,6 @@ def score(
     """
     from benchmark.data.finding import LeftOut, none_inside, not_read
     from benchmark.data.pictures import Values
-    from benchmark.detector.detector import Detector
     from benchmark.detector.output import Progress, csv_lines, json_lines, write_lines
     from benchmark.detector.rows import score_images
     from benchmark.detector.sources import find_images
@@ -81,8 +86,12 @@ def score(
     if threshold is not None and not math.isfinite(threshold):
         raise BenchError(f"--threshold {threshold}: must be a finite number")
     if watch is not None:
-        _refuse_with_watch({"IMAGES": images, "--out": out, "--page": page})
-        _watch(detector, watch, window, format_, threshold, nearest, batch, device)
+        _refuse_with_watch({"IMAGES": images, "--out": out, "--page": page, "--page-size": page_size})
+        _watch(detector, watch, window or 200, format_, threshold, nearest, batch, device)
+    if window is not None:
+        raise BenchError(f"--window {window}: is of --watch FOLDER, which is not given")
+    if page is None and page_size is not None:
+        raise BenchError(f"--page-size {page_size}: is of --page FILE.html, which is not given")
     if not images:
         raise BenchError("IMAGES: none given; name files or folders, or one to watch: --watch FOLDER")
     if out is not None and page is not None and out.resolve() == page.resolve():
@@ -93,8 +102,8 @@ def score(
         raise BenchError(none_inside(" ".join(images), left_out))
     left_out.clear()
     sources, values = find_images(images, sys.stdin.buffer, left_out), Values()
-    loaded = Detector.load(detector, device)
-    top, progress = Top(page_size if page is not None else 0), Progress(total)
+    loaded = _loaded(detector, device, nearest)
+    top, progress = Top(0 if page is None else page_size or 100), Progress(total)
     rows = progress.watch(top.watch(score_images(loaded, sources, batch, nearest, threshold, values)))
     as_csv = format_ is RowFormat.csv
     lines = csv_lines(rows, nearest, loaded.names is not None) if as_csv else json_lines(rows)
@@ -124,6 +133,16 @@ def score(
         raise typer.Exit(FAILED)
 
 
+def _loaded(folder: Path, device: str, nearest: int) -> Detector:
+    """The detector. Raises BenchError, before a row is written, where it has not so many training images to name."""
+    from benchmark.detector.detector import Detector
+
+    loaded = Detector.load(folder, device)
+    if nearest > (count := loaded.settings.bank.count):
+        raise BenchError(f"--nearest {nearest}: allowed with a bank of {count} images: 0 to {count}")
+    return loaded
+
+
 def _refuse_with_watch(given: dict[str, object]) -> None:
     for name, value in given.items():
         if value:
@@ -136,14 +155,13 @@ def _watch(
 ) -> NoReturn:  # fmt: skip
     """Score what arrives, until a signal ends it: raises typer.Exit with 128 and the signal's number."""
     from benchmark.data.pictures import Values
-    from benchmark.detector.detector import Detector
     from benchmark.detector.output import Progress, csv_lines, json_lines, write_lines
     from benchmark.detector.watch import Arrivals, Drift, Stop, watched
     from benchmark.running.signals import stop_signals_answered
 
     arrivals, stop, values = Arrivals(str(where)), Stop(), Values()
     with stop_signals_answered(stop.on_signal):
-        loaded = Detector.load(folder, device)
+        loaded = _loaded(folder, device, nearest)
         drift, progress = Drift.of(loaded, window, threshold), Progress(None)
 
         def rows() -> Iterator[Row]:

@@ -22,6 +22,7 @@ from benchmark.exits import FAILED, INTERRUPTED
 if TYPE_CHECKING:
     from benchmark.launch.board import Board
     from benchmark.launch.local import Stop
+    from benchmark.launch.slots import Slot
     from benchmark.launch.slurm import Array
     from benchmark.launch.status import Row
     from benchmark.plan.sweep import Sweep
@@ -129,6 +130,11 @@ def sweep(
             f"--stop-after {stop_after}: is for runs here, not for SLURM jobs, which have `resources: {{hours: ...}}` "
             "and go on after a time limit; inside an allocation add --executor local"
         )
+    if use_slurm and jobs is not None:
+        raise BenchError(
+            f"--jobs {jobs}: is of runs here, not of SLURM jobs; how many of these run at a time is "
+            "`resources: {array_parallelism: N}`"
+        )
     asked = _Asked(file, set_ or [], use_slurm, jobs, results, root, data_root, checkpoint_every, stop)
     # One at a time reads the queue and submits, so that two sweeps cannot both find a run free.
     with locked(results / ".sweep.lock") if use_slurm and not dry_run else nullcontext():
@@ -227,25 +233,24 @@ def _start(plan: Sweep, found: Board, arrays: Sequence[Array], asked: _Asked) ->
     if not found.chosen:
         say("nothing to do")
         return []
-    first = slots.make_slots(len(found.chosen), asked.jobs)[0]
-    if not asked.use_slurm and first.gpu is None:
-        starting.warm_up(first)  # its imports run beside the check
+    places = [] if asked.use_slurm else slots.make_slots(len(found.chosen), asked.jobs)
+    if places and places[0].gpu is None:
+        starting.warm_up(places[0])  # its imports run beside the check
     check_backbones([job.config for job, _ in found.chosen], plan.path)
     if not asked.use_slurm:
         for folder in found.again:
             folder.set_aside()
-        return _run_here(found, asked)
-    places, anew = (asked.results, asked.data_root), [folder.name for folder in found.again]
-    for name, job_id in slurm.submit(arrays, plan.name, *places, asked.checkpoint_every, found.queued, anew):
+        return _run_here(found, asked, places)
+    where, anew = (asked.results, asked.data_root), [folder.name for folder in found.again]
+    for name, job_id in slurm.submit(arrays, plan.name, *where, asked.checkpoint_every, found.queued, anew):
         say(f"submitted   {name}  job {job_id}")
     return []
 
 
-def _run_here(found: Board, asked: _Asked) -> list[str]:
-    from benchmark.launch import display, local, slots, starting, status
+def _run_here(found: Board, asked: _Asked, places: list[Slot]) -> list[str]:
+    from benchmark.launch import display, local, starting, status
 
     jobs = [job for job, _ in found.chosen]
-    places = slots.make_slots(len(jobs), asked.jobs)
     gpus = len({slot.gpu for slot in places} - {None})
     say(
         f"running {len(jobs)}, {len(places)} at a time on "

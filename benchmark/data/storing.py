@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.cores import usable_cores
 from benchmark.data import catalog, images
 from benchmark.data.images import ImageSet
 from benchmark.data.pictures import Pictures, Values, to_square
@@ -67,7 +68,7 @@ def store(
 
     as_it_is = pictures.array is not None and pictures.array.shape[1:] == (size, size, 3)
     told = time.monotonic()
-    with images.SetWriter(root, name, pictures.split, size) as writer, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with images.SetWriter(root, name, pictures.split, size) as writer, ThreadPoolExecutor(usable_cores()) as pool:
         for start in range(0, len(chosen), 512):
             part = chosen[start : start + 512]
             if as_it_is and pictures.array is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.cores import usable_cores
 from benchmark.data.pictures import Values, to_square
 from benchmark.detector.detector import Detector
 from benchmark.detector.sources import Source, why
@@ -104,7 +104,7 @@ def decoded(
             return why(error)
 
     waiting: deque[tuple[Source, Future[np.ndarray | str]]] = deque()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         try:
             for source in sources:
                 waiting.append((source, pool.submit(decode, source)))

@@ -40,6 +40,7 @@ from benchmark.views.render import evaluation_view
 
 # What a network answers to images (B, 3, S, S) in [0, 1]: features (B, D), or these and logits (B, K).
 Network = Callable[[Tensor], Tensor | tuple[Tensor, Tensor]]
+KNN = (20, 10)  # the k of k-NN accuracy, or as many as there are training images
 ARRAYS = ("features", "logits", "labels")  # what a file of features may hold
 
 
@@ -48,7 +49,7 @@ class ColumnOfOthers:
     """What whoever brings features says of them.
 
     column: what their column is called. training_data: what the network may have learnt from, in the words of
-    `plan.training_data.MEANINGS`. scores: beside Eq. 6, by the names of `plan.scores`. knn: the k of k-NN accuracy.
+    `plan.training_data.MEANINGS`. scores: beside Eq. 6, by the names of `plan.scores`.
     """
 
     in_dist: str
@@ -56,7 +57,6 @@ class ColumnOfOthers:
     training_data: str
     scores: Sequence[str] = ()
     seed: int = 0
-    knn: Sequence[int] = (20, 10)
 
 
 @dataclass(frozen=True)
@@ -220,9 +220,10 @@ def _kept_as_run(
     logits = all(one.logits is not None for one in found.values())
     method = {"name": "features", "column": told.column, "sha256": _sha256(found),
               "training_data": told.training_data, "logits": logits}  # fmt: skip
+    neighbours = list(dict.fromkeys(min(k, len(found[f"{told.in_dist}/train"].features)) for k in KNN))
     raw: dict[str, Any] = {
         "in_dist": told.in_dist, "seed": told.seed, "method": method,
-        "eval": {"ood": ood, "scores": list(told.scores), "knn": list(told.knn)},
+        "eval": {"ood": ood, "scores": list(told.scores), "knn": neighbours},
     }  # fmt: skip
     config: RunConfig = validate(RunConfig, raw, told.column)
     images = _NoPixels(config, sets, root)

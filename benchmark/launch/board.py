@@ -151,12 +151,19 @@ def queue_of(folders: Iterable[RunFolder], tell: Tell) -> dict[str, QueuedJob] |
         return None
 
 
-def runs_named(target: str, results: Path, data_root: Path | None) -> list[RunFolder]:
-    """The run folders that a name or its beginning, a folder, a glob or a sweep file means. BenchError for none."""
+def runs_named(
+    target: str, results: Path, data_root: Path | None = None, sets: list[str] | None = None
+) -> list[RunFolder]:
+    """The run folders that a name or its beginning, a folder, a glob or a sweep file means. BenchError for none.
+
+    sets: as from `--set`, of a sweep file.
+    """
     if target.endswith((".yaml", ".yml")) or target in sweeps.built_in():
         root = resolve_data(data_root)
-        planned = states.plan(sweeps.load(Path(target), data=root), results, root, need_data=False)
+        planned = states.plan(sweeps.load(Path(target), sets, data=root), results, root, need_data=False)
         found = [item.folder for item in planned if item.folder is not None and item.folder.config.exists()]
+    elif sets:
+        raise BenchError(f"--set {sets[0]}: is of a sweep's runs, and {target} is no sweep file")
     elif (expanded(target) / "config.yaml").exists():
         found = [RunFolder(expanded(target))]
     else:

@@ -29,9 +29,9 @@ def parameters(resources: Resources, name: str) -> dict[str, Any]:
         "array_parallelism": resources.array_parallelism,
         "signal_delay_s": min(SIGNAL_BEFORE_END_SECONDS, minutes * 60 // 4),  # not before a short job has started
         "wckey": None,  # submitit's own default, --wckey=submitit, is refused by clusters that check it
-        # From SLURM 22.05 on srun no longer takes over --cpus-per-task.
         # A run's processes cannot go on without one of them.
         "srun_args": ["--kill-on-bad-exit=1"] if resources.nodes * resources.tasks_per_node > 1 else [],
+        # From SLURM 22.05 on srun no longer takes over --cpus-per-task.
         "setup": [f"export SRUN_CPUS_PER_TASK={resources.cpus}", *resources.setup],
         "additional_parameters": {
             key: value for key, value in {"requeue": True, **resources.sbatch}.items() if value is not False

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.cores import usable_cores
 from benchmark.data import images
 from benchmark.data.catalog import name_at
 from benchmark.data.pictures import Values, open_picture, to_square, turned_by_exif
@@ -184,7 +185,7 @@ def _load(source: Source, size: int, root: Path, tick: Tick) -> Loaded:
             broken.append(f"{path} ({first_line(error)})")
             return None
 
-    with tempfile.TemporaryFile(dir=root) as scratch, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with tempfile.TemporaryFile(dir=root) as scratch, ThreadPoolExecutor(usable_cores()) as pool:
         for start in range(0, len(source.files), 256):
             tick(f"image files read of {source.title}", start, len(source.files))
             part = source.files[start : start + 256]

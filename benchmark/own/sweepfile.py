@@ -85,7 +85,7 @@ def write_sweep(
     """Write the sweep file, with the reasons for its settings. Raises BenchError where a file is there, unless `force`.
 
     gpu: settings for one GPU, else for one CPU core per run. data: the data folder, where it is not the usual one.
-    frozen: a network with weights, scored without training, first; of the trained ones two are then left.
+    frozen: a network with weights, scored without training, first; of the trained ones a few are then left.
     """
     refuse_to_overwrite(path, force)
     if frozen is None:
@@ -121,10 +121,8 @@ def sweep_text(path: Path, own: Own, found: Findings, gpu: bool, data: Path | No
         f"Cost: {settings.cost(SEEDS * len(kept))}",
         f"Command: bench sweep {quote(str(path))}{where} && bench recommend {quote(str(path))}",
     ]
-    sources = auxiliary = ""
-    for one in own.with_role("aux"):
-        sources = f"sources: {{imagenet: {_quoted(stored_name(own, one.source))}}}, "
-        auxiliary = "  # `imagenet` is the name of the auxiliary source, whatever its images"
+    sources, auxiliary = _sources(own)
+    sources += ", " * bool(sources)
     out = ""
     if left_out:
         out = f"  # left out, for the ID images have no up and down: {', '.join(left_out)}\n"
@@ -171,7 +169,11 @@ def frozen_text(path: Path, own: Own, found: Findings, model: ModelConfig, gpu: 
     and of DINO with negatives and without beside it, at a size that is trained soon."""
     where = f" --data {quote(str(data))}" if data else ""
     oods = f"ood: [{', '.join(_quoted(stored_name(own, one.source)) for one in own.with_role('ood'))}]"
-    negatives = "perm-16-in-dist" if found.upright.verdict == "no" else "rot-in-dist"
+    variants = ["dino", "perm-16-in-dist" if found.upright.verdict == "no" else "rot-in-dist"]
+    sources, auxiliary = _sources(own)
+    if sources:
+        variants.append("imgn")
+        sources = f"\n      data: {{{sources}}}{auxiliary}"
     side = beside_size(own, gpu)
     settings = _settings(own.train, own.size, side, gpu)
     head = [
@@ -181,7 +183,7 @@ def frozen_text(path: Path, own: Own, found: Findings, model: ModelConfig, gpu: 
         f"Images: {own.train} to train on, {own.test} to test on, {own.size}x{own.size}; no labels, no k-NN accuracy.",
         f"Weights: {model.pretraining} pretraining. Whatever they were trained on is not new to them.",
         f"DINO, at {side}x{side}: {settings.why}",
-        f"Cost: one pass per image of the frozen network; of the others {settings.cost(2 * SEEDS)}",
+        f"Cost: one pass per image of the frozen network; of the others {settings.cost(len(variants) * SEEDS)}",
         f"Command: bench sweep {quote(str(path))} --only {FROZEN_ALONE}{where}",
     ]
     given = {key: value for key, value in model.model_dump(mode="json").items() if key in _OF_WEIGHTS and value}
@@ -200,11 +202,11 @@ grids:
 {weights}
       eval: {{scores: [knn-5, mahalanobis], {oods}}}
 
-  - base:
+  - base:{sources}
 {textwrap.indent(settings.text, "    ")}
       eval: {{scores: [knn-5, mahalanobis], {oods}}}
     grid:
-      variant: [dino, {negatives}]
+      variant: [{", ".join(variants)}]
       seed: {list(range(SEEDS))}  # three, for an interval
 
 references: [image-statistics]
@@ -213,6 +215,14 @@ references: [image-statistics]
 
 {_images(own)}
 """
+
+
+def _sources(own: Own) -> tuple[str, str]:
+    """The auxiliary set in `data` of a sweep file, and a comment that goes with it; both "" where there is none."""
+    for one in own.with_role("aux"):
+        named = f"sources: {{imagenet: {_quoted(stored_name(own, one.source))}}}"
+        return named, "  # `imagenet` is the name of the auxiliary source, whatever its images"
+    return "", ""
 
 
 def _comment(head: list[str], found: Findings) -> str:

@@ -126,6 +126,3 @@ class EvalConfig(Strict):
     # direct (some early scripts of the authors): OOD images go to the model's size without the step through 32x32;
     # needs the sets prepared at that size, as NAME@256.
     ood_resize: Literal["stored", "direct"] = "stored"
-
-
-# What `protocol` fills in where the user has not said otherwise. The authors' slips, each a named setting.

@@ -54,6 +54,15 @@ references: []
 """
 
 
+def test_runs_at_a_time_here_are_no_matter_of_a_cluster(bench, clients, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "tuned.yaml").write_text(STARTS)
+    clients(sbatch='echo "Submitted batch job 7"')
+    monkeypatch.setattr("benchmark.launch.slots.visible_gpus", lambda: pytest.fail("a login node has been asked"))
+    said = bench("sweep", "tuned.yaml", "--executor", "slurm", "--only", "*classifier*", "--jobs", "2")
+    assert said.code == 2 and "--jobs 2: is of runs here" in said.err and "array_parallelism" in said.err
+    assert bench("sweep", "tuned.yaml", "--executor", "slurm", "--only", "*classifier*").code == 0
+
+
 def test_a_start_that_is_queued_is_waited_for_also_where_its_submitter_died(bench, clients, tmp_path: Path) -> None:
     (tmp_path / "tuned.yaml").write_text(STARTS)
     clients(sbatch='cat "$1" > "$0.text"; echo "Submitted batch job 7"')

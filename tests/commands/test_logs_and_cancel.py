@@ -42,6 +42,23 @@ def test_logs_shows_a_runs_log_and_what_slurm_wrote(bench, tmp_path: Path) -> No
     assert said.code == 2 and f"matches no run in results; there are {folder.name}" in said.err
 
 
+def test_cancel_finds_the_runs_of_a_sweep_that_was_changed_by_set(bench, tmp_path: Path) -> None:
+    changed = ["train.epochs=3", "train.warmup_epochs=1"]
+    from benchmark.plan import sweep as sweeps
+    from benchmark.store import states
+
+    plan = sweeps.load(tmp_path / "mine.yaml", changed)
+    item = states.plan(plan, tmp_path / "results", tmp_path / "data")[0]
+    assert item.folder is not None
+    item.folder.write_config(item.run.config)
+    sets = [word for one in changed for word in ("--set", one)]
+    assert bench("cancel", "mine.yaml").code == 2
+    said = bench("cancel", "mine.yaml", *sets)
+    assert said.code == 0 and "0 of 1 runs cancelled" in said.out
+    said = bench("cancel", item.folder.name, *sets)
+    assert said.code == 2 and "--set train.epochs=3: is of a sweep's runs" in said.err
+
+
 @pytest.mark.parametrize("job", ["", "12"], ids=["plain shell", "salloc or srun"])
 def test_cancel_ends_a_process_of_this_host_and_no_other(bench, tmp_path: Path, job: str) -> None:
     folder = made_run(tmp_path)

@@ -134,6 +134,8 @@ def test_interrupted_rows_are_kept_beside_and_it_is_said(
 @pytest.mark.parametrize(("options", "words"), [
     (["--out", "same.csv", "--page", "./same.csv"], "--page same.csv: is where --out writes its rows"),
     (["--threshold", "nan"], "--threshold nan: must be a finite number"),
+    (["--page-size", "3"], "--page-size 3: is of --page FILE.html, which is not given"),
+    (["--window", "5"], "--window 5: is of --watch FOLDER, which is not given"),
 ])  # fmt: skip
 def test_options_that_cannot_be_meant(
     bench: Callable[..., Said], made: Made, pictures: Path, options: list[str], words: str
@@ -166,7 +168,7 @@ def test_out_may_be_a_pipe_or_a_link_and_stays_one(bench: Callable[..., Said], m
         ([], 2, "IMAGES"),
         (["photos", "--device", "tpu"], 2, "--device tpu"),
         (["photos", "--batch", "0"], 2, "--batch"),
-        (["photos", "--nearest", "99"], 2, "allowed with a bank of 40"),
+        (["photos", "--nearest", "99"], 2, "--nearest 99: allowed with a bank of 40 images: 0 to 40"),
     ],
 )
 def test_exit_codes(

@@ -20,7 +20,7 @@ from benchmark.own.examine import Findings, examine
 from benchmark.own.layout import layout
 from benchmark.own.orientation import Upright
 from benchmark.own.summary import larger
-from benchmark.own.sweepfile import frozen_model, frozen_text, tried
+from benchmark.own.sweepfile import frozen_model, frozen_text, tried, write_sweep
 from benchmark.plan import sweep, yamlfile
 
 BY = ("--backbone", "resnet10t", "--pretraining", "self-supervised")
@@ -90,6 +90,19 @@ def test_images_without_an_up_and_down_get_negatives_of_another_kind(tmp_path: P
         first, second = yamlfile.parse(text, "text")["grids"]
         assert first["base"]["method"] == {"name": "frozen"} and second["grid"]["variant"] == ["dino", kind]
         assert second["base"]["views"]["global_size"] == (48 if gpu else 32)  # never more than is stored
+
+
+def test_auxiliary_images_are_negatives_of_the_network_beside(tmp_path: Path, weights: Path) -> None:
+    save(tmp_path / "pets/in", pictures(40, size=64))
+    save(tmp_path / "pets/aux", pictures(30, seed=5, size=64))
+    brought = bring(layout(tmp_path / "pets", "pets"), tmp_path / "data", 48)
+    model = frozen_model(weights, "resnet10t", "supervised", "name")
+    found, path = Findings({}, Upright(90, 2, 40), []), tmp_path / "a.yaml"
+    write_sweep(path, brought, found, False, tmp_path / "data", frozen=model)
+    trained = [one.config for one in sweep.load(path).runs if one.config.method.name == "dino"]
+    assert {one.variant for one in trained} == {"dino", "rot-in-dist", "imgn"}
+    [name] = {one.data.sources["imagenet"] for one in trained if one.variant == "imgn"}
+    assert (tmp_path / "data" / name / "aux" / "images.npy").exists()
 
 
 def test_large_photos_without_weights_are_told_what_would_be_better(

@@ -70,14 +70,17 @@ def test_runs_in_a_folder_are_found_alike(tmp_path: Path) -> None:
     for name in NAMES:
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.yaml").touch()
-    assert [folder.name for folder in runs_named("a-rot", tmp_path, None)] == [NAMES[4]]
-    assert [folder.name for folder in runs_named("a-dino-s0", tmp_path, None)] == NAMES[:2]
+    assert [folder.name for folder in runs_named("a-rot", tmp_path)] == [NAMES[4]]
+    assert [folder.name for folder in runs_named("a-dino-s0", tmp_path)] == NAMES[:2]
     assert find_run("a-rot-s0", tmp_path).path == find_run(str(tmp_path / NAMES[4]), Path("x")).path
     for text in ("a-dino", "a-dino-s0"):
         with pytest.raises(BenchError, match="runs are called so"):
             find_run(text, tmp_path)
     with pytest.raises(BenchError, match="unknown run"):
         find_run("b", tmp_path)
+    for find in (runs_named, find_run):
+        with pytest.raises(BenchError, match="an empty name"):
+            find("", tmp_path)
     with pytest.raises(BenchError, match="holds no runs that match b"):
         rows_of_results(tmp_path, "b", print)
     assert isinstance(find_run(NAMES[0], tmp_path), RunFolder)

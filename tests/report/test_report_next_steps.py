@@ -134,7 +134,7 @@ def test_recommend_says_little_and_what_to_do() -> None:
     short, long = brief(Advice("mine", (one,), None, ())), sections(Advice("mine", (one,), None, ()))
     assert len(short) == 1 and short[0].rows == long[0].rows and short[0].notes[:1] == long[0].notes[:1]
     assert [note.partition(":")[0] for note in short[0].notes[1:]] == ["sensitivity", "lost mean"]
-    assert to_do(one) == "export the first; 1 others are within noise of it and as good a choice"
+    assert to_do(one) == "export the first; another is within noise of it and as good a choice"
     assert to_do(ranking(of("dino", 60.0, 60.1, 59.9), of("imgn", 50.0, 50.2, 49.9))) == "export the first"
     assert to_do(ranking(of("dino", 50.1), of("imgn", 49.9))).startswith("train longer (--set train.epochs=N) before")
     few = ranking(of("dino", 50.1, counts=(250, 63)), of("imgn", 49.9, counts=(250, 63)))

@@ -78,7 +78,8 @@ def chooser(group: Group, in_dist: str, results: Path, thumbnails: Thumbnails) -
     """Histograms and extreme images of each OOD set, a block a column of which one is shown."""
     shown = {}
     for column in group.columns(in_dist):
-        done = [run for run in group.runs_of(in_dist) if run.record in group.records(in_dist, column.key).values()]
+        shown_records = {id(record) for record in group.records(in_dist, column.key).values()}  # by value takes long
+        done = [run for run in group.runs_of(in_dist) if id(run.record) in shown_records]
         run = min(done, key=lambda run: run.config.seed, default=None)
         folder = RunFolder(results / run.record.name) if run and run.record else None
         if run and folder and folder.scores.exists():
