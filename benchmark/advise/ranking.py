@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ class Candidate:
 
     @property
     def mean(self) -> float:
-        return math.fsum(self.sensitivity.values()) / len(self.sensitivity)
+        return fmean(self.sensitivity.values())
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def _by_images(best: Candidate, other: Candidate, shared: list[int]) -> tuple[fl
 def mean_error(errors: Iterable[float]) -> float | None:
     """Of DeLong's standard errors of several seeds; None without any, and of one image, which has none."""
     found = list(errors)
-    return None if not found or math.isnan(math.fsum(found)) else math.fsum(found) / len(found)
+    return None if not found or math.isnan(mean := fmean(found)) else mean
 
 
 def same_images(one: Scores, other: Scores) -> bool:

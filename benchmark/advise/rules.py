@@ -7,9 +7,9 @@ tried by leaving one out: what was best on all other sets (or, in the one-class 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 import pandas as pd
@@ -44,7 +44,7 @@ class RulesTried:
     def least(self) -> tuple[str, float]:
         """The rule that loses least in the mean over scores, of those known for every score, and what it loses."""
         rows = [row for score, row in self.lost.items() if score != ANY]
-        means = {r: math.fsum(row[r] for row in rows) / len(rows) for r in RULES if all(r in row for row in rows)}
+        means = {r: fmean(row[r] for row in rows) for r in RULES if all(r in row for row in rows)}
         rule = min(means, key=lambda rule: means[rule])
         return rule, means[rule]
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import pandas as pd
@@ -144,7 +145,7 @@ def trial(name: str, group: Group, in_dists: Sequence[str], results: Path) -> Tr
     spread = [known[key] for key in (averages if several else known)]
     return Trial(
         name, tuple(of_classes or agreements(group, first)), chosen, best, averages[best] - averages[chosen],
-        averages[best] - math.fsum(averages.values()) / len(averages), max(spread) - min(spread),
+        averages[best] - fmean(averages.values()), max(spread) - min(spread),
         1.96 * hanley_mcneil(known[chosen], *counts) / len(in_dists) ** 0.5, len(averages),
         None if several else halves(group, first, results),
     )  # fmt: skip

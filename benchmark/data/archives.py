@@ -109,10 +109,8 @@ READERS: dict[str, Callable[[Path], list[Pictures]]] = {
 
 def check_md5(file: Path, name: str, official: str) -> None:
     """Raise BenchError unless the file is, by its md5, the official one called `official` in the catalogue."""
-    md5 = hashlib.md5(usedforsecurity=False)
     with open(file, "rb") as stream:
-        while block := stream.read(1 << 22):
-            md5.update(block)
+        md5 = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False))
     wanted = catalog.CATALOG[name].checksum[official]
     if md5.hexdigest() != wanted:
         raise BenchError(f"{file}: md5 {md5.hexdigest()} is not that of the official {official} ({wanted})")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +21,8 @@ _HARM = {
 }
 
 
-def digests(pixels: np.ndarray) -> np.ndarray:
-    """(N,) uint64 that stands for each of the images (N, H, W, 3) uint8: two that are equal are one picture."""
+def digests(pixels: Iterable[np.ndarray]) -> np.ndarray:
+    """(N,) uint64 that stands for each of N images (H, W, 3) uint8: two that are equal are one picture."""
     each = [hashlib.blake2b(np.ascontiguousarray(one).data, digest_size=8).digest() for one in pixels]
     return np.frombuffer(b"".join(each), np.uint64)
 

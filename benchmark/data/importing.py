@@ -17,7 +17,7 @@ from benchmark.data.finding import LeftOut, image_files, is_hidden, not_read, wa
 from benchmark.data.images import ImageSet
 from benchmark.data.pictures import Pictures, array_pictures, class_folders, file_pictures
 from benchmark.data.storing import Report, store
-from benchmark.errors import BenchError, first_line, some_of, unknown
+from benchmark.errors import BenchError, first_line, some_of
 
 CLASSES = "classes.json"
 _FILE_NAME = re.compile(r"(.+)-(train|test|aux)")
@@ -27,8 +27,6 @@ def import_dir(
     folder: Path,
     root: Path,
     replace: bool = False,
-    size: int = 32,
-    names: list[str] | None = None,
     report: Report = print,
     warn: Report | None = None,
 ) -> list[ImageSet]:
@@ -37,7 +35,7 @@ def import_dir(
 
     Sub-folders of an image folder are its classes. A classes.json beside them ({"NAME-SPLIT": [names]}) names the
     labels; without it, training and test images share them: those of both, by name. NAME@SIZE-SPLIT is of that size.
-    names: only these sets. warn: is told what may spoil a result, in place of `report`. Raises BenchError that names
+    warn: is told what may spoil a result, in place of `report`. Raises BenchError that names
     the file; sets before it stay stored.
     """
     folder, warn = files.expanded(folder), warn or report
@@ -56,17 +54,12 @@ def import_dir(
     if not found:
         raise BenchError(f"{folder}: nothing to import; wanted are NAME-SPLIT.npz or folders NAME-SPLIT/ of images, "
                          "SPLIT one of train, test, aux")  # fmt: skip
-    for name in names or ():
-        if name not in (have := {base for _, base, _ in found}):
-            raise BenchError(f"{folder}: " + unknown("image set", name, have))
     if others:
         warn(f"{folder}: not imported: {some_of(others)}; wanted are NAME-SPLIT/, SPLIT one of train, test, aux")
     class_names = _class_names(folder)
     done = []
     for entry, base, split in found:
-        if names and base not in names:
-            continue
-        info, (stored_as, side) = catalog.info(base), catalog.at_size(base, size)
+        info, (stored_as, side) = catalog.info(base), catalog.at_size(base, 32)
         if info.builtin:
             raise BenchError(f"{entry}: {base!r} is a built-in set; give yours another name")
         if info.counts and split not in info.counts:

@@ -18,16 +18,14 @@ def prepare(
     root: Path,
     source: Path | None = None,
     size: int = 32,
-    download: bool = True,
     report: Report = print,
-    limit: int | None = None,
     replace: bool = False,
 ) -> list[ImageSet]:
     """Store all splits of a catalogue set from its official files.
 
     name: NAME, or NAME@SIZE for another size than 32. source: the files, already unpacked where their site offers an
-    archive; without it the set is downloaded, where its licence and torchvision allow. limit: at most so many images a
-    split, balanced over the classes. Raises BenchError that says how to get the files.
+    archive; without it the set is downloaded, where its licence and torchvision allow. Raises BenchError that says how
+    to get the files.
     """
     base, (stored_as, size) = catalog.split_size(name)[0], catalog.at_size(name, size)
     if base not in catalog.CATALOG:
@@ -35,10 +33,8 @@ def prepare(
     info = catalog.info(stored_as)
     if info.builtin:
         return [images.load(root, name, split) for split in info.counts]
-    if limit is not None and limit < 1:
-        raise BenchError(f"limit {limit}: at least 1 image per split is needed")
     if source is None:
-        if base not in DOWNLOADS or not download:
+        if base not in DOWNLOADS:
             raise BenchError(f"image set {stored_as}: {info.how_to_get}")
         pictures = from_torchvision(base, Path(root) / ".downloads" / base, True, info)
     else:
@@ -53,6 +49,6 @@ def prepare(
             raise BenchError(f"image set {stored_as}: {info.how_to_get}")
     first = 256 if base in ("imagenet30", "lsun") else None
     return [
-        store(split, root, stored_as, size, info.recipe, report, limit, replace, official=True, first=first)
+        store(split, root, stored_as, size, info.recipe, report, replace, official=True, first=first)
         for split in pictures
     ]

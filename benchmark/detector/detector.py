@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from benchmark.data.identical import digests
 from benchmark.data.pictures import read_picture, to_square, turned_by_exif
 from benchmark.detection.knn import nearest
 from benchmark.detection.scores import full_float32, kept_features
@@ -36,8 +37,8 @@ from benchmark.detector.artifact import (
     read_tensors,
 )  # fmt: skip
 from benchmark.detector.patches import Explanation, explanation
-from benchmark.detector.run_images import hashes
-from benchmark.errors import BenchError, about, first_line
+from benchmark.detector.sources import why
+from benchmark.errors import BenchError, about
 from benchmark.evaluation.features import EMBED_BATCH
 from benchmark.files import read_names
 from benchmark.models.backbones import at_once, build_backbone
@@ -177,7 +178,9 @@ class Detector:
             with full_float32():
                 parts.append(self.answer(pixels, needs))
             if self._row_of:
-                parts[-1][OWN] = torch.tensor([self._row_of.get(number, -1) for number in hashes(squares).tolist()])
+                parts[-1][OWN] = torch.tensor(
+                    [self._row_of.get(number, -1) for number in digests(squares).view(np.int64).tolist()]
+                )
         if not parts:
             return {"features": torch.empty(0, self._bank.shape[1], device=self.device)}
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
@@ -255,13 +258,7 @@ def _read(image: str | Path | Image.Image, use: Callable[[Image.Image], Read]) -
         return use(turned_by_exif(image) if isinstance(image, Image.Image) else read_picture(str(image)))
     except Exception as error:  # PIL's readers raise whatever a broken file leads them to
         what = "a PIL image" if isinstance(image, Image.Image) else str(image)
-        raise BenchError(f"{what}: not a readable image ({_reason(error)})") from error
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return first_line(error)
+        raise BenchError(f"{what}: not a readable image ({why(error)})") from error
 
 
 def _batches(images: Any, batch: int, size: int) -> Iterator[NDArray[np.uint8]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmark.data import images as stored_images
+from benchmark.data.identical import digests
 from benchmark.data.images import ImageSet
 from benchmark.data.subsets import limited
 from benchmark.detector.sources import Source
@@ -47,17 +46,11 @@ def training_images(record: Record, config: RunConfig, data_root: Path, count: i
     return TrainingImages(
         rows if images.rows is None else images.rows[rows],  # of a class: the place in its set's split
         images.labels[rows],
-        hashes(images.images[row] for row in rows),
+        digests(images.images[row] for row in rows).view(np.int64),  # as a detector keeps them
         None if names is None else [names[row] for row in rows],
         images.manifest.get("classes"),
         "stored split",
     )
-
-
-def hashes(images: Iterable[NDArray[np.uint8]]) -> NDArray[np.int64]:
-    """A number for the pixels of each image (S, S, 3), by which an image is known again."""
-    found = (hashlib.blake2b(np.ascontiguousarray(one).data, digest_size=8).digest() for one in images)
-    return np.frombuffer(b"".join(found), np.int64)
 
 
 def to_look_through(record: Record, config: RunConfig, data_root: Path, with_training: bool) -> list[Source]:

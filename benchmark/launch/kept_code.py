@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import secrets
 import shutil
 from pathlib import Path
 
-import benchmark
-from benchmark.provenance import source_commit
+from benchmark.provenance import PACKAGE, digest_of, source_commit
 
 
 def _package_files() -> list[Path]:
-    package = Path(benchmark.__file__).parent
     return [
         path
-        for path in sorted(package.rglob("*"))
+        for path in sorted(PACKAGE.rglob("*"))
         if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
     ]
 
@@ -24,23 +21,19 @@ def _package_files() -> list[Path]:
 @functools.cache  # what this process runs does not change under it
 def code_hash() -> str:
     """What tells this state of the package from others."""
-    package, digest = Path(benchmark.__file__).parent, hashlib.sha256()
-    for path in _package_files():
-        digest.update(f"{path.relative_to(package)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()[:12]
+    return digest_of((PACKAGE, path) for path in _package_files())
 
 
 def keep_code(code: Path) -> None:
     """Copy this package to `code`, once for each state of it, with the commit it came from."""
     if code.exists():
         return
-    package = Path(benchmark.__file__).parent
     draft = code.with_name(f".{code.name}.{secrets.token_hex(4)}")
     for path in _package_files():
-        target = draft / package.name / path.relative_to(package)
+        target = draft / PACKAGE.name / path.relative_to(PACKAGE)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
-    (draft / package.name / "COMMIT").write_text(source_commit() + "\n")
+    (draft / PACKAGE.name / "COMMIT").write_text(source_commit() + "\n")
     try:
         draft.rename(code)
     except OSError:  # another submission was faster

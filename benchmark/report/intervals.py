@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ class Estimate:
 def estimate(values: Sequence[float], level: float = 0.05) -> Estimate:
     """Mean of at least one value, with mean +- t(1 - level / 2, n - 1) s / sqrt(n), s with n - 1 in its denominator."""
     n = len(values)
-    mean = math.fsum(values) / n
+    mean = fmean(values)
     if n == 1:
         return Estimate(mean, None, 1)
     return Estimate(mean, float(stats.t.ppf(1 - level / 2, n - 1) * np.std(values, ddof=1) / math.sqrt(n)), n)
@@ -53,12 +54,12 @@ def correlate(x: Sequence[float], y: Sequence[float]) -> Correlation:
     n = len(x)
     if n < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return Correlation(n)
-    r = float(np.clip(np.corrcoef(x, y)[0, 1], -1, 1))
-    rho = float(np.clip(np.corrcoef(stats.rankdata(x), stats.rankdata(y))[0, 1], -1, 1))
+    found, rho = stats.pearsonr(x, y), float(stats.spearmanr(x, y).statistic)
+    r = float(found.statistic)
     if n < 4 or abs(r) > 1 - 1e-12:
         return Correlation(n, r, r if n >= 4 else None, r if n >= 4 else None, rho)
-    reach = stats.norm.ppf(0.975) / math.sqrt(n - 3)
-    return Correlation(n, r, math.tanh(math.atanh(r) - reach), math.tanh(math.atanh(r) + reach), rho)
+    interval = found.confidence_interval(0.95)
+    return Correlation(n, r, float(interval.low), float(interval.high), rho)
 
 
 # --- two columns held against each other --------------------------------------------------------------------------

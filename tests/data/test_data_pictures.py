@@ -1,4 +1,4 @@
-"""Any picture as a small square, and a limit that is even over the classes."""
+"""Any picture as a small square."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from picture_files import noise, reference
 from PIL import Image
 
 from benchmark.data.pictures import to_square
-from benchmark.data.storing import balanced
 
 
 @pytest.mark.parametrize("shape", [(64, 64, 3), (75, 50, 3), (41, 90, 3), (33, 32, 3), (20, 20, 3), (300, 257, 3)])
@@ -33,24 +32,3 @@ def test_to_square_leaves_native_images_alone_and_takes_any_mode() -> None:
     deep = grey.astype(np.uint16) * 257
     assert np.array_equal(to_square(Image.fromarray(deep), 32)[..., 1], grey)
     assert to_square(Image.fromarray(noise(40, 32, 4), "RGBA"), 32).shape == (32, 32, 3)
-
-
-def test_balanced_is_even_and_repeatable() -> None:
-    labels = np.repeat([0, 1, 2, -1], [50, 5, 30, 40])
-    chosen = balanced(labels, 45)
-    assert len(set(chosen.tolist())) == 45 and np.array_equal(chosen, np.sort(chosen))
-    assert np.bincount(labels[chosen] + 1, minlength=4).tolist() in ([14, 13, 5, 13], [13, 14, 5, 13], [13, 13, 5, 14])
-    assert np.array_equal(chosen, balanced(labels, 45))
-    assert len(balanced(labels, 1000)) == len(labels)
-
-
-def test_balanced_takes_any_images_of_a_class() -> None:
-    """Files of a class often come in an order that means something: neither the first nor the last, nor every third."""
-    labels = np.arange(600) % 2
-    chosen = balanced(labels, 100)
-    assert np.bincount(labels[chosen]).tolist() == [50, 50]
-    for label in (0, 1):
-        places = np.flatnonzero(labels == label).searchsorted(chosen[labels[chosen] == label])
-        # The mean of 50 of 0 to 299, and their deviation, of which a random draw's are known to 12.
-        assert abs(places.mean() - 149.5) < 48 and abs(places.std() - 86.6) < 30
-        assert len(set(np.diff(places).tolist())) > 5

@@ -126,9 +126,6 @@ def test_imagenet_train_tree(tmp_path: Path, inside: str) -> None:
     (stored,) = prepare.prepare("imagenet", tmp_path / "data", tmp_path / "in", report=quiet)
     assert stored.split == "aux" and stored.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     assert np.array_equal(stored.images, np.stack([made[k] for k in sorted(made)]))
-    (some,) = prepare.prepare("imagenet", tmp_path / "part", tmp_path / "in", report=quiet, limit=6)
-    assert np.bincount(some.labels).tolist() == [2, 2, 2] and "6 of 12" in some.manifest["recipe"]
-    assert {im.tobytes() for im in some.images} <= {im.tobytes() for im in stored.images}
 
 
 def test_imagenet30_picks_its_classes_and_uses_the_256_pixel_recipe(tmp_path: Path) -> None:
@@ -240,9 +237,7 @@ def test_sets_that_may_not_be_downloaded_say_what_to_do(tmp_path: Path, name: st
     assert not list(tmp_path.iterdir())
 
 
-def test_no_download_and_unknown_names(tmp_path: Path) -> None:
-    with pytest.raises(BenchError, match="bench data prepare cifar10"):
-        prepare.prepare("cifar10", tmp_path, download=False, report=quiet)
+def test_unknown_names(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="did you mean 'cifar10'"):
         prepare.prepare("cifar11", tmp_path, report=quiet)
 

@@ -19,10 +19,10 @@ from command import Said
 from detector_runs import Made
 from PIL import Image
 
+from benchmark.data.identical import digests
 from benchmark.data.images import load
 from benchmark.detector import artifact, onnx_graph
 from benchmark.detector.detector import OWN, Detector
-from benchmark.detector.run_images import hashes
 from benchmark.errors import BenchError
 from benchmark.models.backbones import build_backbone
 from benchmark.models.heads import HEADS
@@ -128,7 +128,7 @@ def test_a_sum_of_every_kind_of_score_is_one_graph(tmp_path: Path) -> None:
 def test_a_training_image_among_those_that_a_graph_is_checked_on_is_scored_as_the_graph_does(tmp_path: Path) -> None:
     detector = detector_of("small_convnet", "knn-2")
     images = np.concatenate([pictures(200, 1)[:1], pictures(39, 3)])
-    detector._row_of = {int(hashes(images[:1])[0]): 0}
+    detector._row_of = {int(digests(images[:1]).view(np.int64)[0]): 0}
     onnx_graph.write_graph(detector, tmp_path / "d.onnx")
     assert detector.outputs(images)[OWN].tolist() == [0] + 39 * [-1]
     assert "scores of 40 images" in onnx_graph.compare(detector, tmp_path / "d.onnx", images)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Literal
 
 import numpy as np
@@ -42,7 +43,7 @@ class Measured:
 
     @property
     def mean(self) -> float:
-        return math.fsum(self.by_seed) / len(self.by_seed)
+        return fmean(self.by_seed)
 
     def interval(self, level: float = LEVEL) -> Interval | None:
         """That of 1 - level, two-sided."""
