@@ -307,8 +307,7 @@ class RunConfig(Strict):
         number. Neither does scoring on the way.
         """
         full = self.model_dump(mode="json")
-        for key in ("protocol",):  # it only fills in other fields
-            del full[key]
+        del full["protocol"]  # it only fills in other fields
         del full["eval"]["ood"], full["eval"]["scores"], full["eval"]["every"]
         del full["model"]["weights"]  # where they lie: they are known by their hash
         if self.train.optimiser == "adamw":
