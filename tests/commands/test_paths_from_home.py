@@ -13,6 +13,7 @@ from PIL import Image
 from benchmark.commands.app import app, data, perf
 from benchmark.data.images import data_root
 from benchmark.detector.export import find_run
+from benchmark.detector.sources import find_images
 from benchmark.errors import BenchError
 from benchmark.files import expanded
 from benchmark.own.layout import layout
@@ -86,3 +87,11 @@ def test_a_home_that_nobody_knows_in_a_variable(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(BenchError, match="~nouser-x/data: no home folder"):
         data_root()
     assert expanded("a/~/b") == Path("a/~/b")
+
+
+def test_an_empty_path_is_no_folder(tmp_path: Path) -> None:
+    """As a shell gives for a variable that is not set: the folder that one is in is not meant by it."""
+    with pytest.raises(BenchError, match="an empty name or path was given"):
+        expanded("")
+    with pytest.raises(BenchError, match="an empty name or path was given"):
+        list(find_images([""]))

@@ -208,10 +208,14 @@ def test_only_what_the_same_network_has_seen_is_taken(
     file: Path, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Class after class: the test images are known, the training images of the next class are not."""
-    done(of_class(file, "four:a"), tmp_path / "r", labelled)
+    first, _ = done(of_class(file, "four:a"), tmp_path / "r", labelled)
     counting = Counting(monkeypatch)
     record, _ = done(of_class(file, "four:b"), tmp_path / "r", labelled)
-    assert counting.images == 10 and len(record.environment["features_from"]) == 1
+    assert counting.images == 10 and record.environment["features_from"] == [first.name]
+    more = {"ood": ["other-classes", "far"], "knn": [3], "scores": ["negative-norm"]}
+    other, _ = done(of_class(file, "four:c", eval=more), tmp_path / "r", labelled)
+    again, _ = done(of_class(file, "four:b", eval=more), tmp_path / "r", labelled)
+    assert again.name == record.name and again.environment["features_from"] == [first.name, other.name]
     others = {
         "weights": of_class(save(tmp_path / "w2.pth", tiny_vit(size=48, seed=5)), "four:b"),
         "filter": of_class(file, "four:b", interpolation="bilinear"),
