@@ -16,7 +16,7 @@ import pytest
 
 from benchmark import provenance
 from benchmark.errors import BenchError
-from benchmark.launch import slurm
+from benchmark.launch import kept_code, slurm
 from benchmark.launch.board import LIVE, Board
 from benchmark.launch.jobs import Job
 from benchmark.launch.kept_code import keep_code
@@ -164,6 +164,28 @@ def test_submit_keeps_ids_and_pickles_paths_alone(tmp_path: Path, client) -> Non
         assert isinstance(delayed.function, RunTask) and not delayed.args and not delayed.kwargs
         assert all(isinstance(value, str | int | float) for value in vars(delayed.function).values())
         assert delayed.function.config == str(tmp_path / "results/b/config.yaml")
+
+
+def test_another_state_of_the_package_is_kept_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_code, "PACKAGE", tmp_path)
+    (tmp_path / "report").mkdir()
+    (tmp_path / "a.py").write_text("a = 1\n")
+    (tmp_path / "report/zz.csv").write_text("1\n")
+
+    def state() -> str:
+        kept_code.code_hash.cache_clear()
+        return kept_code.code_hash()
+
+    first = state()
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__/a.pyc").write_text("x")
+    (tmp_path / ".hidden").write_text("x")
+    assert state() == first
+    (tmp_path / "report/zz.csv").write_text("2\n")
+    second = state()
+    (tmp_path / "a.py").rename(tmp_path / "b.py")
+    assert len({first, second, state()}) == 3
+    kept_code.code_hash.cache_clear()
 
 
 def test_jobs_run_the_code_that_was_submitted(tmp_path: Path) -> None:
