@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from benchmark.detector.detector import Detector
     from benchmark.detector.rows import Row
 
+WINDOW, PAGE_SIZE = 200, 100  # by default; None is what is not given, and may not go with what is
+
 
 def score(
     detector: Annotated[Path, typer.Argument(metavar="DETECTOR", help="The folder that `bench export` wrote.")],
@@ -38,7 +40,10 @@ def score(
     window: Annotated[
         int | None,
         typer.Option(
-            "--window", metavar="N", min=1, help="Pictures that a drift line of --watch looks back on. [default: 200]"
+            "--window",
+            metavar="N",
+            min=1,
+            help=f"Pictures that a drift line of --watch looks back on. [default: {WINDOW}]",
         ),
     ] = None,
     out: Annotated[
@@ -53,7 +58,7 @@ def score(
         Path | None, typer.Option("--page", metavar="FILE.html", help="A gallery of the most anomalous images.")
     ] = None,
     page_size: Annotated[
-        int | None, typer.Option("--page-size", metavar="N", min=1, help="Images on that page. [default: 100]")
+        int | None, typer.Option("--page-size", metavar="N", min=1, help=f"Images on that page. [default: {PAGE_SIZE}]")
     ] = None,
     batch: Annotated[int, typer.Option("--batch", metavar="N", min=1, help="Images a forward pass.")] = 256,
     device: Device = "auto",
@@ -87,7 +92,7 @@ def score(
         raise BenchError(f"--threshold {threshold}: must be a finite number")
     if watch is not None:
         _refuse_with_watch({"IMAGES": images, "--out": out, "--page": page, "--page-size": page_size})
-        _watch(detector, watch, window or 200, format_, threshold, nearest, batch, device)
+        _watch(detector, watch, window or WINDOW, format_, threshold, nearest, batch, device)
     if window is not None:
         raise BenchError(f"--window {window}: is of --watch FOLDER, which is not given")
     if page is None and page_size is not None:
@@ -103,7 +108,7 @@ def score(
     left_out.clear()
     sources, values = find_images(images, sys.stdin.buffer, left_out), Values()
     loaded = _loaded(detector, device, nearest)
-    top, progress = Top(0 if page is None else page_size or 100), Progress(total)
+    top, progress = Top(0 if page is None else page_size or PAGE_SIZE), Progress(total)
     rows = progress.watch(top.watch(score_images(loaded, sources, batch, nearest, threshold, values)))
     as_csv = format_ is RowFormat.csv
     lines = csv_lines(rows, nearest, loaded.names is not None) if as_csv else json_lines(rows)

@@ -35,8 +35,8 @@ def import_dir(
 
     Sub-folders of an image folder are its classes. A classes.json beside them ({"NAME-SPLIT": [names]}) names the
     labels; without it, training and test images share them: those of both, by name. NAME@SIZE-SPLIT is of that size.
-    warn: is told what may spoil a result, in place of `report`. Raises BenchError that names
-    the file; sets before it stay stored.
+    warn: is told what may spoil a result, in place of `report`. Raises BenchError that names the file; sets before it
+    stay stored.
     """
     folder, warn = files.expanded(folder), warn or report
     if not folder.is_dir():

@@ -178,9 +178,8 @@ class Detector:
             with full_float32():
                 parts.append(self.answer(pixels, needs))
             if self._row_of:
-                parts[-1][OWN] = torch.tensor(
-                    [self._row_of.get(number, -1) for number in digests(squares).view(np.int64).tolist()]
-                )
+                numbers = digests(squares).view(np.int64).tolist()  # as the bank has them
+                parts[-1][OWN] = torch.tensor([self._row_of.get(number, -1) for number in numbers])
         if not parts:
             return {"features": torch.empty(0, self._bank.shape[1], device=self.device)}
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

@@ -131,7 +131,7 @@ def rows_of_results(results: Path, only: str | None, tell: Tell) -> list[Row]:
     """All runs in a folder, or those that `only` means by name or label. Raises BenchError where there are none."""
     folders = all_runs(results)
     if only is not None:
-        folders = _meant(only, results) or [folder for folder in folders if _is_labelled(folder, only)]
+        folders = _meant(only, folders) or [folder for folder in folders if _is_labelled(folder, only)]
     if not folders:
         raise BenchError(
             f"{results}: holds no runs{f' that match {only}' if only else ''}; start some: bench sweep SWEEP.yaml"
@@ -167,7 +167,7 @@ def runs_named(
     elif (expanded(target) / "config.yaml").exists():
         found = [RunFolder(expanded(target))]
     else:
-        found = _meant(target, results)
+        found = _meant(target, all_runs(results))
     if not found:
         names = [folder.name for folder in all_runs(results)]
         some = f"; there are {some_of(names)}" if names else ""
@@ -175,9 +175,9 @@ def runs_named(
     return found
 
 
-def _meant(text: str, results: Path) -> list[RunFolder]:
-    folders = {folder.name: folder for folder in all_runs(results)}
-    return [folders[name] for name in meant(text, folders)]
+def _meant(text: str, folders: Iterable[RunFolder]) -> list[RunFolder]:
+    by_name = {folder.name: folder for folder in folders}
+    return [by_name[name] for name in meant(text, by_name)]
 
 
 def _is_labelled(folder: RunFolder, text: str) -> bool:

@@ -122,7 +122,7 @@ def sweep_text(path: Path, own: Own, found: Findings, gpu: bool, data: Path | No
         f"Command: bench sweep {quote(str(path))}{where} && bench recommend {quote(str(path))}",
     ]
     sources, auxiliary = _sources(own)
-    sources += ", " * bool(sources)
+    data_section = ", ".join(filter(None, [sources, f"image_size: {own.size}"]))
     out = ""
     if left_out:
         out = f"  # left out, for the ID images have no up and down: {', '.join(left_out)}\n"
@@ -132,7 +132,7 @@ title: Negatives for {own.name}
 
 base:
   in_dist: {_quoted(own.name)}
-  data: {{{sources}image_size: {own.size}}}{auxiliary}
+  data: {{{data_section}}}{auxiliary}
 {settings.text}
   # Scores beside Eq. 6, each of one pass per image: reports/README.md says what they are worth.
   eval: {{scores: [eq6-from-negatives, eq6-confident, msp], ood: [{", ".join(oods)}]}}{note}
