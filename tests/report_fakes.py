@@ -97,7 +97,7 @@ def write_runs(results: Path, sweep: Path, make: Callable[[RunConfig], Record | 
     for run in sweeps.load(sweep).runs:
         record = make(run.config)
         if record is not None:
-            folder = RunFolder(results / f"{record.name}-{record.run_id[:8]}")
+            folder = RunFolder(results / record.name)
             folder.write_config(run.config)
             folder.write_record(record)
             written.append(record)

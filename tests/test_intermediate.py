@@ -30,7 +30,7 @@ from benchmark.store.states import plan
 from benchmark.training import trained
 from benchmark.training.batches import Batches, DeviceImages
 from benchmark.training.checkpoint import load_checkpoint
-from benchmark.training.statistics import rescale
+from benchmark.training.statistics import recalibrate
 
 RUNTIME = Runtime(device="cpu", threads=1)
 # Batch normalisation has statistics that a forward pass in the wrong mode would move; drop-path draws.
@@ -107,7 +107,7 @@ def test_a_look_measures_the_teacher_of_its_epoch(
         DeviceImages(np.array(load(mini_data, *key).images), method.device)
         for key in (("mini", "train"), ("mini-aux", "aux"))
     )
-    rescale(method, Batches(config, train, {"imagenet": auxiliary}))  # as it would be scored at the end
+    recalibrate(method, Batches(config, train, {"imagenet": auxiliary}))  # as it would be scored at the end
     unit = {}
     for name, split in (("mini", "train"), ("mini", "test"), ("mini-ood", "test"), ("mini-ood2", "test")):
         images = torch.from_numpy(np.array(load(mini_data, name, split).images)).permute(0, 3, 1, 2)
@@ -225,7 +225,7 @@ def test_a_run_without_ood_sets(tmp_path: Path, mini_data: Path) -> None:
 def test_a_signal_after_the_last_step_ends_the_run_before_it_is_scored(
     tmp_path: Path, mini_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest, steps = trained.rescale, []
+    honest, steps = trained.recalibrate, []
 
     def stopped_there(*given: Any) -> None:
         signal.raise_signal(signal.SIGTERM)
@@ -233,7 +233,7 @@ def test_a_signal_after_the_last_step_ends_the_run_before_it_is_scored(
 
     config = config_of("drop-path", every=None)
     with monkeypatch.context() as patch:
-        patch.setattr(trained, "rescale", stopped_there)
+        patch.setattr(trained, "recalibrate", stopped_there)
         with pytest.raises(KeyboardInterrupt):
             run(config, tmp_path / "stopped", mini_data, RUNTIME)
     [folder] = map(RunFolder, (tmp_path / "stopped").iterdir())

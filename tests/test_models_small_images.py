@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.errors import BenchError
-from benchmark.models.backbones import build_backbone, convolves, create, normalises_over_images
+from benchmark.models.backbones import build_backbone, convolves, create, keep_statistics, normalises_over_images
 from benchmark.plan.sections import ModelConfig
 
 NAMES = ("small_convnet", "wide_resnet40_2", "resnet18_small")
@@ -157,6 +157,14 @@ def test_dropout_is_between_the_convolutions_of_a_wide_block() -> None:
 def test_normalisation_by_groups_sees_each_image_alone() -> None:
     assert normalises_over_images(build("small_convnet"))
     network = build("small_convnet", norm="group").train()
+    assert not normalises_over_images(network)
+    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(network(images)[:2], network(images[:2]), atol=1e-5, rtol=1e-4)
+
+
+def test_kept_statistics_see_each_image_alone() -> None:
+    network = build("small_convnet").train()
+    keep_statistics(network)
     assert not normalises_over_images(network)
     images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(network(images)[:2], network(images[:2]), atol=1e-5, rtol=1e-4)

@@ -9,15 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 
 from benchmark.advise.ranking import LEVEL, Scores, is_ranked, mean_error, same_images, scores_of
 from benchmark.advise.trial import parts_of
 from benchmark.data.catalog import info, split_class
 from benchmark.plan.training_data import caveats, training_data
 from benchmark.report.groups import Case, Column, Group, seeds_of
-from benchmark.report.intervals import delong_of_means, estimate, hanley_mcneil, holm, student
+from benchmark.report.intervals import delong_of_means, hanley_mcneil, holm, student
 from benchmark.report.settings import recipe_of
 from benchmark.report.tables.about import describe
 from benchmark.store.records import Record
@@ -74,14 +73,14 @@ class Beside:
         return any(other.verdict == "frozen behind" for other in self.others)
 
 
-def beside(group: Group, in_dist: str, results: Path) -> list[Beside]:
+def beside(group: Group, in_dist: str) -> list[Beside]:
     """Every network of a group that is done and was not trained, image statistics and the like left out."""
     columns = [column for column in group.columns(in_dist) if not column.is_reference]
     here = [column for column in columns if not is_ranked(column) and group.records(in_dist, column.key)]
-    return [_beside(group, in_dist, column, [one for one in columns if is_ranked(one)], results) for column in here]
+    return [_beside(group, in_dist, column, [one for one in columns if is_ranked(one)]) for column in here]
 
 
-def _beside(group: Group, in_dist: str, frozen: Column, trained: Sequence[Column], results: Path) -> Beside:
+def _beside(group: Group, in_dist: str, frozen: Column, trained: Sequence[Column]) -> Beside:
     record = next(iter(group.records(in_dist, frozen.key).values()))
     keys = [f"{in_dist}/{split}" for split in ("train", "test")]
     counts = record.data[keys[0]].count, record.data[keys[1]].count
@@ -99,7 +98,7 @@ def _beside(group: Group, in_dist: str, frozen: Column, trained: Sequence[Column
         other = Against(column.label, training_data(column.config), n, _means_of(by_part))
         if decisive is not None and decisive in by_part:
             one, cases = fmean(own[decisive].values()), parts[decisive]
-            half, p, how = _compared(group, cases, record, one, records, by_part[decisive], results)
+            half, p, how = _compared(group, cases, record, one, records, by_part[decisive])
             other = replace(other, ahead=one - other.aurocs[decisive], half=half, p=p, how=how)
         others.append(other)
     told = [place for place, other in enumerate(others) if other.p is not None]
@@ -119,18 +118,17 @@ def _means_of(by_part: Mapping[str, Mapping[int, float]]) -> dict[str, float]:
 
 def _compared(
     group: Group, cases: Sequence[Case], frozen: Record, value: float, records: Mapping[int, Record],
-    seeds: Mapping[int, float], results: Path,
+    seeds: Mapping[int, float],
 ) -> tuple[float, float, str]:  # fmt: skip
     """Half the 95% interval of the difference of the mean AUROCs over `cases`, its two-sided p, and over what: seeds of
     training (Student's t), or the images (DeLong's), whichever leaves more open."""
     difference = value - fmean(seeds.values())
     found = []
     if len(seeds) > 1:
-        freedom = len(seeds) - 1
-        error = (estimate(list(seeds.values())).half or 0.0) / student(0.0, 1.0, freedom)[0]
-        found.append((*student(difference, error, freedom), "seeds"))
-    first = _scores(group, cases, frozen, results)
-    kept = [_scores(group, cases, records[seed], results) for seed in seeds]
+        error = stdev(seeds.values()) / math.sqrt(len(seeds))
+        found.append((*student(difference, error, len(seeds) - 1), "seeds"))
+    first = _scores(group, cases, frozen)
+    kept = [_scores(group, cases, records[seed]) for seed in seeds]
     both = [other for other in kept if first and other and all(map(same_images, first, other))]
     if first and (of_images := mean_error(delong_of_means(first, other) for other in both)) is not None:
         found.append((*student(difference, of_images, math.inf), "images"))
@@ -144,10 +142,10 @@ def _compared(
     return (*student(difference, max(errors), math.inf), "numbers of images")
 
 
-def _scores(group: Group, cases: Sequence[Case], record: Record, results: Path) -> list[Scores] | None:
+def _scores(group: Group, cases: Sequence[Case], record: Record) -> list[Scores] | None:
     """Of each case the scores of the ID test images and of the OOD images."""
     keys = [record.run_config.test_key, *(record.run_config.ood_key(case.ood) for case in cases)]
-    kept = scores_of(results, record, keys, group.score)
+    kept = scores_of(record, keys, group.score)
     return None if kept is None else [(kept[0], outside) for outside in kept[1:]]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 
 import numpy as np
@@ -42,7 +41,7 @@ class Place:
     """A variant's place. half: half the 95% interval of the sensitivity, of the kind `interval`.
 
     difference, difference_half: this less the best, in points. p: of the difference, after Holm over all comparisons.
-    how: what the difference was judged by. Both None for the best.
+    how: what the difference was judged by. Of the best: None, None, None and "".
     """
 
     rank: int
@@ -130,7 +129,7 @@ def is_ranked(column: Column) -> bool:
     return not column.is_reference and column.config.method.trains
 
 
-def candidates(group: Group, in_dist: str, results: Path) -> list[Candidate]:
+def candidates(group: Group, in_dist: str) -> list[Candidate]:
     """The variants of a group that have a record, with what the ranking may read of them."""
     found = []
     sensitivity = group.values("sensitivity", in_dist)
@@ -139,7 +138,7 @@ def candidates(group: Group, in_dist: str, results: Path) -> list[Candidate]:
         if not is_ranked(column) or not column.config.method.negatives or not records:
             continue
         keys = [f"{in_dist}/{split}" for split in ("train", "test")]
-        kept = {seed: scores_of(results, record, keys, group.score) for seed, record in records.items()}
+        kept = {seed: scores_of(record, keys, group.score) for seed, record in records.items()}
         first = next(iter(records.values()))
         counts = (first.data[keys[0]].count, first.data[keys[1]].count)
         scores = {seed: (both[0], both[1]) for seed, both in kept.items() if both}
@@ -147,10 +146,9 @@ def candidates(group: Group, in_dist: str, results: Path) -> list[Candidate]:
     return found
 
 
-def scores_of(results: Path, record: Record, keys: list[str], score: str) -> list[NDArray[np.floating]] | None:
+def scores_of(record: Record, keys: list[str], score: str) -> list[NDArray[np.floating]] | None:
     """The scores of these sets and of no other, by `score`; None where one is not kept."""
-    folder = RunFolder(results / record.name)
-    if not folder.scores.is_file():
+    if record.folder is None or not (folder := RunFolder(record.folder)).scores.is_file():
         return None
     keys = [score_key(key, record.own if score == OWN else score) for key in keys]
     kept = folder.read_scores(record.run_config, keys)

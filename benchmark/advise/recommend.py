@@ -9,14 +9,14 @@ beside it.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
 from benchmark.advise import rules
-from benchmark.advise.frozen import beside, on_records
-from benchmark.advise.ranking import candidates, rank
+from benchmark.advise.frozen import Beside, beside, on_records
+from benchmark.advise.ranking import Place, candidates, rank
 from benchmark.advise.trial import Trial, costs, trial
-from benchmark.advise.wording import Advice, Ranking
 from benchmark.data.catalog import info, set_behind, split_class
 from benchmark.data.images import stored_fingerprint
 from benchmark.errors import BenchError
@@ -31,7 +31,46 @@ from benchmark.store.folders import all_runs
 from benchmark.store.measurements import load_records
 from benchmark.store.records import Record
 
-# --- putting it together ------------------------------------------------------------------------------------------
+
+@dataclass(frozen=True)
+class Ranking:
+    """One ranking: all variants of one ID set with the same settings. costs: label -> column -> points of AUROC lost
+    against the best variant there. references: label -> sensitivity of the rows that train nothing. replaced: the
+    "set/split" that the runs read, of which other images are stored here now. shared: sets with the same images.
+    run: the name of the best variant's run with the lowest seed."""
+
+    heading: str
+    in_dist: str
+    settings: str
+    places: tuple[Place, ...]
+    missing: tuple[str, ...]
+    counts: tuple[int, int]
+    references: dict[str, float]
+    columns: tuple[str, ...]
+    costs: dict[str, dict[str, float]]
+    aurocs: dict[str, dict[str, float]]
+    trial: Trial | None
+    replaced: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+    run: str = ""
+
+    @property
+    def best(self) -> Place:
+        return self.places[0]
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Everything that `bench recommend` says. reference: the folder of the benchmark's own records, None without.
+    frozen: networks that were not trained here, beside the trained ones; told: what those records say of such."""
+
+    sweep: str
+    rankings: tuple[Ranking, ...]
+    reference: str | None
+    trials: tuple[Trial, ...]
+    rules: tuple[rules.RulesTried, ...] = ()
+    frozen: tuple[Beside, ...] = ()
+    told: tuple[str, ...] = ()
 
 
 def recommend(
@@ -52,9 +91,9 @@ def recommend(
     """
     wanted = [run.config for run in sweeps.load(sweep, sets, data=data).runs]
     groups = _groups(wanted, records := _load(results, score), score)
-    rankings = [one for place in _places(groups) if (one := _ranking(*place, results, data))]
+    rankings = [one for place in _places(groups) if (one := _ranking(*place, data))]
     methods_together = _groups(wanted, records, score, beside=True)
-    frozen = [one for place in _places(methods_together) for one in beside(*place, results)]
+    frozen = [one for place in _places(methods_together) for one in beside(*place)]
     if not rankings and not frozen:
         raise BenchError(
             f"{results}: no trained runs of {sweep} yet; run: bench sweep {quote(str(sweep))}{of_other_sweeps(records)}"
@@ -85,8 +124,8 @@ def _groups(configs: Iterable[RunConfig], records: list[Record], score: str, bes
     return [by_score(group, score) for group in group_runs(configs, records, beside)]
 
 
-def _ranking(group: Group, in_dist: str, results: Path, data: Path | None) -> Ranking | None:
-    found = candidates(group, in_dist, results)
+def _ranking(group: Group, in_dist: str, data: Path | None) -> Ranking | None:
+    found = candidates(group, in_dist)
     if not found:
         return None
     places, runs = rank(found), group.runs_of(in_dist)
@@ -97,7 +136,7 @@ def _ranking(group: Group, in_dist: str, results: Path, data: Path | None) -> Ra
     columns, cost, aurocs = costs(group, in_dist)
     return Ranking(
         group.heading, in_dist, describe(group.trained[0]), tuple(places), tuple(missing), found[0].counts,
-        references, columns, cost, aurocs, trial("this sweep", group, [in_dist], results),
+        references, columns, cost, aurocs, trial("this sweep", group, [in_dist]),
         _replaced(group, in_dist, data), tuple(shared_notes(run.record for run in runs if run.record)),
         next(record.name for _, record in sorted(group.records(in_dist, places[0].label).items())),
     )  # fmt: skip
@@ -155,4 +194,4 @@ def _trials(place: Path, results: Path, score: str) -> Iterable[tuple[Trial | No
             for in_dists in _together(group):
                 more = f", {info(set_behind(in_dists[0])).title}" if len(group.in_dists) > len(in_dists) else ""
                 name = folder.name + more + (f" ({number} of {len(groups)})" if len(groups) > 1 else "")
-                yield trial(name, group, in_dists, folder), rules.tried(name, group, in_dists)
+                yield trial(name, group, in_dists), rules.tried(name, group, in_dists)

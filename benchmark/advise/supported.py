@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
 from benchmark.advise.recommend import folders_of_runs, reference_folder
 from benchmark.plan.config import RunConfig
-from benchmark.plan.scores import EQ6
+from benchmark.plan.scores import EQ6, needs
 from benchmark.store.measurements import load_records
 from benchmark.store.records import Record
 
@@ -30,19 +30,17 @@ class Choice:
 def supported(record: Record, reference: Path | None = None) -> Choice:
     """Of the scores that a run has been scored by, the one that the benchmark's own records support, else its own.
 
-    Asked are records of the same method, with negatives or without as this run, and normalised as it is: in them each
-    score's mean AUROC over the OOD sets is held against Eq. 6's. No OOD image of the run itself is looked at.
-    reference: the folder of these records, by default as of `bench recommend`.
+    Asked are records of the same method, with negatives or without as this run, and normalised as it is; of a score
+    over rotated or shuffled copies only those with such negatives where it has them, and without where not. In them
+    each score's mean AUROC over the OOD sets is held against Eq. 6's. The run's own record is not asked, and none
+    twice. reference: the folder of these records, by default as of `bench recommend`.
     """
     place = reference_folder(reference)
     if record.own != EQ6:
         return Choice(record.own, "the method's own score")
     if place is None:
         return Choice(EQ6, "the paper's score; the benchmark's own records, by which to choose, are not here")
-    folders = [load_records(folder) for folder in folders_of_runs(place)]
-    kind = _kind(record.run_config)
-    alike = [[one for one in folder if one.own == EQ6 and _kind(one.run_config) == kind] for folder in folders]
-    gains = _gains([one for one in alike if one], record.scores)
+    gains = _gains([load_records(folder) for folder in folders_of_runs(place)], record)
     better = {score: found for score, found in gains.items() if _is_supported(found)}
     if not better:
         return Choice(EQ6, "the paper's score; in the benchmark's own records no other of this run is clearly above it")
@@ -59,13 +57,17 @@ def supported(record: Record, reference: Path | None = None) -> Choice:
 Gains = list[list[float]]  # folder by folder, record by record: points of AUROC above Eq. 6
 
 
-def _gains(folders: Iterable[list[Record]], scores: Mapping[str, object]) -> dict[str, Gains]:
+def _gains(folders: Iterable[list[Record]], of: Record) -> dict[str, Gains]:
     made: dict[str, Gains] = defaultdict(list)
-    for records in folders:
-        for score in scores:
-            gains = [_gain(one, score) for one in records if score in one.scores and one.scores[EQ6].ood]
-            if score != EQ6 and gains:
-                made[score].append(gains)
+    asked = {of.run_id}
+    for folder in folders:
+        records = [one for one in folder if one.own == EQ6 and one.run_id not in asked and one.scores[EQ6].ood]
+        asked.update(one.run_id for one in records)
+        for score in of.scores.keys() - {EQ6}:
+            kind = _kind(of.run_config, score)
+            alike = [one for one in records if score in one.scores and _kind(one.run_config, score) == kind]
+            if alike:
+                made[score].append([_gain(one, score) for one in alike])
     return made
 
 
@@ -85,7 +87,13 @@ def _is_supported(gains: Gains) -> bool:
     return len(flat) >= FEWEST and above >= MAJORITY * len(flat) and _mean(gains) >= LEAST
 
 
-def _kind(config: RunConfig) -> tuple[str, bool, str]:
-    """What must agree for one run's scores to say anything of another's."""
+def _kind(config: RunConfig, score: str) -> tuple[object, ...]:
+    """What must agree for one run's gain by a score to say anything of another's."""
     statistics = config.model.batch_statistics if config.chooses_statistics else "none"
-    return config.method.name, bool(config.kinds()), statistics
+    transforms = [kind.transform for kind in config.kinds()]
+    learnt = {
+        "rotations": any(transform.startswith("rot") for transform in transforms),
+        "permutations": any(transform.startswith("perm-") for transform in transforms),
+    }
+    copies = [there for need, there in learnt.items() if need in needs([score])]
+    return config.method.name, bool(transforms), statistics, *copies

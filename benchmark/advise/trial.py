@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 
 import numpy as np
@@ -15,8 +14,10 @@ from scipy import stats
 from benchmark.advise.ranking import scores_of
 from benchmark.advise.rules import by_case
 from benchmark.data.catalog import CATALOG, info, set_behind, split_class
-from benchmark.report.groups import Case, Group
-from benchmark.report.intervals import hanley_mcneil, placements
+from benchmark.report.groups import Case, Group, by_nearness
+from benchmark.report.intervals import hanley_mcneil, kendall, placements
+
+HALVINGS = 200  # of the ID test images at random, for the tau of two halves
 
 
 @dataclass(frozen=True)
@@ -85,20 +86,17 @@ def agreements(group: Group, in_dist: str) -> list[Agreement]:
 
 def _parts(cases: Sequence[Case]) -> list[tuple[str, str, list[Case]]]:
     """(title, kind, cases) of the averages."""
-    near, far = ([case for case in cases if case.near is side] for side in (True, False))
+    near, far = by_nearness(cases)
     parts = [("near average", "near", near), ("far average", "far", far)] if near and far else []
     return [*parts, ("average", "all", list(cases))]
 
 
 def _kendall(title: str, kind: str, known: dict[str, float], averages: dict[str, float]) -> Agreement:
-    x, y = [known[key] for key in averages], list(averages.values())
-    if len(x) < 3 or len(set(x)) == 1 or len(set(y)) == 1:
-        return Agreement(title, kind, len(x))
-    tau, p = stats.kendalltau(x, y)
-    return Agreement(title, kind, len(x), float(tau), float(p))
+    found = kendall([known[key] for key in averages], list(averages.values())) if len(averages) > 2 else None
+    return Agreement(title, kind, len(averages), *(found or ()))
 
 
-def halves(group: Group, in_dist: str, results: Path, draws: int = 200) -> tuple[float, float] | None:
+def halves(group: Group, in_dist: str) -> tuple[float, float] | None:
     """Mean Kendall's tau over random halvings of the ID test images: sensitivity and average AUROC measured on the same
     half, and on different ones. None where the scores of some variant are not kept.
 
@@ -110,7 +108,7 @@ def halves(group: Group, in_dist: str, results: Path, draws: int = 200) -> tuple
         record = next(iter(group.records(in_dist, key).values()))
         stored = [record.run_config.stored_name(case.ood) for case in _near_first(group, in_dist)]
         keys = [f"{in_dist}/train", f"{in_dist}/test", *(f"{ood}/test" for ood in stored)]
-        kept = scores_of(results, record, keys, group.score)
+        kept = scores_of(record, keys, group.score)
         if kept is None:
             return None
         train, test, *outside = kept
@@ -121,7 +119,7 @@ def halves(group: Group, in_dist: str, results: Path, draws: int = 200) -> tuple
     left, right = np.array(unseen), np.array(told)
     rng = np.random.default_rng(0)
     taus = []
-    for _ in range(draws):
+    for _ in range(HALVINGS):
         order = rng.permutation(left.shape[1])
         one, other = order[: len(order) // 2], order[len(order) // 2 :]
         sensitivity = left[:, one].mean(1)
@@ -130,7 +128,7 @@ def halves(group: Group, in_dist: str, results: Path, draws: int = 200) -> tuple
     return (float(same), float(apart)) if np.isfinite(same + apart) else None
 
 
-def trial(name: str, group: Group, in_dists: Sequence[str], results: Path) -> Trial | None:
+def trial(name: str, group: Group, in_dists: Sequence[str]) -> Trial | None:
     """The rule tried on records: on one in-distribution set, or on the means over several classes of a set, each
     against its others. None for fewer than three variants, or without OOD sets that all of them have."""
     known = _sensitivities(group, in_dists)
@@ -147,7 +145,7 @@ def trial(name: str, group: Group, in_dists: Sequence[str], results: Path) -> Tr
         name, tuple(of_classes or agreements(group, first)), chosen, best, averages[best] - averages[chosen],
         averages[best] - fmean(averages.values()), max(spread) - min(spread),
         1.96 * hanley_mcneil(known[chosen], *counts) / len(in_dists) ** 0.5, len(averages),
-        None if several else halves(group, first, results),
+        None if several else halves(group, first),
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from benchmark.advise.frozen import Beside
 from benchmark.advise.ranking import LEVEL, Place
+from benchmark.advise.recommend import Advice, Ranking
 from benchmark.advise.rules import ANY, RULES, RulesTried
 from benchmark.advise.trial import Agreement, Trial
 from benchmark.data.catalog import info
@@ -20,50 +21,6 @@ PUBLISHED = (
     "Published: the paper finds a positive correlation (its Figure 3: CIFAR10 against CIFAR100 and Texture, single "
     "runs), but none of its tables prints a sensitivity, so there is no published figure to compute one from."
 )
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """One ranking: all variants of one ID set with the same settings. costs: label -> column -> points of AUROC lost
-    against the best variant there. references: label -> sensitivity of the rows that train nothing. replaced: the
-    "set/split" that the runs read, of which other images are stored here now. shared: sets with the same images.
-    run: the name of the best variant's run with the lowest seed."""
-
-    heading: str
-    in_dist: str
-    settings: str
-    places: tuple[Place, ...]
-    missing: tuple[str, ...]
-    counts: tuple[int, int]
-    references: dict[str, float]
-    columns: tuple[str, ...]
-    costs: dict[str, dict[str, float]]
-    aurocs: dict[str, dict[str, float]]
-    trial: Trial | None
-    replaced: tuple[str, ...] = ()
-    shared: tuple[str, ...] = ()
-    run: str = ""
-
-    @property
-    def best(self) -> Place:
-        return self.places[0]
-
-
-@dataclass(frozen=True)
-class Advice:
-    """Everything that `bench recommend` says. reference: the folder of the benchmark's own records, None without.
-    frozen: networks that were not trained here, beside the trained ones; told: what those records say of such."""
-
-    sweep: str
-    rankings: tuple[Ranking, ...]
-    reference: str | None
-    trials: tuple[Trial, ...]
-    rules: tuple[RulesTried, ...] = ()
-    frozen: tuple[Beside, ...] = ()
-    told: tuple[str, ...] = ()
-
-
-# --- saying it ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -36,47 +36,17 @@ from benchmark.commands.verify import verify
 from benchmark.exits import INTERRUPTED, exit_code
 from benchmark.files import expanded
 
-# The groups of the help, and of each command what it says there: a line that fits 80 columns.
-GROUPS: dict[str, dict[str, str]] = {
-    "Run": {
-        "sweep": "Run all of a sweep that is not done yet, here or on a cluster.",
-        "run": "One run in the foreground: train, score, record.",
-        "status": "How far the runs are, and where their logs lie.",
-        "logs": "What a run wrote, over all its starts.",
-        "cancel": "End these runs and no others; checkpoints are kept.",
-        "schema": "The JSON schema of sweep files, for an editor.",
-    },
-    "Look": {
-        "preview": "A picture of a sweep's negatives, before anything is trained.",
-        "report": "Tables, figures, claims and a page from the records.",
-        "recommend": "Rank a sweep's negatives without any OOD image.",
-        "import-features": "Score features of a network of your own.",
-        "verify": "Recompute what the records say, from what is kept.",
-    },
-    "Own images": {
-        "init": "Bring your own images, without labels.",
-        "export": "Make a self-contained detector of a finished run.",
-        "score": "Score images with a detector.",
-    },
-    "Machine": {
-        "data": "Image sets: what there is, how to get it, whether it is whole.",
-        "doctor": "What this machine can do, what is missing, what to do.",
-        "perf": "How fast this machine trains.",
-    },
-}
-
 
 class Grouped(typer.core.TyperGroup):
     """Lists commands group by group."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        listed = [name for group in GROUPS.values() for name in group]
-        return [*listed, *(name for name in super().list_commands(ctx) if name not in listed)]
+        return [name for group in GROUPS.values() for name in group]
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        for title, names in GROUPS.items():
+        for title, commands in GROUPS.items():
             with formatter.section(title):
-                formatter.write_dl(list(names.items()))
+                formatter.write_dl([(name, says) for name, (_, says) in commands.items()])
 
 
 app = typer.Typer(
@@ -110,31 +80,12 @@ def _with_home(command: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-for function in (
-    sweep,
-    run,
-    status,
-    logs,
-    cancel,
-    schema,
-    preview,
-    report,
-    recommend,
-    import_features,
-    verify,
-    init,
-    export,
-    score,
-    doctor,
-):
-    app.command(function.__name__.replace("_", "-"))(_with_home(function))
 data.command("list", short_help="Every image set, whether it is here, how to get it.")(_with_home(data_list))
 data.command("prepare", short_help="Fetch sets, or read the official files you have.")(_with_home(data_prepare))
 data.command("import", short_help="Take in your own sets.")(_with_home(data_import))
 data.command("masks", short_help="Draw what is foreground in a set's images.")(_with_home(data_masks))
 data.command("backgrounds", short_help="A set before other backgrounds.")(_with_home(data_backgrounds))
 data.command("verify", short_help="Hold every stored set against its manifest.")(_with_home(data_verify))
-app.add_typer(data, name="data")
 perf = typer.Typer(
     cls=Perf,
     rich_markup_mode=None,
@@ -153,7 +104,40 @@ perf.command("extraction", short_help="Images per second of a network, with all 
 )
 perf.command("scoring", short_help="Seconds of scores, k-NN and NT-Xent.")(_with_home(perf_scoring))
 perf.command("masks", short_help="How well and how fast foregrounds are found.")(_with_home(perf_masks))
-app.add_typer(perf, name="perf")
+
+# The groups of the help: of each command what runs, and what the help says there: a line that fits 80 columns.
+GROUPS: dict[str, dict[str, tuple[Callable[..., Any] | typer.Typer, str]]] = {
+    "Run": {
+        "sweep": (sweep, "Run all of a sweep that is not done yet, here or on a cluster."),
+        "run": (run, "One run in the foreground: train, score, record."),
+        "status": (status, "How far the runs are, and where their logs lie."),
+        "logs": (logs, "What a run wrote, over all its starts."),
+        "cancel": (cancel, "End these runs and no others; checkpoints are kept."),
+        "schema": (schema, "The JSON schema of sweep files, for an editor."),
+    },
+    "Look": {
+        "preview": (preview, "A picture of a sweep's negatives, before anything is trained."),
+        "report": (report, "Tables, figures, claims and a page from the records."),
+        "recommend": (recommend, "Rank a sweep's negatives without any OOD image."),
+        "import-features": (import_features, "Score features of a network of your own."),
+        "verify": (verify, "Recompute what the records say, from what is kept."),
+    },
+    "Own images": {
+        "init": (init, "Bring your own images, without labels."),
+        "export": (export, "Make a self-contained detector of a finished run."),
+        "score": (score, "Score images with a detector."),
+    },
+    "Machine": {
+        "data": (data, "Image sets: what there is, how to get it, whether it is whole."),
+        "doctor": (doctor, "What this machine can do, what is missing, what to do."),
+        "perf": (perf, "How fast this machine trains."),
+    },
+}
+for name, (command, _) in (listed for group in GROUPS.values() for listed in group.items()):
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=name)
+    else:
+        app.command(name)(_with_home(command))
 
 
 def _show_version(wanted: bool) -> None:

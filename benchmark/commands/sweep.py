@@ -252,10 +252,9 @@ def _run_here(found: Board, asked: _Asked, places: list[Slot]) -> list[str]:
 
     jobs = [job for job, _ in found.chosen]
     gpus = len({slot.gpu for slot in places} - {None})
-    say(
-        f"running {len(jobs)}, {len(places)} at a time on "
-        + (f"{gpus} GPU{'s' * (gpus > 1)}" if gpus else f"the CPU, {places[0].threads} threads each")
-    )
+    threads = places[0].threads
+    where = f"{gpus} GPU{'s' * (gpus > 1)}" if gpus else f"the CPU, {threads} thread{'s' * (threads > 1)} each"
+    say(f"running {len(jobs)}, {len(places)} at a time on {where}")
     launch = starting.bench_run(asked.data_root, asked.checkpoint_every)
     with (display.Bars if sys.stdout.isatty() else display.Lines)(jobs) as shown:
         outcomes = local.run_queue(jobs, places, launch, shown, asked.stop)

@@ -336,10 +336,15 @@ def stored(root: Path) -> list[tuple[str, str]]:
 
 def rehash(root: Path, name: str, split: str) -> str:
     """sha256 of the stored arrays, computed anew."""
-    kept, sha = load(root, name, split), hashlib.sha256()
-    for start in range(0, kept.count, 4096):
-        sha.update(np.ascontiguousarray(kept.images[start : start + 4096]).data)
-    sha.update(kept.labels.data)
+    kept = load(root, name, split)
+    return _sha256(kept.images, kept.labels)
+
+
+def _sha256(images: np.ndarray, labels: np.ndarray) -> str:
+    sha = hashlib.sha256()
+    for start in range(0, len(images), 4096):
+        sha.update(np.ascontiguousarray(images[start : start + 4096]).data)
+    sha.update(np.asarray(labels, dtype=np.int64).data)
     return sha.hexdigest()
 
 
@@ -388,7 +393,5 @@ def _draw_builtin(root: Path, name: str, split: str, store: bool = True) -> dict
 def _drawn(name: str, split: str) -> dict[str, Any]:
     """Of a built-in set, what its manifest says."""
     images, labels = synthetic.generate(name, split)
-    sha = hashlib.sha256(np.ascontiguousarray(images).data)
-    sha.update(np.asarray(labels, dtype=np.int64).data)
     about = {"count": len(labels), "size": images.shape[1], "classes": synthetic.classes(name)}
-    return {"sha256": sha.hexdigest(), "recipe": _BUILTIN_RECIPE, **about}
+    return {"sha256": _sha256(images, labels), "recipe": _BUILTIN_RECIPE, **about}

@@ -345,9 +345,3 @@ _SETS: dict[str, tuple[dict[str, int], list[tuple[str, Maker]]]] = {
     "synthetic-aux": ({"aux": 2000}, _BROAD + _ID),
     "synthetic-dti": ({"aux": 1500}, _BROAD),
 }
-NAMES = tuple(_SETS)
-
-
-def counts(name: str) -> dict[str, int]:
-    """Images a split of the built-in set `name`."""
-    return dict(_SETS[name][0])

@@ -29,7 +29,7 @@ Block = tuple[slice, Tensor]
 def kept_features(features: Tensor) -> Tensor:
     """Features (N, D) in the form that is kept on disk and scored: of unit length, in float16 (float32 would double the
     disk for changes of 1e-4 in a cosine)."""
-    return torch.nn.functional.normalize(features.float(), dim=1).half()
+    return torch.nn.functional.normalize(_in_range(features.float()), dim=1).half()
 
 
 @torch.no_grad()
@@ -129,7 +129,7 @@ def cosine_blocks(
 
 def _unit_rows(features: Tensor, start: int, count: int, name: str) -> Tensor:
     """Rows start .. start + count, L2-normalised, as new float32 memory."""
-    rows = features[start : start + count].float()
+    rows = _in_range(features[start : start + count].float())
     norms = rows.norm(dim=1, keepdim=True)
     bad = (~norms.isfinite()).squeeze(1).nonzero().squeeze(1)
     if len(bad):
@@ -138,6 +138,13 @@ def _unit_rows(features: Tensor, start: int, count: int, name: str) -> Tensor:
             f"(the first is row {start + int(bad[0])})"
         )
     return rows / norms.clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def _in_range(rows: Tensor) -> Tensor:
+    """The rows, those whose squares float32 cannot sum in the direction that they have, at another length."""
+    peak = rows.abs().amax(1, keepdim=True)
+    beyond = ((peak < 1e-12) & (peak > 0)) | ((peak > 1e12) & peak.isfinite())
+    return torch.where(beyond, rows / peak, rows) if bool(beyond.any()) else rows
 
 
 @contextmanager

@@ -53,7 +53,7 @@ from benchmark.views.recipes import input_of
 from benchmark.views.render import evaluation_view
 
 Read = TypeVar("Read")
-OWN = "own"  # of the outputs: the row of the bank that is the very image, -1 where none is
+BANK_ROW = "own"  # of the outputs: the row of the bank that is the very image, -1 where none is
 Images = Sequence[str | Path | Image.Image] | NDArray[np.uint8] | Tensor
 
 
@@ -166,7 +166,7 @@ class Detector:
 
     def outputs(self, images: Images, batch: int = EMBED_BATCH) -> Outputs:
         """ "features", as `features` gives them, what else the detector's score reads (`scoring.base.Outputs`), and
-        `OWN` int64 (N,) on the CPU where the bank knows its images."""
+        `BANK_ROW` int64 (N,) on the CPU where the bank knows its images."""
         return self._outputs(images, batch, self._needs)
 
     @torch.no_grad()
@@ -179,7 +179,7 @@ class Detector:
                 parts.append(self.answer(pixels, needs))
             if self._row_of:
                 numbers = digests(squares).view(np.int64).tolist()  # as the bank has them
-                parts[-1][OWN] = torch.tensor([self._row_of.get(number, -1) for number in numbers])
+                parts[-1][BANK_ROW] = torch.tensor([self._row_of.get(number, -1) for number in numbers])
         if not parts:
             return {"features": torch.empty(0, self._bank.shape[1], device=self.device)}
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
@@ -212,7 +212,7 @@ class Detector:
         if not len(outputs["features"]):
             return np.empty(0, np.float32)
         scores = self.fitted.score(outputs)
-        own = outputs.get(OWN, torch.empty(0))
+        own = outputs.get(BANK_ROW, torch.empty(0))
         if len(known := (own >= 0).nonzero()[:, 0]):  # its own copy would make any image look familiar
             some = {name: rows[known.to(rows.device)] for name, rows in outputs.items()}
             scores[known] = self.fitted.score(some, own[known])
@@ -221,11 +221,11 @@ class Detector:
     def nearest_outputs(self, outputs: Outputs, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """`nearest` of what `outputs` gives."""
         features = outputs["features"]
-        if OWN not in outputs:
+        if BANK_ROW not in outputs:
             cosines, rows = nearest(features, self._bank, k)
         else:  # one more, of which the image itself is left out
             cosines, rows = nearest(features, self._bank, k + (k < len(self._bank)))
-            others = (rows == outputs[OWN].to(rows.device)[:, None]).int().argsort(dim=1, stable=True)[:, :k]
+            others = (rows == outputs[BANK_ROW].to(rows.device)[:, None]).int().argsort(dim=1, stable=True)[:, :k]
             cosines, rows = cosines.gather(1, others), rows.gather(1, others)
         return rows.cpu().numpy(), cosines.cpu().numpy()
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmark.detector.artifact import ONNX, OnnxInfo, Settings, checksum
-from benchmark.detector.detector import OWN, Detector
+from benchmark.detector.detector import BANK_ROW, Detector
 from benchmark.errors import BenchError
 from benchmark.models.backbones import create
 from benchmark.scoring.banks import Eq6, Eq6FromNegatives, Eq6OfConfident, LargestCosine, NearestNeighbour
@@ -205,7 +205,7 @@ def compare(detector: Detector, path: Path, images: NDArray[np.uint8]) -> str:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     scores, flags = session.run(["score", "ood"], {"images": np.ascontiguousarray(images)})
     outputs = detector.outputs(images)
-    outputs.pop(OWN, None)  # the graph knows no image again
+    outputs.pop(BANK_ROW, None)  # the graph knows no image again
     expected = detector.score_outputs(outputs)
     error = float(np.abs(scores - expected).max())
     allowed = TOLERANCE * np.maximum(1, np.abs(expected)) + OF_DEVIATION * expected.std()

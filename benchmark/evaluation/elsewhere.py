@@ -186,13 +186,6 @@ def _images_of(path: Path, key: str, answers: NetworkOutputs, labels: np.ndarray
     return stored
 
 
-class _NoPixels(RunImages):
-    """Images of which some are known by their features alone: which of them are the same, nobody can tell."""
-
-    def _shared(self) -> dict[str, dict[str, int]]:
-        return super()._shared() if all(one.images.size for one in self.sets.values()) else {}
-
-
 def _sha256(answers: Mapping[str, NetworkOutputs]) -> str:
     """Of the names and numbers of these answers, by "set/split"."""
     made = hashlib.sha256()
@@ -226,7 +219,7 @@ def _kept_as_run(
         "eval": {"ood": ood, "scores": list(told.scores), "knn": neighbours},
     }  # fmt: skip
     config: RunConfig = validate(RunConfig, raw, told.column)
-    images = _NoPixels(config, sets, root)
+    images = RunImages(config, sets, root)
     config.check_count(len(found[config.train_key].features))
     _check_alone(config, expanded(results))
     with claim_run(config, expanded(results), images, torch.device("cpu"), Runtime(device="cpu")) as run:

@@ -68,6 +68,7 @@ def extract(
 def features_of_negatives(method: Method, run: Context) -> Tensor:
     """Features (L, D), of their own length, of whole negatives drawn by the run's seed, as many of each kind: L is
     `NEGATIVES_KEPT`, or all that an epoch has where these are fewer."""
+    run = run.alone()  # one process takes whole batches, however many have trained
     run.reporter.say("features of negatives")
     batches = batches_of(method, run.images, run.device, foregrounds(run), run.ranks)
     parts: list[Tensor] = []

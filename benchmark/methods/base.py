@@ -115,7 +115,7 @@ class Method:
         """Warnings about an epoch with these mean losses; empty when all is well."""
         return []
 
-    def rescaled_after_training(self) -> nn.Module | None:
+    def recalibrated_after_training(self) -> nn.Module | None:
         """The network, views (N, 3, S, S) -> features, whose batch normalisation is given the statistics of plain
         training images and as many negatives of each kind before it is scored (`training.statistics`); None where it
         keeps its running statistics."""

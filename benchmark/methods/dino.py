@@ -194,7 +194,7 @@ class Dino(Method):
         backbone: nn.Module = self.teacher["backbone"]
         return backbone
 
-    def rescaled_after_training(self) -> nn.Module | None:
+    def recalibrated_after_training(self) -> nn.Module | None:
         return self.scoring_backbone() if self._mixes else None
 
     def embed(self, images: Tensor) -> Outputs:

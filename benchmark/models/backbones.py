@@ -106,8 +106,10 @@ def _shorten(text: str) -> str:
 
 
 def normalises_over_images(network: nn.Module) -> bool:
-    """Whether a network's answer to an image depends on the others that go through it together."""
-    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
+    """Whether a network's answer to an image depends on the others that go through it together: it has batch
+    normalisation that is not by kept statistics (`keep_statistics`)."""
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    return any(_evaluating not in norm._forward_pre_hooks.values() for norm in norms)
 
 
 def keep_statistics(network: nn.Module) -> None:

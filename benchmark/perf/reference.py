@@ -1,4 +1,4 @@
-"""The recipe people use today, written plainly, to measure against: `bench perf --against reference`.
+"""The recipe people use today, written plainly, to measure against: `bench perf step --against reference`.
 
 Images are augmented one by one by torchvision and Pillow in DataLoader workers; the step is eager float32, with the
 teacher on every global view (the negatives' too, whose answer nothing uses), a loop over the pairs of the loss, and

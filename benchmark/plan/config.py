@@ -270,11 +270,14 @@ class RunConfig(Strict):
         return list(PAPER_OOD[self.in_dist])
 
     def stored_name(self, ood: str) -> str:
-        """The set that stands behind the OOD set `ood`: itself, or NAME@SIZE (:CLASS) where `ood_resize` is direct."""
+        """The set that stands behind the OOD set `ood`: itself, or, where `ood_resize` is direct, the same at the size
+        that the backbone sees (without one, that of the stored ID images)."""
         if self.eval.ood_resize != "direct" or "@" in ood:
             return ood
+        from benchmark.data.catalog import name_at
+
         name, colon, of = ood.partition(":")
-        return f"{name}@{self.views.global_size}{colon}{of}"
+        return f"{name_at(name, (*self.input_sizes(), self.data.image_size)[0])}{colon}{of}"
 
     @property
     def train_key(self) -> str:

@@ -1,10 +1,7 @@
-"""The points of a grid: every combination of its axes' values, with `SET:*` in `in_dist` as every class of that set."""
+"""The axes of a grid, with `SET:*` in `in_dist` as every class of that set."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,36 +15,22 @@ from benchmark.errors import BenchError, about
 Axes = dict[str, Annotated[list[Any], Field(min_length=1)]]
 
 
-@dataclass(frozen=True)
-class Points:
-    """All combinations of the values of some axes, the last axis the fastest."""
-
-    axes: dict[str, list[Any]]
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        for values in itertools.product(*self.axes.values()):
-            yield dict(zip(self.axes, values, strict=True))
-
-    def beside(self, other: Points) -> Points:
-        """With the axes of `other`, which replace those of the same field."""
-        return Points({**self.axes, **other.axes})
-
-
-def points(axes: Axes, origin: str, data: Path | None) -> Points:
-    """The points of a grid. origin: its file and key, for messages. data: the folder of the image sets, or the default.
+def checked_axes(axes: Axes, origin: str, data: Path | None) -> Axes:
+    """The axes of a grid, their values checked. origin: its file and key, for messages. data: the folder of the image
+    sets, or the default.
 
     Raises BenchError for a value listed twice, and for `SET:*` where the classes of SET are not to be known.
     """
-    expanded = {}
+    found = {}
     for axis, values in axes.items():
         doubled = [value for i, value in enumerate(values) if value in values[:i]]
         if doubled:
             raise BenchError(f"{origin}.{axis}: {doubled[0]!r} is listed twice")
-        expanded[axis] = _expanded(values, f"{origin}.{axis}", data) if axis == "in_dist" else values
-    return Points(expanded)
+        found[axis] = _in_dists(values, f"{origin}.{axis}", data) if axis == "in_dist" else values
+    return found
 
 
-def _expanded(values: list[Any], origin: str, data: Path | None) -> list[Any]:
+def _in_dists(values: list[Any], origin: str, data: Path | None) -> list[Any]:
     """The sets with `SET:*` replaced by every class of SET, in the order of its labels, each once."""
     found: list[Any] = []
     for value in values:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 from pydantic import Field, SerializeAsAny, TypeAdapter, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from benchmark import plugins
-from benchmark.data.catalog import split_class
+from benchmark.data.catalog import set_behind
 from benchmark.errors import BenchError
 from benchmark.plan.scores import Need
 from benchmark.plan.settings import MethodSettings, NonNegative, Positive, PositiveInt, Probability, Range
@@ -48,9 +48,9 @@ class DinoConfig(MethodSettings):
     frozen_last_layer_epochs: Annotated[int, Field(ge=0)] = 1
 
     def start_temperature(self, in_dist: str) -> float:
-        """The resolved start of tau_t; a class has that of its set."""
+        """The resolved start of tau_t; a class, or another size, has that of its set."""
         given = self.teacher_temperature_start
-        return (0.050 if split_class(in_dist)[0] == "cifar100" else 0.055) if given == "paper" else given
+        return (0.050 if set_behind(in_dist) == "cifar100" else 0.055) if given == "paper" else given
 
     def identity(self, full: dict[str, Any], in_dist: str) -> dict[str, Any]:
         method = super().identity(full, in_dist)["method"]

@@ -9,6 +9,7 @@ import copy
 import difflib
 import fnmatch
 import functools
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from benchmark.errors import BenchError, about, some_of, unknown
 from benchmark.files import expanded
 from benchmark.plan import starts, yamlfile
 from benchmark.plan.config import RunConfig
-from benchmark.plan.grids import Axes, Points, points
+from benchmark.plan.grids import Axes, checked_axes
 from benchmark.plan.identity import canonical, sha256
 from benchmark.plan.layers import get, lay, merge, over, parse_set
 from benchmark.plan.resources import Resources, SiteFile, load_site, resolve
@@ -155,10 +156,10 @@ def load(
         return resolve(cluster, sweep.profiles, layers, str(path), submits=site is not None)
 
     runs: dict[str, SweepRun] = {}
-    for start in _starts(sweep, path, data):
-        for point in start.points:
-            run = _build(sweep, path, start.base, point, given, resources)
-            _add(runs, run)
+    for base, axes in _grids(sweep, path, data):
+        for values in itertools.product(*axes.values()):  # the last axis the fastest
+            point = dict(zip(axes, values, strict=True))
+            _add(runs, _build(sweep, path, base, point, given, resources))
     runs = _with_starts(runs, path)
     trained: dict[tuple[bool, bool, str], SweepRun] = {}  # one of those that differ only in what references lack
     for run in runs.values():
@@ -229,21 +230,15 @@ def _read_with_parents(path: Path, children: tuple[Path, ...]) -> dict[str, Any]
     return merged
 
 
-@dataclass(frozen=True)
-class _Start:
-    """Where the runs of one grid begin."""
-
-    base: dict[str, Any]
-    points: Points
-
-
-def _starts(sweep: SweepFile, path: Path, data: Path | None) -> list[_Start]:
-    shared = points(sweep.grid, f"{path}: grid", data)
+def _grids(sweep: SweepFile, path: Path, data: Path | None) -> list[tuple[dict[str, Any], Axes]]:
+    """Of each grid the base of its runs and its axes: the shared ones, less those that it has itself."""
+    shared = checked_axes(sweep.grid, f"{path}: grid", data)
     if not sweep.grids:
-        return [_Start(sweep.base, shared)]
+        return [(sweep.base, shared)]
     entries = [(entry, f"{path}: grids.{number}.grid") for number, entry in enumerate(sweep.grids)]
-    return [_Start(over(sweep.base, entry.base), shared.beside(points(entry.grid, name, data)))
-            for entry, name in entries]  # fmt: skip
+    return [
+        (over(sweep.base, entry.base), {**shared, **checked_axes(entry.grid, name, data)}) for entry, name in entries
+    ]
 
 
 def _add(runs: dict[str, SweepRun], run: SweepRun) -> None:

@@ -18,12 +18,8 @@ _METHODS = {
     "oe-tuned-rotation": "OE tuned + rotation",
 }
 _BACKGROUNDS = {"remove": "BG_RM", "random": "BG_Random", "swaps": "BG_Swaps"}
-_WITH_NEGATIVES = {
-    "oe-tuned-rotation-": "OE tuned + rotation, ",
-    "oe-tuned-": "OE tuned, ",
-    "oe-rotation-": "OE + rotation, ",
-    "oe-": "OE, ",
-}
+# The longest name first: each is how the labels with its negatives begin.
+_OUTLIER_EXPOSURE = {name: title for name, title in reversed(_METHODS.items()) if name.startswith("oe")}
 
 
 def title_of(label: str) -> str:
@@ -35,9 +31,9 @@ def title_of(label: str) -> str:
     plain, background = background_of(label)
     if background:
         return f"{title_of(plain)} + {background}"
-    for prefix, title in _WITH_NEGATIVES.items():
-        if label.startswith(prefix):
-            return title + title_of(label.removeprefix(prefix))
+    for name, title in _OUTLIER_EXPOSURE.items():
+        if label.startswith(f"{name}-"):  # then the negatives that are its outliers
+            return f"{title}, {title_of(label.removeprefix(f'{name}-'))}"
     try:
         return variant(label).label
     except BenchError:  # the label of another method is no variant

@@ -52,7 +52,7 @@ def report(
 ) -> list[Path]:
     """Write the tables, figures, claims and page asked for under `out`/SWEEP/, show the tables, return the paths.
 
-    results: the folder of the runs, or several whose records stand together; a page is of one.
+    results: the folder of the runs, or several whose records stand together.
     everything: also all tables and figures that the sweep's runs are for (the paper's where no sweep is given) and the
     claims. sweep: whose runs, those of several side by side in `out`/A+B/; by default the paper's own, from ./sweeps or
     built in. only: patterns of labels, as "rot-*"; other columns are left out, but for the reference rows. sets: the
@@ -71,38 +71,25 @@ def report(
             if name not in known:
                 raise BenchError(unknown(kind, name, known))
 
-    asked, wanted = tuple(tables), tuple(figures)
     places = [results] if isinstance(results, Path) else list(results)
-    if page and len(places) > 1:
-        raise BenchError("--page reads curves and scores beside the records of one folder; give one --results")
     records = load_records(places) if records is None else records
     if score != OWN:
-        _check_by_score(score, asked, wanted, page)
+        _check_by_score(score, tables, figures, page)
         check_score(records, score)
     runs = _Runs(sets, data, records, only, score)
     chosen = (sweep,) if isinstance(sweep, Path) else tuple(sweep or ())
+    fitting: tuple[Protocol | None, ...] = ()
     if everything:
-        fitting: tuple[Protocol | None, ...] = (None, *runs.protocols(chosen)) if chosen else ("sets",)
-
-        def all_of(given: Sequence[str], items: Mapping[str, Item]) -> list[str]:
-            fit = (n for n, item in items.items() if item.protocol in fitting and (score == OWN or item.by_any))
-            return list(dict.fromkeys([*given, *fit]))
-
-        tables, figures = all_of(tables, TABLES), all_of(figures, FIGURES)
-    jobs: list[tuple[tuple[Path, ...], Protocol | None, Job]] = []  # the sweeps, the protocol (None: any), what to do
-    for name in tables:
-        paths = chosen or (find_sweep(TABLES[name].sweep),)
-        jobs.append((paths, TABLES[name].protocol, _table_job(name, name in asked)))
-    for name in figures:
-        paths = chosen or (find_sweep(FIGURES[name].sweep),)
-        jobs.append((paths, FIGURES[name].protocol, _figure_job(name, name in wanted)))
+        fitting = (None, *runs.protocols(chosen)) if chosen else ("sets",)
+    jobs = _jobs(tables, TABLES, _table_job, chosen, fitting, score)
+    jobs += _jobs(figures, FIGURES, _figure_job, chosen, fitting, score)
     both = chosen or tuple(find_sweep(TABLES[name].sweep) for name in ("1", "2"))
     if claims or everything:
         jobs.append((both, None, _claims))
     if page:
         loaded = [sweeps.load(path, sets, data=data) for path in both]
         title = " and ".join(dict.fromkeys(one.title or one.name for one in loaded))
-        jobs.append((both, None, _page_job(title, places[0], data_root(data))))
+        jobs.append((both, None, _page_job(title, data_root(data))))
 
     written: list[Path] = []
     nothing: dict[str, None] = {}
@@ -112,14 +99,7 @@ def report(
             continue  # another sweep has what --only names
         groups = runs.groups(paths, protocol)
         if not groups:
-            names = " and ".join(str(path) for path in paths)
-            if protocol == "one-class" and protocol not in runs.protocols(paths):
-                nothing[f"{names}: no run is trained on one class of a set (in_dist: PARENT:CLASS, with "
-                        "PARENT:not-CLASS in eval.ood), as the one-class protocol needs"] = None  # fmt: skip
-                continue
-            commands = " && ".join(f"bench sweep {quote(str(path))}" for path in paths)
-            where = " and ".join(map(str, places))
-            nothing[f"{where}: no records for {names} yet; run: {commands}{of_other_sweeps(records)}"] = None
+            nothing[_why_nothing(paths, protocol, runs, places)] = None
             continue
         folder = out / "+".join(dict.fromkeys(path.stem for path in paths))
         written += job(groups, folder if score == OWN else folder / f"by-{score}", console)
@@ -135,14 +115,46 @@ def report(
     return written
 
 
+# What to make of which sweeps' runs, and of those of which protocol (None: any).
+_Planned = tuple[tuple[Path, ...], Protocol | None, Job]
+
+
+def _jobs(
+    given: Sequence[str],
+    known: Mapping[str, Item],
+    job: Callable[[str, bool], Job],
+    chosen: tuple[Path, ...],
+    fitting: tuple[Protocol | None, ...],
+    score: str,
+) -> list[_Planned]:
+    """Of the tables, or figures, that are given, then of all others of the protocols `fitting`."""
+    more = [name for name, item in known.items() if item.protocol in fitting and (score == OWN or item.any_score)]
+    return [
+        (chosen or (find_sweep(known[name].sweep),), known[name].protocol, job(name, name in given))
+        for name in dict.fromkeys([*given, *more])
+    ]
+
+
+def _why_nothing(paths: tuple[Path, ...], protocol: Protocol | None, runs: _Runs, places: Sequence[Path]) -> str:
+    names = " and ".join(str(path) for path in paths)
+    if protocol == "one-class" and protocol not in runs.protocols(paths):
+        return (
+            f"{names}: no run is trained on one class of a set (in_dist: PARENT:CLASS, with PARENT:not-CLASS in "
+            "eval.ood), as the one-class protocol needs"
+        )
+    commands = " && ".join(f"bench sweep {quote(str(path))}" for path in paths)
+    where = " and ".join(map(str, places))
+    return f"{where}: no records for {names} yet; run: {commands}{of_other_sweeps(runs.records)}"
+
+
 def _check_by_score(score: str, tables: Sequence[str], figures: Sequence[str], page: bool) -> None:
     """Raises BenchError, one line, for what there is by a method's own score alone, or by every score already."""
-    asked = [f"--table {name}" for name in tables if not TABLES[name].by_any]
-    asked += [f"--figure {name}" for name in figures if not FIGURES[name].by_any]
+    asked = [f"--table {name}" for name in tables if not TABLES[name].any_score]
+    asked += [f"--figure {name}" for name in figures if not FIGURES[name].any_score]
     asked += ["--page"] if page else []
     if asked:
-        allowed = [f"--table {name}" for name, item in TABLES.items() if item.by_any]
-        allowed += [f"--figure {name}" for name, item in FIGURES.items() if item.by_any]
+        allowed = [f"--table {name}" for name, item in TABLES.items() if item.any_score]
+        allowed += [f"--figure {name}" for name, item in FIGURES.items() if item.any_score]
         raise BenchError(
             f"--score {score}: {' and '.join(asked)} cannot be by another score; allowed: "
             f"{', '.join(allowed)}, --claims, --all"
@@ -161,7 +173,7 @@ class _Runs:
     def __init__(
         self, sets: list[str] | None, data: Path | None, records: list[Record], only: Sequence[str], score: str
     ) -> None:
-        self._sets, self._data, self._records, self._only, self._score = sets, data, records, only, score
+        self.records, self._sets, self._data, self._only, self._score = records, sets, data, only, score
         self._loaded: dict[Path, list[RunConfig]] = {}
         self._groups: dict[tuple[Protocol, tuple[Path, ...]], Groups] = {}
 
@@ -203,10 +215,10 @@ class _Runs:
         if (protocol, paths) not in self._groups:
             configs = self.configs(paths)
             if protocol == "one-class":
-                made = class_groups(configs, self._records)
+                made = class_groups(configs, self.records)
             else:  # Tables 1 and 2 of nothing but classes: for whoever asks for them
                 whole = [config for config in configs if class_of(config) is None]
-                made = group_runs(whole or configs, self._records, beside=True)
+                made = group_runs(whole or configs, self.records, beside=True)
             self._groups[protocol, paths] = [by_score(group, self._score) for group in made]
         return self._groups[protocol, paths]
 
@@ -290,12 +302,12 @@ def _claims(groups: Groups, folder: Path, console: Console) -> list[Path]:
     ]
 
 
-def _page_job(title: str, results: Path, data: Path) -> Job:
+def _page_job(title: str, data: Path) -> Job:
     def write(groups: Groups, folder: Path, console: Console) -> list[Path]:
         from benchmark.report.page.compose import write_page
 
         with_records = [group for group in groups if group.done]
-        return [write_page(folder / "page.html", title, with_records, results, data)]
+        return [write_page(folder / "page.html", title, with_records, data)]
 
     return write
 

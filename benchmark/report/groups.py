@@ -7,7 +7,7 @@ classes. Its columns are what the runs of a case differ in: a label, and where a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -285,17 +285,14 @@ class Group:
     @cached_property
     def _places(self) -> dict[tuple[str, ...], np.ndarray]:
         """(metric, in-distribution set, OOD set, score) -> the rows of the frame that are of the end of training."""
-        at_end = np.flatnonzero(self.frame["epoch"].isna())
-        frame = self.frame.iloc[at_end]
-        keys = [frame[key].astype("category").cat for key in ("metric", "in_dist", "ood", "score")]
-        names = [[*key.categories, ""] for key in keys]  # a code of -1, where there is none, means the last
-        codes = np.stack([key.codes for key in keys], axis=1).astype(int)
-        by_name = _alike(codes[codes[:, 3] >= 0], at_end[codes[:, 3] >= 0])
-        own = frame["own"].to_numpy()
-        found = {tuple(name[code] for name, code in zip(names, where, strict=True)): rows for where, rows in by_name}
-        for where, rows in _alike(codes[own, :3], at_end[own]):
-            found[*(name[code] for name, code in zip(names, where, strict=False)), OWN] = rows
-        return found
+        keys = ["metric", "in_dist", "ood", "score"]
+        frame = self.frame.reset_index(drop=True)
+        end = frame[frame["epoch"].isna()]
+        names = end[keys].astype(object).fillna("")
+        by_score = names[names["score"] != ""].groupby(keys, sort=False).groups
+        own = names[end["own"]].groupby(keys[:3], sort=False).groups
+        found: dict[Any, pd.Index] = {**by_score, **{(*place, OWN): rows for place, rows in own.items()}}  # type: ignore[misc]
+        return {where: rows.to_numpy() for where, rows in found.items()}
 
     @cached_property
     def _arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -362,20 +359,15 @@ def _mean(cases: Sequence[Case], parts: Sequence[pd.DataFrame], keys: list[str])
     )
 
 
-def _alike(codes: np.ndarray, of: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Each row that (N, keys) whole numbers hold, and which of the N things `of` have it, in their order."""
-    if not len(codes):
-        return
-    order = np.lexsort(codes.T)  # which is stable
-    codes, of = codes[order], of[order]
-    starts = np.flatnonzero(np.r_[True, (codes[1:] != codes[:-1]).any(1)])
-    yield from zip(codes[starts], np.split(of, starts[1:]), strict=True)
-
-
 def _sum(cube: np.ndarray) -> np.ndarray:
     """The sum over the first axis, rounded once."""
     columns = cube.reshape(len(cube), cube[:1].size).T
     return np.array([math.fsum(column) for column in columns.tolist()]).reshape(cube.shape[1:])
+
+
+def by_nearness(cases: Sequence[Case]) -> tuple[list[Case], list[Case]]:
+    """The near cases and the far ones."""
+    return [case for case in cases if case.near], [case for case in cases if not case.near]
 
 
 def seeds_of(values: pd.DataFrame, key: str) -> dict[int, float]:

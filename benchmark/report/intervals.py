@@ -62,6 +62,14 @@ def correlate(x: Sequence[float], y: Sequence[float]) -> Correlation:
     return Correlation(n, r, float(interval.low), float(interval.high), rho)
 
 
+def kendall(x: Sequence[float], y: Sequence[float]) -> tuple[float, float] | None:
+    """Kendall's tau-b of two orders and its two-sided p; None where all of one are equal."""
+    if len(set(x)) == 1 or len(set(y)) == 1:
+        return None
+    tau, p = stats.kendalltau(x, y)
+    return float(tau), float(p)
+
+
 # --- two columns held against each other --------------------------------------------------------------------------
 
 
@@ -112,11 +120,9 @@ def delong(
 ) -> float:
     """Standard error, in points, of the AUROC of (negatives, positives); with `second`, two scores of the same images
     in the same order, of the difference of the two AUROCs (DeLong et al. 1988). NaN where a side is one image alone."""
-    below, above = placements(*first)
     if second is not None:
-        other_below, other_above = placements(*second)
-        below, above = below - other_below, above - other_above
-    return 100 * math.sqrt(_variance(below) + _variance(above))
+        return delong_of_means([first], [second])
+    return 100 * math.sqrt(sum(map(_variance, placements(*first))))
 
 
 def delong_of_means(

@@ -21,7 +21,7 @@ class Item:
     benchmark/report. A table's function turns a group of comparable runs (`groups.Group`) into `tables.cells.Table`s, a
     figure's says what one of its subjects shows as a `figures.files.Picture` (None: nothing). protocol: of which runs:
     "sets", whole sets against others, or "one-class", a class of a set against its others; None: of either. lacks: what
-    no run has where there is nothing to show. by_any: it can be by any one score in place of the methods' own
+    no run has where there is nothing to show. any_score: it can be by any one score in place of the methods' own
     (`bench report --score`).
     """
 
@@ -29,7 +29,7 @@ class Item:
     made_by: str
     protocol: Protocol | None = "sets"
     lacks: str = ""
-    by_any: bool = True
+    any_score: bool = True
 
     @property
     def maker(self) -> Callable[..., Any]:
@@ -47,7 +47,7 @@ TABLES = {
         "tables.scores:scores",
         None,
         "has further scores of an OOD set; name some in eval.scores, and sets in eval.ood",
-        by_any=False,
+        any_score=False,
     ),
     "oe": Item("oe", "tables.detectors:detectors", lacks="learns from labels; method.name: classifier does"),
 }
@@ -56,7 +56,7 @@ FIGURES = {
     "2": Item("table2", "figures.paper:figure2"),
     "3": Item("table2", "figures.paper:figure3"),
     "training": Item(
-        "table2", "figures.training:training", lacks="was scored while it trained; set eval.every", by_any=False
+        "table2", "figures.training:training", lacks="was scored while it trained; set eval.every", any_score=False
     ),
     "one-class": Item("one-class", "figures.one_class:one_class", "one-class"),
 }

@@ -19,7 +19,7 @@ from benchmark.provenance import source_commit
 from benchmark.running.device import Runtime, room_on
 from benchmark.running.environment import CODE
 from benchmark.running.images import RunImages, load_images
-from benchmark.running.processes import Ranks
+from benchmark.running.processes import ALONE, Ranks
 from benchmark.running.signals import StopFlag, stop_signals
 from benchmark.running.status import Clock, Reporter
 from benchmark.store.folders import RunFolder, Status, run_folder
@@ -45,6 +45,10 @@ class Context:
     @property
     def ranks(self) -> Ranks:
         return self.runtime.ranks
+
+    def alone(self) -> Context:
+        """The same run for this process by itself, when the others that it trained with have gone."""
+        return replace(self, runtime=replace(self.runtime, ranks=ALONE))
 
     def should_stop(self) -> bool:
         return self.stop.requested or (self.lease is not None and self.lease.lost)

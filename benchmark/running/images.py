@@ -55,7 +55,10 @@ class RunImages:
 
     def _shared(self) -> dict[str, dict[str, int]]:
         """How many of a set's images used are used of a set before it too: train, test, auxiliary, OOD in this order.
-        Two OOD sets may share images."""
+        Two OOD sets may share images. Nothing where some are known by their features alone: which of those are the
+        same, nobody can tell."""
+        if not all(images.images.size for images in self.sets.values()):
+            return {}
         prints = {key: digests(self.array(key)) for key in self.sets}
         trained = [f"{name}/{split}" for name, split in self.config.training_sets()]
         found: dict[str, dict[str, int]] = {}

@@ -8,7 +8,7 @@ from torch import Tensor
 from benchmark.detection.knn import nearest
 from benchmark.detection.scores import ood_scores
 from benchmark.errors import BenchError
-from benchmark.scoring.base import LOG_LARGEST_PROBABILITY, Outputs, Score
+from benchmark.scoring.base import LOG_LARGEST_PROBABILITY, AtTemperature, Outputs, Score
 
 
 class Bank(Score):
@@ -20,11 +20,8 @@ class Bank(Score):
         self.bank_ = train["features"].float()
 
 
-class Eq6(Bank):
+class Eq6(AtTemperature, Bank):
     """Rafiee et al. 2022, Eq. 6, as a log (`detection.scores.ood_scores`), at any temperature; -1/T to 1/T."""
-
-    def __init__(self, temperature: float) -> None:
-        self.temperature = temperature
 
     def fit(self, train: Outputs) -> None:
         super().fit(train)
@@ -34,7 +31,7 @@ class Eq6(Bank):
         return ood_scores(outputs["features"].float(), self.bank_, self.temperature, self_index, weights=self.weights_)
 
 
-class Eq6FromNegatives(Score):
+class Eq6FromNegatives(AtTemperature):
     """Eq. 6 with features, of their own length, measured from the mean feature of the run's negatives in place of the
     origin: cosines of the angle between two images as seen from there; ours; -1/T to 1/T.
 
@@ -43,9 +40,6 @@ class Eq6FromNegatives(Score):
     negatives' mean they lie nearby, in any direction. The mean of 2,000 negatives is as good as that of 8,000 (the
     scores' rank correlation is 0.9995), that of 20 is not quite (0.97).
     """
-
-    def __init__(self, temperature: float) -> None:
-        self.temperature = temperature
 
     def fit(self, train: Outputs) -> None:
         self.origin_ = train["negatives"].double().mean(0).float()
@@ -58,16 +52,13 @@ class Eq6FromNegatives(Score):
         return outputs["features"].float() * outputs["norm"].float()[:, None] - self.origin_
 
 
-class Eq6OfConfident(Score):
+class Eq6OfConfident(AtTemperature):
     """Eq. 6 against that half of the training images with the highest maximum class probability (at least the
     median): ours; -1/T to 1/T.
 
     Negatives teach a uniform response, and some training images get it too. Those lie close together, just where OOD
     images arrive, and Eq. 6, a density, then takes OOD images for the most familiar of all.
     """
-
-    def __init__(self, temperature: float) -> None:
-        self.temperature = temperature
 
     def fit(self, train: Outputs) -> None:
         sureness = train["class_logits"][:, LOG_LARGEST_PROBABILITY]

@@ -24,8 +24,9 @@ LOG_LARGEST_PROBABILITY, LARGEST_LOGIT, LOG_SUM_EXP = range(3)
 def summary(logits: Tensor) -> Tensor:
     """Logits (N, K) -> (N, 3) float32, the columns of `LOGITS`."""
     logits = logits.float()
-    largest, total = logits.amax(1), torch.logsumexp(logits, 1)
-    return torch.stack([largest - total, largest, total], 1)
+    # In float64: of a sure image the two differ by less than float32 resolves at their size, and all such would tie.
+    sureness = logits.double().log_softmax(1).amax(1).float()
+    return torch.stack([sureness, logits.amax(1), torch.logsumexp(logits, 1)], 1)
 
 
 class Score:
@@ -40,3 +41,10 @@ class Score:
         self_index (N,): each row's own place among the training images, which it must not see (leave-self-out).
         """
         raise NotImplementedError
+
+
+class AtTemperature(Score):
+    """A score after Eq. 6, made with its temperature."""
+
+    def __init__(self, temperature: float) -> None:
+        self.temperature = temperature

@@ -10,17 +10,14 @@ import torch
 from torch import Tensor
 
 from benchmark.detection.scores import ood_scores
-from benchmark.scoring.base import LOG_SUM_EXP, Outputs, Score
+from benchmark.scoring.base import LOG_SUM_EXP, AtTemperature, Outputs, Score
 
 
-class Eq6OverRotations(Score):
+class Eq6OverRotations(AtTemperature):
     """Eq. 6 summed over the four rotations: each rotation of the image against the equally rotated training images;
     -4/T to 4/T."""
 
     copies = "rotated"
-
-    def __init__(self, temperature: float) -> None:
-        self.temperature = temperature
 
     def fit(self, train: Outputs) -> None:
         self.banks_ = self.features(train)

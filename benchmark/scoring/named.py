@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmark.errors import BenchError
 from benchmark.plan import scores as plan
-from benchmark.scoring.base import Outputs, Score
+from benchmark.scoring.base import AtTemperature, Outputs, Score
 
 
 class Sum(Score):
@@ -59,6 +59,6 @@ def _make(part: plan.Part, temperature: float) -> Score:
         return part.kind.made_by() if given is None else part.kind.made_by(given)  # type: ignore[no-any-return]
     module, _, name = part.kind.made_by.partition(":")
     kind = getattr(importlib.import_module(f"benchmark.scoring.{module}"), name)
-    if name in ("Eq6", "Eq6FromNegatives", "Eq6OfConfident", "Eq6OverRotations", "Eq6OverPermutations"):
+    if issubclass(kind, AtTemperature):
         return kind(part.number or temperature)  # type: ignore[no-any-return]
     return kind() if part.number is None else kind(int(part.number))  # type: ignore[no-any-return]

@@ -194,5 +194,4 @@ def _about(record: Record) -> dict[str, Any]:
 
 def hardware(environment: dict[str, Any]) -> str:
     """What a record's environment says of its machine."""
-    found = environment.get("hardware") or ""
-    return ", ".join(str(value) for value in found.values() if value) if isinstance(found, dict) else str(found)
+    return str(environment.get("hardware") or "")

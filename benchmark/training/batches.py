@@ -80,7 +80,7 @@ class Batches:
         config.train.check_images(train.count, config.in_dist)
         self.steps_per_epoch = train.count // self.batch_size
         self._orders: dict[tuple[object, ...], Tensor] = {}
-        self.foregrounds = foregrounds or Foregrounds(train.count, config.data.mask)
+        self.foregrounds = foregrounds or Foregrounds(train.count)
 
     def batch(self, epoch: int, step: int) -> Batch:
         """This rank's views of step `step` (counted within the epoch) of epoch `epoch`."""
@@ -159,7 +159,8 @@ class Batches:
     def _indices(self, role: str, source: str, epoch: int, step: int) -> Tensor:
         """Positions (B,) of this step's images on all ranks: each epoch a fresh shuffle, cut into batches.
 
-        Auxiliary images are drawn without repetition within an epoch, as far as there are enough of them. With
+        Those of one kind of negatives are drawn without repetition within an epoch, as far as there are enough of them;
+        two kinds of one source, each shuffled by itself, may have an image in common. With
         `aux_order: fixed` every epoch repeats the first one's
         (methods/PAPER.md, "Oddity 2: the same auxiliary images recur").
         """

@@ -24,16 +24,16 @@ def foregrounds(run: Context) -> Foregrounds:
     config, key = run.config, run.config.train_key
     positions = run.images.positions(key)
     if not config.masked:
-        return Foregrounds(len(positions), config.data.mask)
+        return Foregrounds(len(positions))
     mine, root = run.images.sets[key], run.images.root
     whole = mine if mine.rows is None else load(root, split_class(config.in_dist)[0], "train")
     if len(positions) == whole.count:
         run.ranks.from_main(lambda: _keep(run, whole))
     kept = masks.read(root, whole, config.data.mask, VERSION)
     if kept is None:
-        return Foregrounds(len(positions), config.data.mask)
+        return Foregrounds(len(positions))
     rows = positions if mine.rows is None else mine.rows[positions]
-    return Foregrounds(len(positions), config.data.mask, torch.from_numpy(kept[rows]))
+    return Foregrounds(len(positions), torch.from_numpy(kept[rows]))
 
 
 def _keep(run: Context, images: ImageSet) -> None:
@@ -42,7 +42,7 @@ def _keep(run: Context, images: ImageSet) -> None:
     if masks.read(root, images, method, VERSION) is not None:
         return
     say(f"finding the foregrounds of {images.count} images, once for all runs on {images.name}")
-    found, pixels = Foregrounds(images.count, method), DeviceImages(images.images, run.device, resident_bytes=0)
+    found, pixels = Foregrounds(images.count), DeviceImages(images.images, run.device, resident_bytes=0)
     for some in torch.arange(images.count).split(CHUNK):
         found.masks(some, pixels.take(some))
     say(f"no foreground found in {found.whole} of {found.seen} images; the whole is taken")

@@ -4,8 +4,9 @@ A network with batch normalisation sees an image beside others: its layers are c
 deviation of what goes through together. Trained over positives and negatives together, and scored with the statistics
 of positives alone, it is another function than the one that was trained: what held positives and negatives apart by
 their place about the mixture's mean is gone. So after training the statistics are taken anew, over the images as they
-are scored (whole, not augmented) and in the proportion in which training takes them: a negative of each kind to each
-training image.
+are scored (whole, not augmented), a negative of each kind to each training image. That is the proportion of images in
+training; of global views it has two of a training image to one of a negative (the two are compared in
+results/reference/cpu/tried.md).
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim.swa_utils import update_bn
 
 from benchmark.detection.scores import full_float32
 from benchmark.methods.base import Method
@@ -31,24 +31,40 @@ Answer = TypeVar("Answer")
 
 
 @torch.no_grad()
-def rescale(method: Method, batches: Batches) -> None:
-    """Give the network that the method names (`rescaled_after_training`) the statistics of plain images; nothing where
-    it names none. A function of the weights and the seed alone, so it may be done again."""
-    network = method.rescaled_after_training()
-    if network is not None:
+def recalibrate(method: Method, batches: Batches) -> None:
+    """Give the network that the method names (`recalibrated_after_training`) the statistics of plain images; nothing
+    where it names none. A function of the weights and the seed alone, so it may be done again."""
+    network = method.recalibrated_after_training()
+    if network is None:
+        return
+    # As `torch.optim.swa_utils.update_bn`, but what else knows training (dropout, drop path) is as when it is scored.
+    modes = {layer: layer.training for layer in network.modules()}
+    norms = {layer: layer.momentum for layer in modes if isinstance(layer, _BatchNorm)}
+    network.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over all passes
+        norm.train()
+    try:
         with full_float32():
-            update_bn(plain_views(batches), network)
+            for views in plain_views(batches):
+                network(views)
+    finally:
+        for layer, mode in modes.items():
+            layer.training = mode
+        for norm, momentum in norms.items():
+            norm.momentum = momentum
 
 
-def rescaled(method: Method, batches: Batches, evaluate: Callable[[int], Answer]) -> Callable[[int], Answer]:
+def recalibrated(method: Method, batches: Batches, evaluate: Callable[[int], Answer]) -> Callable[[int], Answer]:
     """`evaluate`, which scores a method that trains on, with the statistics that it would be scored with at the end;
     afterwards they are as they were."""
 
     def at(epoch: int) -> Answer:
-        network = method.rescaled_after_training()
+        network = method.recalibrated_after_training()
         before = {} if network is None else {name: rows.clone() for name, rows in _statistics(network)}
         try:
-            rescale(method, batches)
+            recalibrate(method, batches)
             return evaluate(epoch)
         finally:
             for name, rows in () if network is None else _statistics(network):

@@ -22,7 +22,7 @@ from benchmark.training.batches import RESIDENT_BYTES, Batches, DeviceImages
 from benchmark.training.compiling import compiled
 from benchmark.training.foregrounds import foregrounds
 from benchmark.training.loop import Trainer, TrainingHooks
-from benchmark.training.statistics import rescale, rescaled
+from benchmark.training.statistics import recalibrate, recalibrated
 from benchmark.training.tuning import begin_from
 from benchmark.views.foregrounds import Foregrounds
 
@@ -47,7 +47,7 @@ def trained(method: Method, run: Context, evaluate: Callable[[int], dict[str, An
         before_write=run.check_lease,
         report=run.reporter.progress,
         say=run.reporter.say,
-        evaluate=rescaled(method, batches, evaluate),
+        evaluate=recalibrated(method, batches, evaluate),
         evaluate_every=run.config.eval.every,
         begin=lambda: begin_from(method, run),
     )
@@ -56,7 +56,7 @@ def trained(method: Method, run: Context, evaluate: Callable[[int], dict[str, An
         trainer = Trainer(method, batches, config.train, config.seed, run.folder.path, run.run_id, hooks)
         with compiled(method, run.runtime.compile):
             summary = trainer.train()
-        rescale(method, batches)
+        recalibrate(method, batches)
         if found.whole:
             run.reporter.say(f"no foreground found in {found.whole} of {found.seen} images; the whole is taken")
     training = {**vars(summary), "peak_memory_bytes": peak_memory(run.device)}

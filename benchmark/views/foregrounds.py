@@ -22,8 +22,7 @@ class Foregrounds:
     packed: masks that are known already, uint8 [N, ceil(H * W / 8)] as `pack` makes them.
     """
 
-    def __init__(self, count: int, method: str, packed: Tensor | None = None) -> None:
-        self.method = method
+    def __init__(self, count: int, packed: Tensor | None = None) -> None:
         self._masks = packed
         self._known = torch.full((count,), packed is not None)
         self._whole = torch.zeros(count, dtype=torch.bool)
@@ -37,7 +36,7 @@ class Foregrounds:
         self._masks = self._masks.to(images.device)
         new = ~self._known[index]
         if bool(new.any()):
-            found = foreground(images[to_device(new, images.device)], self.method)
+            found = foreground(images[to_device(new, images.device)])
             self._masks[to_device(index[new], images.device)] = pack(found)
             self._known[index[new]] = True
             self._whole[index[new]] = found.flatten(1).all(1).cpu()

@@ -148,23 +148,14 @@ def multi_crop(sizes: ViewsConfig, by: Normalisation = IMAGENET) -> BatchRecipe:
 
 
 def view_recipes(sizes: ViewsConfig) -> tuple[ViewRecipe, ViewRecipe, ViewRecipe]:
-    """How a run's multi-crop views are drawn: first global view, second global view, local view."""
+    """How the paper draws multi-crop views: first global view, second global view, local view."""
     (local_low, local_high), (global_low, global_high) = sizes.local_scale, sizes.global_scale
-    return recipes(sizes.global_size, sizes.local_size, (local_low, local_high), (global_low, global_high))
-
-
-def recipes(
-    global_size: int,
-    local_size: int,
-    local_scale: tuple[float, float] = (0.15, 0.4),
-    global_scale: tuple[float, float] = (0.4, 1.0),
-) -> tuple[ViewRecipe, ViewRecipe, ViewRecipe]:
-    """The paper's recipes: first global view, second global view, local view."""
-    blur_scale = global_size / BLUR_REFERENCE  # local views too: they show the scene at about the same magnification
+    whole, part = (global_low, global_high), (local_low, local_high)
+    blur = sizes.global_size / BLUR_REFERENCE  # local views too: they show the scene at about the same magnification
     return (
-        ViewRecipe(global_size, global_scale, blur_p=1.0, solarize_p=0.0, blur_scale=blur_scale),
-        ViewRecipe(global_size, global_scale, blur_p=0.1, solarize_p=0.2, blur_scale=blur_scale),
-        ViewRecipe(local_size, local_scale, blur_p=0.5, solarize_p=0.0, blur_scale=blur_scale),
+        ViewRecipe(sizes.global_size, whole, blur_p=1.0, solarize_p=0.0, blur_scale=blur),
+        ViewRecipe(sizes.global_size, whole, blur_p=0.1, solarize_p=0.2, blur_scale=blur),
+        ViewRecipe(sizes.local_size, part, blur_p=0.5, solarize_p=0.0, blur_scale=blur),
     )
 
 

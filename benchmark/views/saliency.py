@@ -10,13 +10,10 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-
-from benchmark.errors import BenchError, unknown
 
 VERSION = 2  # of how masks are found: kept masks of another one are found anew
 LARGEST = 64  # side of the images in which foregrounds are looked for; larger ones are made smaller first
@@ -81,9 +78,6 @@ def barrier(values: Tensor) -> Tensor:
     return found
 
 
-METHODS: dict[str, Callable[[Tensor], Tensor]] = {"minimum-barrier": minimum_barrier}  # by the names of `data.mask`
-
-
 def otsu(saliency: Tensor) -> Tensor:
     """Otsu's threshold (1979) of each map [B, H, W] over BINS equal bins between its extremes: [B].
 
@@ -101,20 +95,18 @@ def otsu(saliency: Tensor) -> Tensor:
     return (low + span * best[:, None] / BINS)[:, 0]
 
 
-def foreground(images: Tensor, method: str = "minimum-barrier") -> Tensor:
-    """Masks bool [B, H, W] of the foreground by the saliency METHOD and Otsu's threshold, after a weak preference for
+def foreground(images: Tensor) -> Tensor:
+    """Masks bool [B, H, W] of the foreground by `minimum_barrier` and Otsu's threshold, after a weak preference for
     the middle. Where less than 2 % or more than 98 % of an image come out, none has been found: the whole image is
-    foreground. Raises BenchError for an unknown method.
+    foreground.
     """
-    if method not in METHODS:
-        raise BenchError(unknown("mask", method, METHODS))
     side = images.shape[-1]
     with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
         if side > LARGEST:
             small = F.interpolate(images.double(), (LARGEST, LARGEST), mode="area").round().to(torch.uint8)
-            mask = foreground(small, method)[:, None].float()
+            mask = foreground(small)[:, None].float()
             return F.interpolate(mask, (side, side), mode="nearest-exact")[:, 0] > 0.5
-        found = METHODS[method](images) * _middle(images)
+        found = minimum_barrier(images) * _middle(images)
         mask = found > otsu(found)[:, None, None]
         share = mask.float().mean((1, 2))
         return mask | ((share < FEWEST) | (share > MOST))[:, None, None]

@@ -16,6 +16,7 @@ from benchmark.data.images import load
 from benchmark.methods.base import Method, Moment
 from benchmark.negatives import VARIANTS
 from benchmark.plan.config import RunConfig
+from benchmark.plan.sections import ViewsConfig
 from benchmark.run import run
 from benchmark.running.device import GpuFull, Runtime
 from benchmark.running.processes import ALONE
@@ -91,7 +92,7 @@ def test_every_variant_trains_in_both_protocols(device: str, variant: str, proto
 def test_views_are_the_cpus(device: str) -> None:
     """On a GPU this is the compiled form, or says on stderr why it is not."""
     images = torch.randint(0, 256, (40, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-    for seed, recipe in enumerate(recipes.recipes(64, 32)):
+    for seed, recipe in enumerate(recipes.view_recipes(ViewsConfig(global_size=64, local_size=32))):
         params = recipes.draw(recipe, 40, 32, 32, torch.Generator().manual_seed(seed))
         ours = render.render(images.to(device), params, recipe.size).cpu()
         torch.testing.assert_close(ours, render.render(images, params, recipe.size), atol=1e-4, rtol=0)

@@ -36,8 +36,8 @@ def low_level(images: np.ndarray) -> dict[str, np.ndarray]:
 def test_sizes_types_and_classes_within_seconds() -> None:
     drawn.cache_clear()
     start = time.process_time()
-    for name in synthetic.NAMES:
-        for split, count in synthetic.counts(name).items():
+    for name, (counts, _) in synthetic._SETS.items():
+        for split, count in counts.items():
             images, labels = drawn(name, split)
             assert images.shape == (count, 32, 32, 3) and images.dtype == np.uint8
             assert labels.shape == (count,) and labels.dtype == np.int64
@@ -55,7 +55,7 @@ def test_deterministic_whatever_numpy_was_doing_before() -> None:
 
 
 def test_no_image_twice_and_none_shared_between_splits() -> None:
-    every = np.concatenate([drawn(name, split)[0] for name in synthetic.NAMES for split in synthetic.counts(name)])
+    every = np.concatenate([drawn(name, split)[0] for name, (counts, _) in synthetic._SETS.items() for split in counts])
     assert len({image.tobytes() for image in every}) == len(every)
 
 

@@ -11,7 +11,7 @@ import torch
 from scipy.special import logsumexp
 
 from benchmark.detection.metrics import auroc
-from benchmark.detection.scores import cosine_blocks, full_float32, ood_scores
+from benchmark.detection.scores import cosine_blocks, full_float32, kept_features, ood_scores
 from benchmark.errors import BenchError
 
 
@@ -97,6 +97,14 @@ def test_norms_order_and_copies_of_the_bank_do_not_matter(features: torch.Tensor
     lengths = torch.logspace(-6, 6, 53)[:, None]
     for other in (bank * lengths, bank.flip(0), torch.cat([bank, bank]), bank.double(), bank.T.contiguous().T):
         np.testing.assert_allclose(ood_scores(features * 1e-5, other), scores, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("length", [1e-25, 1e25])
+def test_features_whose_squares_float32_cannot_hold_keep_their_direction(
+    features: torch.Tensor, bank: torch.Tensor, length: float
+) -> None:
+    torch.testing.assert_close(ood_scores(features * length, bank), ood_scores(features, bank), rtol=0, atol=1e-4)
+    torch.testing.assert_close(kept_features(features * length), kept_features(features), rtol=0, atol=1e-3)
 
 
 def test_a_zero_feature_has_cosine_zero(bank: torch.Tensor) -> None:

@@ -86,7 +86,7 @@ def test_the_populations_of_the_table(name: str) -> None:
         method.losses(batch, Moment(0, 1, 0, 1))
     hook.remove()
     assert len(passes) == 1 and network.training and share_of_ones(passes) == pytest.approx(trained)
-    if method.rescaled_after_training() is None:
+    if method.recalibrated_after_training() is None:
         assert trained == tested  # its running statistics: of what it is trained over
         assert not isinstance(method, Dino)
         return

@@ -55,6 +55,11 @@ def test_keys_and_stored_names() -> None:
     direct = config("cifar10:ship", ["other-classes"], eval={"ood_resize": "direct"})
     assert direct.ood_key("cifar10:not-ship") == "cifar10@256:not-ship/test"
     assert direct.stored_name("texture") == "texture@256" and direct.stored_name("svhn@64:3") == "svhn@64:3"
+    small = config("cifar10", [], eval={"ood_resize": "direct"}, views={"global_size": 32, "local_size": 16})
+    assert small.stored_name("texture") == "texture"  # which is what it is called at 32 pixels
+    assert small.reference("image-statistics").stored_name("texture") == "texture"
+    whole = config("cifar10", [], eval={"ood_resize": "direct"}, method={"name": "rotation"})
+    assert whole.stored_name("texture") == "texture"  # it sees whole images of 32 pixels, and no view of 256
 
 
 def test_names_of_runs_are_file_names() -> None:
@@ -72,7 +77,9 @@ def test_each_class_is_a_run_of_its_own_and_ood_sets_are_none() -> None:
 
 
 def test_a_class_of_cifar100_starts_as_cifar100_does() -> None:
-    for name, start in (("cifar100:apple", 0.05), ("cifar100:not-apple", 0.05), ("cifar10:cat", 0.055)):
+    starts = {"cifar100": 0.05, "cifar100@64": 0.05, "cifar100@64:apple": 0.05, "cifar10": 0.055}
+    starts |= {"cifar100:apple": 0.05, "cifar100:not-apple": 0.05, "cifar10:cat": 0.055}
+    for name, start in starts.items():
         assert config(name).method.start_temperature(name) == start  # type: ignore[attr-defined]
         assert config(name).identity()["method"]["teacher_temperature_start"] == start
 

@@ -52,8 +52,21 @@ def test_records_of_several_folders_stand_in_one_table(place):
     assert counts[0] != counts[1] and {n for _, n in counts[1]} == {"1"}  # a record that is in both counts once
     with pytest.raises(BenchError, match=r"^three and four: no records for .*table2.yaml yet; run: bench sweep"):
         build.report([Path("three"), Path("four")], Path("reports"), **asked)
-    with pytest.raises(BenchError, match=r"^--page reads .* one folder; give one --results$"):
-        build.report([Path("one"), Path("two")], Path("reports"), **{**asked, "tables": [], "page": True})
+
+
+def test_a_page_of_several_folders_reads_each_record_where_it_lies(place):
+    whole = write_sweep(place, variant=["dino", "imgn"])
+    for name, variant in (("one", "dino"), ("two", "imgn")):
+        write_runs(Path(name), write_sweep(place, variant=[variant], name=f"{name}.yaml"))
+    lines = []
+    for folder in (*Path("one").glob("*-dino-*"), *Path("two").glob("*-imgn-*")):
+        rows = [json.dumps({"step": i, "epoch": i / 10, "loss": 9 - i / 9, "positive": 8.3}) for i in range(1, 31)]
+        (folder / "metrics.jsonl").write_text("\n".join(rows))
+        (page,) = build.report(
+            [Path("one"), Path("two")], Path("reports"), tables=[], figures=[], claims=False, page=True, sweep=whole
+        )
+        lines.append(page.read_text().count('class="hit"'))
+    assert 0 < lines[0] < lines[1]
 
 
 def test_the_same_records_give_the_same_bytes(place):

@@ -70,15 +70,15 @@ def group_of(in_dists: list[str], ood: list[str]) -> Group:
 
 def test_training_images_are_the_negatives_of_a_sensitivity_and_test_images_the_positives(tmp_path: Path) -> None:
     group = group_of(["cifar10"], ["cifar100", "svhn"])
-    assert {one.counts for one in candidates(group, "cifar10", tmp_path)} == {(TRAIN, TEST)}
-    found = trial("mine", group, ["cifar10"], tmp_path)
+    assert {one.counts for one in candidates(group, "cifar10")} == {(TRAIN, TEST)}
+    found = trial("mine", group, ["cifar10"])
     assert found is not None and (found.chosen, found.best, found.spread) == ("imgn", "rot-imgn", 15.0)
     assert found.error == pytest.approx(stats.norm.ppf(0.975) * hanley_mcneil(75.0, TRAIN, TEST), rel=1e-4)
 
 
 def test_the_error_of_a_mean_over_classes_falls_with_their_root() -> None:
     classes = [f"cifar10:{name}" for name in ("airplane", "bird", "cat", "dog")]
-    found = trial("mine", group_of(classes, ["other-classes"]), classes, Path())
+    found = trial("mine", group_of(classes, ["other-classes"]), classes)
     assert found is not None and (found.chosen, found.best, found.spread) == ("imgn", "rot-imgn", 15.0)
     assert found.error == pytest.approx(stats.norm.ppf(0.975) * hanley_mcneil(75.0, TRAIN, TEST) / 2, rel=1e-4)
 
@@ -98,7 +98,7 @@ def test_a_variant_that_lacks_a_set_is_in_no_trial_of_the_average(tmp_path: Path
     lacks = ("combined", "svhn")
     made = [record_of(one, lambda c, ood: None if (c.variant, ood) == lacks else more[c.variant][1],
                       sensitivity=more[one.variant][0]) for one in configs]  # fmt: skip
-    found = trial("mine", group_runs(configs, made)[0], ["cifar10"], tmp_path)
+    found = trial("mine", group_runs(configs, made)[0], ["cifar10"])
     assert found is not None and (found.n, found.chosen, found.cost) == (3, "imgn", 20.0)
     assert {one.title: one.n for one in found.agreements} == {"average (2)": 3, "CIFAR100": 4, "SVHN": 3}
 
@@ -109,5 +109,5 @@ def test_a_variant_of_which_one_seed_lacks_a_set_is_in_no_trial_of_it(tmp_path: 
     lacks = ("combined", 1, "svhn")
     made = [record_of(one, lambda c, ood: None if (c.variant, c.seed, ood) == lacks else more[c.variant][1],
                       sensitivity=more[one.variant][0]) for one in configs]  # fmt: skip
-    found = trial("mine", group_runs(configs, made)[0], ["cifar10"], tmp_path)
+    found = trial("mine", group_runs(configs, made)[0], ["cifar10"])
     assert found is not None and {one.title: one.n for one in found.agreements}["SVHN"] == 3 and found.n == 3

@@ -98,9 +98,7 @@ def keep_scores(sweep: Path, spread: float) -> dict[tuple[str, int], dict[str, n
             key: rows + spread * rng.normal(size=len(rows)) + shift * ("pets/" not in key)
             for key, rows in common.items()
         }
-        target = RunFolder(sweep.parent / "results" / record.name)
-        target.path.mkdir(exist_ok=True)
-        np.savez(target.scores, **kept[config.label, config.seed])
+        np.savez(RunFolder(folder).scores, **kept[config.label, config.seed])
     return kept
 
 

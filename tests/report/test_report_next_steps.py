@@ -94,6 +94,27 @@ def test_a_folder_with_many_runs_weighs_no_more_than_another(tmp_path: Path) -> 
     assert chosen.score == "energy" and "5.2 points" in chosen.why  # (1.5 + 9) / 2, where msp has 1.5
 
 
+def test_a_score_over_copies_is_supported_by_runs_with_such_negatives_alone(tmp_path: Path) -> None:
+    made = [config(variant="perm-4-in-dist", model=RESNET, seed=seed) for seed in range(3)]
+    write(tmp_path / "r", *(scored(one, energy_gap_permutations=9.0, msp=2.0) for one in made))
+
+    def chosen(variant: str) -> str:
+        own = scored(config(variant=variant, model=RESNET, seed=9), energy_gap_permutations=0.0, msp=0.0)
+        return supported(own, tmp_path / "r").score
+
+    assert chosen("rot-in-dist") == "msp" and chosen("perm-16-imgn") == "energy-gap-permutations"
+
+
+def test_a_run_has_no_say_in_its_own_choice_and_none_counts_twice(tmp_path: Path) -> None:
+    records = [scored(config(variant="imgn", model=RESNET, seed=seed), msp=9.0) for seed in range(3)]
+    for folder in ("a", "b"):
+        write(tmp_path / "r" / folder, *records[:2])
+    assert supported(scored(config(variant="dti", model=RESNET), msp=0.0), tmp_path / "r").score == "eq6"  # 2 of them
+    write(tmp_path / "r/b", records[2])
+    assert supported(records[2], tmp_path / "r").score == "eq6"
+    assert supported(scored(config(variant="dti", model=RESNET), msp=0.0), tmp_path / "r").score == "msp"
+
+
 def test_other_methods_keep_their_score(reference: Path) -> None:
     run = config(method={"name": "rotation"}, train={"epochs": 50})
     assert supported(record_of(run), reference).score == "rotation-prediction"

@@ -8,7 +8,7 @@ from one_class_fakes import CIFAR10, TRANSLATION, by_hand, everything, group_of,
 from report_fakes import with_scores
 
 from benchmark.report.claims.one_class import RULES, check, checked
-from benchmark.report.claims.ours import CONFIDENT, OURS, PERMUTED, RESPONSE, TESTED
+from benchmark.report.claims.ours import CONFIDENT, NOT_PUBLISHED, PERMUTED, RESPONSE, TESTED
 from benchmark.report.claims.text import Claim, as_csv, markdown
 from benchmark.report.published import one_class as published
 from benchmark.store.records import ScoreInRecord
@@ -38,7 +38,7 @@ def papers(c) -> float:
 def test_the_papers_own_numbers_reproduce_the_papers_claims():
     claims = claims_of(runs(["rotation", TRANSLATION, *REFERENCES], seeds=BOTH), papers)
     beats, near, adds = claims
-    assert (beats.verdict, beats.published, beats.ours) == ("holds", OURS, pytest.approx(78.3 - 50))
+    assert (beats.verdict, beats.published, beats.ours) == ("holds", NOT_PUBLISHED, pytest.approx(78.3 - 50))
     assert "smallest on airplane" in beats.note and "above on 10 of 10 classes" in beats.note
     assert (near.verdict, near.published, near.ours) == ("holds", "88.4", pytest.approx(0.0, abs=1e-9))
     assert (adds.verdict, adds.published) == ("holds", "+1.40")
@@ -109,7 +109,7 @@ def test_negatives_are_paired_by_class_and_seed():
     configs = [*runs(["dino"], seeds=[0, 1, 2]), *runs(["rot-in-dist"], seeds=[2, 1, 0])]
     claim = find(claims_of(configs, value), "Rot. In-Dist. negatives")
     mean, half = by_hand(gain.mean(axis=0))
-    assert (claim.verdict, claim.published, claim.n, claim.ours) == ("holds", OURS, 3, pytest.approx(mean))
+    assert (claim.verdict, claim.published, claim.n, claim.ours) == ("holds", NOT_PUBLISHED, 3, pytest.approx(mean))
     assert claim.ours_text == f"{mean:+.2f} ± {half:.2f}"
     above = int((gain.mean(axis=1) > 0).sum())
     over_classes = by_hand(gain.mean(axis=1))[1]
@@ -141,7 +141,7 @@ def test_every_negative_variant_and_no_other_column_is_held_against_dino():
     claims = claims_of(everything())
     titles = [claim.text.split(" negatives")[0] for claim in claims if "raise DINO's mean" in claim.text]
     assert titles == ["Rot. ImgN", "Rot. DTI", "Rot. In-Dist.", "Combined"]
-    assert all(claim.published == OURS for claim in claims if "raise DINO's mean" in claim.text)
+    assert all(claim.published == NOT_PUBLISHED for claim in claims if "raise DINO's mean" in claim.text)
     assert "made with labels" in find(claims, "Rot. DTI").note
 
 
@@ -203,7 +203,7 @@ def test_of_other_sets_nothing_published_is_judged():
     configs += [run(name, seed=seed, parent="photos", method={"name": method})
                 for method in ("simclr", "csi") for name in ("a", "b") for seed in BOTH]  # fmt: skip
     one = checked(group_of(configs, lambda c: one_record(c, lambda c: 70.0 + (c.label == "rot-in-dist"))))
-    assert [claim.published for claim in one.claims] == [OURS] * len(one.claims)
+    assert [claim.published for claim in one.claims] == [NOT_PUBLISHED] * len(one.claims)
     assert find(one.claims, "Rot. In-Dist. negatives").verdict == "holds"
     (note,) = [note for note in one.notes if "is judged on" in note]
     assert note == "What others have published is about CIFAR10's classes: none of it is judged on photos."
@@ -215,7 +215,7 @@ def test_files_hold_every_claim_and_the_rules():
     one = checked(group)
     text = markdown(one)
     assert all(claim.text in text for claim in one.claims) and "CIFAR10" in one.heading
-    assert all(rule in one.notes for rule in RULES) and OURS in text
+    assert all(rule in one.notes for rule in RULES) and NOT_PUBLISHED in text
     assert len(as_csv([one]).splitlines()) == len(one.claims) + 1
 
 

@@ -366,9 +366,7 @@ def test_halves_are_free_of_the_images_both_measures_share(tmp_path: Path) -> No
     for folder in all_runs(tmp_path / "results"):
         if folder.read_record() and "untrained" not in folder.name and "statistics" not in folder.name:
             sizes = {"cifar10/train": 400, "cifar10/test": 100, "texture/test": 100}
-            name = RunFolder(tmp_path / "results" / folder.read_record().name)  # type: ignore[union-attr]
-            name.path.mkdir(exist_ok=True)
-            np.savez(name.scores, **{key: rng.normal(size=n) for key, n in sizes.items()})  # type: ignore[arg-type]
+            np.savez(folder.scores, **{key: rng.normal(size=n) for key, n in sizes.items()})  # type: ignore[arg-type]
     trial = choosing.recommend(sweep, tmp_path / "results").rankings[0].trial
     assert sweeps.load(sweep).runs and trial is not None and trial.halves is not None
     same, apart = trial.halves

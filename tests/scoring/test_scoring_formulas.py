@@ -196,6 +196,9 @@ def test_scores_of_logits(test: Outputs) -> None:
         assert scores("msp", test, rows)[number] == pytest.approx(-math.log(math.exp(max(row)) / total), abs=1e-5)
         assert scores("max-logit", test, rows)[number] == pytest.approx(-max(row), abs=1e-5)
         assert scores("energy", test, rows)[number] == pytest.approx(-math.log(total), abs=1e-5)
+    sure = torch.tensor([[18.0 + step, 0.0, 0.0] for step in range(9)])  # float32 resolves 2e-6 at 18
+    found = scores("msp", test, {"features": test["features"][:9], "class_logits": summary(sure)})
+    np.testing.assert_allclose(found, [math.log1p(2 * math.exp(-row[0])) for row in sure.tolist()], rtol=1e-3)
     np.testing.assert_allclose(scores("negative-norm", test, test), -test["norm"].numpy(), atol=1e-6)
 
 

@@ -84,7 +84,7 @@ def test_with_positives_alone_the_teacher_sees_no_negative_as_before_there_was_a
     method, batches = build("combined", batch_statistics="positives")
     (seen,) = seen_by(method.teacher["backbone"], lambda: method.losses(batches.batch(0, 0), Moment(0, 2, 0, 10)))
     assert torch.equal(seen, batches.batch(0, 0).positives["globals"])
-    assert method.rescaled_after_training() is None
+    assert method.recalibrated_after_training() is None
 
 
 def test_the_teacher_answers_for_positives_which_it_sees_beside_negatives() -> None:
@@ -107,7 +107,7 @@ def test_the_teacher_answers_for_positives_which_it_sees_beside_negatives() -> N
 def test_statistics_are_the_means_and_variances_over_plain_images_and_as_many_negatives() -> None:
     """Against float64 sums over the first layer's own answers to the images, taken one by one."""
     method, batches = build("imgn")
-    network = method.rescaled_after_training()
+    network = method.recalibrated_after_training()
     assert network is not None
     views = torch.cat(list(statistics.plain_views(batches)))
     expected_rows = []
@@ -115,13 +115,30 @@ def test_statistics_are_the_means_and_variances_over_plain_images_and_as_many_ne
         positives, (negatives,) = batches.plain(step)
         expected_rows += [evaluation_view(positives, 32), evaluation_view(negatives, 32)]
     assert torch.equal(views, torch.cat(expected_rows)) and len(views) == 40 + 40
-    statistics.rescale(method, batches)
+    statistics.recalibrate(method, batches)
     convolution, norm = network.blocks[0], first_norm(network)  # type: ignore[index]
     answers = torch.nn.functional.conv2d(views.double(), convolution.weight.double(), padding=1)
     pixels = answers.transpose(0, 1).flatten(1)
     torch.testing.assert_close(norm.running_mean, pixels.mean(1).float(), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(norm.running_var, pixels.var(1).float(), rtol=1e-3, atol=1e-5)
     assert norm.momentum == 0.1 and network.training  # as it trains on
+
+
+def test_what_a_network_drops_while_it_trains_is_kept_when_statistics_are_taken() -> None:
+    method, batches = build("imgn")
+    network = method.recalibrated_after_training()
+    assert network is not None
+    network.blocks[1] = nn.Sequential(nn.Dropout(0.5), network.blocks[1])  # type: ignore[index,operator]
+    network.train()
+    network.blocks[1][0].eval()  # type: ignore[index]
+    found = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        statistics.recalibrate(method, batches)
+        found.append({name: rows.clone() for name, rows in network.named_buffers()})
+        assert network.training and not network.blocks[1][0].training  # type: ignore[index]
+    for name, rows in found[0].items():
+        assert torch.equal(rows, found[1][name]), name
 
 
 def test_plain_images_are_whole_and_transformed_as_the_variant_says() -> None:
@@ -155,7 +172,7 @@ def test_passes_are_of_one_size_and_large(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_look_sees_the_statistics_of_the_end_and_training_none_of_it() -> None:
     method, batches = build("imgn")
-    network = method.rescaled_after_training()
+    network = method.recalibrated_after_training()
     assert network is not None
     before = {name: rows.clone() for name, rows in network.state_dict().items()}
     seen: dict[str, torch.Tensor] = {}
@@ -164,9 +181,9 @@ def test_a_look_sees_the_statistics_of_the_end_and_training_none_of_it() -> None
         seen.update({name: rows.clone() for name, rows in network.state_dict().items()})
         return epoch
 
-    assert statistics.rescaled(method, batches, look)(7) == 7
+    assert statistics.recalibrated(method, batches, look)(7) == 7
     assert all(torch.equal(rows, before[name]) for name, rows in network.state_dict().items())
-    statistics.rescale(method, batches)
+    statistics.recalibrate(method, batches)
     assert all(torch.equal(rows, seen[name]) for name, rows in network.state_dict().items())
     assert not torch.equal(seen["blocks.1.running_mean"], before["blocks.1.running_mean"])
 
@@ -176,7 +193,7 @@ def test_a_look_sees_the_statistics_of_the_end_and_training_none_of_it() -> None
     kept = {name: rows.clone() for name, rows in network.state_dict().items()}
     first_norm(network).running_mean.add_(1)  # type: ignore[union-attr]
     with pytest.raises(KeyboardInterrupt):
-        statistics.rescaled(method, batches, broken)(1)
+        statistics.recalibrated(method, batches, broken)(1)
     torch.testing.assert_close(first_norm(network).running_mean, kept["blocks.1.running_mean"] + 1)
 
 
@@ -320,7 +337,7 @@ def test_the_statistics_of_weights_are_kept_in_training_and_in_scoring(tmp_path:
         together = method.student["backbone"](torch.cat([seen, batch.negatives[0]["globals"]]))[: len(seen)]
         torch.testing.assert_close(together, method.student["backbone"](seen))
         torch.testing.assert_close(together, method.student.eval()["backbone"](seen))
-    assert method.rescaled_after_training() is None
+    assert method.recalibrated_after_training() is None
     for network in (method.student, method.teacher):
         assert all(torch.equal(network.state_dict()[name], rows) for name, rows in kept.items())
     norm = first_norm(method.student)

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -238,10 +239,11 @@ def bench_run(ranks: Ranks, config: Path, results: Path, data: Path, log: Path) 
 
 
 @contextmanager
-def two_ranks(tmp_path: Path, data: Path, epochs: int) -> Iterator[list[Any]]:
+def two_ranks(tmp_path: Path, data: Path, epochs: int, **changes: Any) -> Iterator[list[Any]]:
     """Both ranks of `bench run`; rank 1 with a results folder of its own, which is to stay empty."""
     config = tmp_path / "c.yaml"
-    config.write_text(yamlfile.write({**TINY, **NO_DROP_IN_FULL, "train": {**TINY["train"], "epochs": epochs}}))
+    settings = {**TINY, **NO_DROP_IN_FULL, "train": {**TINY["train"], "epochs": epochs}, **changes}
+    config.write_text(yamlfile.write(settings))
     arguments = [
         (ranks, config, tmp_path / f"results{ranks.rank}", data, tmp_path / f"log{ranks.rank}") for ranks in several(2)
     ]
@@ -292,6 +294,20 @@ def test_a_whole_run_then_a_done_one_then_a_held_one(tmp_path: Path, mini_data: 
     with folder.hold(), two_ranks(tmp_path, mini_data, epochs=2) as processes:
         assert exit_codes(processes) == [75, 75]
     assert all("another process is on this run" in say(tmp_path, rank) for rank in (0, 1))
+
+
+@pytest.mark.parametrize("variant", ["rot-in-dist", "background-in-dist"])
+def test_the_negatives_that_a_score_reads_are_those_of_one_process(
+    tmp_path: Path, mini_data: Path, variant: str
+) -> None:
+    changes = {"variant": variant, "eval": {**TINY["eval"], "scores": ["eq6-from-negatives"]}}
+    expected = run(tiny(**NO_DROP, **changes), tmp_path / "one", mini_data, Runtime(device="cpu", threads=1))
+    assert expected is not None
+    with two_ranks(tmp_path, mini_data, epochs=2, **changes) as processes:
+        assert exit_codes(processes) == [0, 0], say(tmp_path, 0)
+    one, two = (np.load(tmp_path / place / expected.name / "features.npz") for place in ("one", "results0"))
+    (name,) = (name for name in one.files if name.startswith("negatives"))
+    np.testing.assert_allclose(two[name], one[name], atol=1e-3)
 
 
 @pytest.mark.parametrize(("number", "rank"), [(signal.SIGINT, 0), (signal.SIGTERM, 1)])

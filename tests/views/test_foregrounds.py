@@ -147,8 +147,8 @@ def test_what_stands_in_front_of_an_object_is_not_of_it() -> None:
 
 
 def test_the_middle_is_preferred(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(saliency.METHODS, "flat", lambda images: torch.ones(len(images), *images.shape[2:]))
-    mask = saliency.foreground(images(1, 32), "flat")[0]
+    monkeypatch.setattr(saliency, "minimum_barrier", lambda images: torch.ones(len(images), *images.shape[2:]))
+    mask = saliency.foreground(images(1, 32))[0]
     assert mask[14:18, 14:18].all() and not mask[:3, :3].any() and not mask[-3:, -3:].any()
 
 
@@ -156,9 +156,9 @@ def test_the_preference_for_the_middle_falls_to_a_half_in_the_corners(monkeypatc
     """A Gaussian of 0.6 sides: what Otsu's threshold is given for a flat map."""
     seen: list[Tensor] = []
     honest = saliency.otsu
-    monkeypatch.setitem(saliency.METHODS, "flat", lambda images: torch.ones(len(images), *images.shape[2:]))
+    monkeypatch.setattr(saliency, "minimum_barrier", lambda images: torch.ones(len(images), *images.shape[2:]))
     monkeypatch.setattr(saliency, "otsu", lambda found: honest(seen.append(found) or found))
-    saliency.foreground(images(1, 20), "flat")
+    saliency.foreground(images(1, 20))
     for y, x in itertools.product((0, 3, 9, 19), repeat=2):
         away = ((y + 0.5) / 20 - 0.5) ** 2 + ((x + 0.5) / 20 - 0.5) ** 2
         assert float(seen[0][0, y, x]) == pytest.approx(math.exp(-away / (2 * 0.36)), rel=1e-6)
@@ -171,9 +171,9 @@ def test_a_foreground_of_less_than_a_fiftieth_or_of_nearly_all_is_none(
 ) -> None:
     """Of 400 pixels: 2 % are 8, 98 % are 392. Then the whole image is taken, for a mask that says nothing."""
     salient = (torch.arange(400).view(1, 20, 20) < pixels).double()
-    monkeypatch.setitem(saliency.METHODS, "given", lambda images: salient)
+    monkeypatch.setattr(saliency, "minimum_barrier", lambda images: salient)
     monkeypatch.setattr(saliency, "_middle", lambda images: torch.ones(20, 20))
-    mask = saliency.foreground(images(1, 20), "given")
+    mask = saliency.foreground(images(1, 20))
     assert bool(mask.all()) == found and (found or int(mask.sum()) == pixels)
 
 
@@ -222,7 +222,7 @@ def test_masks_are_found_once_and_counted(monkeypatch: pytest.MonkeyPatch) -> No
         return honest(some, method)
 
     monkeypatch.setattr("benchmark.views.foregrounds.foreground", counted)
-    kept = Foregrounds(3, "minimum-barrier")
+    kept = Foregrounds(3)
     first = kept.masks(torch.tensor([2, 1]), every[[2, 1]])
     assert (kept.seen, kept.whole) == (2, 1) and first[1].all() and not first[0].all()
     again = kept.masks(torch.tensor([0, 1, 2]), every)
@@ -243,7 +243,7 @@ def test_masks_are_packed_as_numpy_packs_bits(height: int, width: int) -> None:
 def test_masks_that_are_known_are_not_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmark.views.foregrounds.foreground", None)
     masks = torch.rand(4, 12, 12, generator=torch.Generator().manual_seed(0)) < 0.5
-    kept = Foregrounds(4, "minimum-barrier", pack(masks))
+    kept = Foregrounds(4, pack(masks))
     index = torch.tensor([3, 0, 3])
     assert torch.equal(kept.masks(index, images(4)[index]), masks[index]) and (kept.seen, kept.whole) == (4, 0)
 
@@ -261,7 +261,7 @@ def test_backgrounds_are_filled_in_once_and_only_kept_where_there_is_room(monkey
     for room, calls in ((1 << 20, [2, 1]), (3 * 3 * 16 * 16, [2, 1]), (3 * 3 * 16 * 16 - 1, [2, 3])):
         monkeypatch.setattr(kept_foregrounds, "BACKGROUND_BYTES", room)
         asked.clear()
-        kept = Foregrounds(3, "minimum-barrier")
+        kept = Foregrounds(3)
         index = torch.tensor([2, 0])
         assert torch.equal(kept.backgrounds(index, every[index]), expected[index])
         assert torch.equal(kept.backgrounds(torch.arange(3), every), expected) and asked == calls

@@ -23,9 +23,10 @@ from view_references import (
     pil,
 )
 
+from benchmark.plan.sections import ViewsConfig
 from benchmark.views import colours, recipes, render
 
-GLOBAL_ONE, GLOBAL_TWO, LOCAL = recipes.recipes(256, 128)
+GLOBAL_ONE, GLOBAL_TWO, LOCAL = recipes.view_recipes(ViewsConfig(global_size=256, local_size=128))
 
 
 def hard_images() -> Tensor:

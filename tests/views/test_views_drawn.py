@@ -13,10 +13,11 @@ from view_references import (
     generator,
 )
 
+from benchmark.plan.sections import ViewsConfig
 from benchmark.views import recipes, render
 from benchmark.views.recipes import ViewRecipe
 
-GLOBAL_ONE, GLOBAL_TWO, LOCAL = recipes.recipes(256, 128)
+GLOBAL_ONE, GLOBAL_TWO, LOCAL = recipes.view_recipes(ViewsConfig(global_size=256, local_size=128))
 
 
 def test_recipes_are_the_papers() -> None:
@@ -25,7 +26,7 @@ def test_recipes_are_the_papers() -> None:
     assert [recipe.blur_p for recipe in (GLOBAL_ONE, GLOBAL_TWO, LOCAL)] == [1.0, 0.1, 0.5]
     assert [recipe.solarize_p for recipe in (GLOBAL_ONE, GLOBAL_TWO, LOCAL)] == [0, 0.2, 0]
     assert {recipe.blur_scale for recipe in (GLOBAL_ONE, GLOBAL_TWO, LOCAL)} == {256 / 224}
-    assert recipes.recipes(32, 16)[2].blur_scale == 32 / 224
+    assert recipes.view_recipes(ViewsConfig(global_size=32, local_size=16))[2].blur_scale == 32 / 224
 
 
 @pytest.mark.parametrize("recipe", [GLOBAL_ONE, LOCAL], ids=["global", "local"])

@@ -13,6 +13,7 @@ from view_references import drawn_images, generator
 
 from benchmark.errors import BenchError
 from benchmark.negatives import VARIANTS
+from benchmark.plan.sections import ViewsConfig
 from benchmark.training.batches import Batches, DeviceImages
 from benchmark.views import fused, recipes, render, transforms
 from benchmark.views.recipes import PLUS_MINUS_ONE, ViewRecipe
@@ -44,7 +45,7 @@ def test_a_padded_crop_may_be_smaller_than_the_image_and_not_larger_than_its_mar
 
 def test_the_normalisation_is_the_recipes_in_every_form() -> None:
     images = drawn_images(6)
-    recipe = recipes.recipes(32, 16)[1]
+    recipe = recipes.view_recipes(ViewsConfig(global_size=32, local_size=16))[1]
     params = recipes.draw(recipe, 6, 32, 32, generator())
     usual, other = render.render(images, params, 32), render.render(images, params, 32, by=PLUS_MINUS_ONE)
     mean, std = (torch.tensor(numbers)[:, None, None] for numbers in (recipes.IMAGENET.mean, recipes.IMAGENET.std))

@@ -17,9 +17,10 @@ from view_references import (
 )
 
 from benchmark.errors import BenchError
+from benchmark.plan.sections import ViewsConfig
 from benchmark.views import recipes, transforms
 
-GLOBAL_ONE, GLOBAL_TWO, LOCAL = recipes.recipes(256, 128)
+GLOBAL_ONE, GLOBAL_TWO, LOCAL = recipes.view_recipes(ViewsConfig(global_size=256, local_size=128))
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])

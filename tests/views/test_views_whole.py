@@ -35,10 +35,11 @@ from view_references import (
     real_images,
 )
 
+from benchmark.plan.sections import ViewsConfig
 from benchmark.views import crops, fused, recipes, render, transforms
 from benchmark.views.recipes import ViewParams
 
-GLOBAL_ONE, GLOBAL_TWO, LOCAL = recipes.recipes(256, 128)
+GLOBAL_ONE, GLOBAL_TWO, LOCAL = recipes.view_recipes(ViewsConfig(global_size=256, local_size=128))
 
 
 def pillow_view(image: Tensor, params: ViewParams, row: int, size: int) -> Image.Image:
@@ -81,7 +82,7 @@ def test_whole_views_against_the_papers_tool_chain(size: int, source: str, mean:
     count = 6 if size == 256 else 24
     images = drawn_images(count) if source == "drawn" else real_images(count)
     ours, theirs = [], []
-    for seed, recipe in enumerate(recipes.recipes(size, size)):
+    for seed, recipe in enumerate(recipes.view_recipes(ViewsConfig(global_size=size, local_size=size))):
         params = recipes.draw(recipe, count, 32, 32, generator(seed))
         rendered = denormalised(render.render(images, params, size))
         exact = torch.stack([exact_view(image, params, row, size) for row, image in enumerate(images)])
@@ -131,7 +132,7 @@ def test_rendering_never_waits_for_the_device(monkeypatch: pytest.MonkeyPatch) -
     """Meta tensors hold no values: whatever had to read one back would raise."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # it knows nothing of meta tensors
     images = torch.empty(6, 3, 32, 32, dtype=torch.uint8, device="meta")
-    for recipe in recipes.recipes(64, 32):
+    for recipe in recipes.view_recipes(ViewsConfig(global_size=64, local_size=32)):
         params = recipes.draw(recipe, 6, 32, 32, generator())
         for name in ("none", "rot", "rot360", "perm-16", "pixels"):
             operation = transforms.draw_negative(name, 6, generator())
@@ -161,7 +162,7 @@ def in_fused_form(images: Tensor, params: ViewParams, size: int, radius: int) ->
 @pytest.mark.parametrize("size, radius", [(64, 4), (32, 4), (16, 8)])
 def test_the_fused_form_for_gpus_agrees(size: int, radius: int) -> None:
     images = drawn_images(300)
-    for seed, recipe in enumerate(recipes.recipes(size, size)):
+    for seed, recipe in enumerate(recipes.view_recipes(ViewsConfig(global_size=size, local_size=size))):
         params = recipes.draw(recipe, 300, 32, 32, generator(seed))
         assert len(params.order[params.jitter].unique(dim=0)) == 24
         expected = render.render(images, params, size)
@@ -174,7 +175,7 @@ def test_the_fused_form_compiled_agrees() -> None:
     if not any(shutil.which(name) for name in compilers):
         pytest.skip(f"no C++ compiler, so nothing can be compiled: looked for {compilers}")
     images = drawn_images(24)
-    for seed, recipe in enumerate(recipes.recipes(32, 32)):
+    for seed, recipe in enumerate(recipes.view_recipes(ViewsConfig(global_size=32, local_size=32))):
         params = recipes.draw(recipe, 24, 32, 32, generator(seed))
         compiled = fused.render_compiled(images, None, params, 32)
         assert compiled is not None and fused._compiles

@@ -15,7 +15,7 @@ from benchmark.report.groups import Case, Column, Group, seeds_of
 from benchmark.report.images import OfImages, of_column
 from benchmark.report.intervals import estimate
 
-OURS = "none: ours"  # in place of a published value
+NOT_PUBLISHED = "none: ours"  # in place of a published value
 
 
 @dataclass(frozen=True)

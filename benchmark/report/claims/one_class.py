@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from benchmark.data.catalog import info
-from benchmark.negatives import OURS as OUR_NEGATIVES
-from benchmark.negatives import variant
+from benchmark.negatives import OURS, variant
 from benchmark.plan.methods import REFERENCES
 from benchmark.plan.scores import OWN
 from benchmark.plan.titles import background_of, title_of
 from benchmark.plan.training_data import training_data
-from benchmark.report.claims.compare import OURS, Side, minus, paired
+from benchmark.report.claims.compare import NOT_PUBLISHED, Side, minus, paired
 from benchmark.report.claims.ours import RULES as OF_SCORES
 from benchmark.report.claims.ours import against, by_further_scores
 from benchmark.report.claims.text import Checked, Claim, join, judged, judged_least
@@ -44,13 +43,15 @@ def check(group: Group) -> list[Claim]:
     others have published is about CIFAR10's classes, and is asked of no other set."""
     rotation, plain = (_labelled(group, label) for label in ("rotation", "dino"))
     beats = "Rotation prediction beats the untrained network and image statistics on every class (smallest margin)"
-    claims = [_beats_references(group, column, beats) for column in rotation] or [_none(beats, OURS, "rotation")]
+    claims = [_beats_references(group, column, beats) for column in rotation] or [
+        _none(beats, NOT_PUBLISHED, "rotation")
+    ]
     if published.is_known(group.parent):
         claims += _published(group, rotation)
     for column in group.columns():
         if column.config.kinds():
             claims.append(_negative(group, column, plain))
-        if column.label in OUR_NEGATIVES:
+        if column.label in OURS:
             text = f"{column.title} negatives beat Rot. In-Dist., mean over the classes"
             claims.append(_alike(group, column, "rot-in-dist", text))
         unchanged, background = background_of(column.label)
@@ -107,16 +108,16 @@ def _beats_references(group: Group, column: Column, text: str) -> Claim:
     references = [one for one in group.columns() if one.is_reference]
     lacking = [label.replace("-", " ") for label in REFERENCES if label not in {one.label for one in references}]
     if lacking:
-        return Claim(text, OURS, note=f"no {' and no '.join(lacking)} in this sweep")
+        return Claim(text, NOT_PUBLISHED, note=f"no {' and no '.join(lacking)} in this sweep")
     if len(cases) < group.total:
-        return Claim(text, OURS, note=f"{len(cases)} of {group.total} classes in this sweep")
+        return Claim(text, NOT_PUBLISHED, note=f"{len(cases)} of {group.total} classes in this sweep")
     margins: dict[str, tuple[Measured, str]] = {}
     for case in cases:
         sides = [Side(one, (case,)) for one in (column, *references)]
         seeds = [side.by_seed(group) for side in sides]
         gone = [side.column.title for side, values in zip(sides, seeds, strict=True) if not values]
         if gone:
-            return Claim(text, OURS, note=f"no value of {', '.join(gone)} on {case.title}")
+            return Claim(text, NOT_PUBLISHED, note=f"no value of {', '.join(gone)} on {case.title}")
         means = group.values("auroc", case.in_dist, case.ood).mean()
         hardest = max(sides[1:], key=lambda side: means[side.column.key])
         margins[case.title] = minus(group, sides[0], list(seeds[0]), hardest), hardest.column.title
@@ -124,7 +125,7 @@ def _beats_references(group: Group, column: Column, text: str) -> Claim:
     above = sum(margin.mean > 0 for margin, _ in margins.values())
     worst = ordered[0]
     note = f"smallest on {worst}, against {margins[worst][1]}; above on {above} of {len(margins)} classes"
-    return judged_least(text, OURS, [margins[name][0] for name in ordered], note)
+    return judged_least(text, NOT_PUBLISHED, [margins[name][0] for name in ordered], note)
 
 
 def _near_published(group: Group, column: Column, text: str) -> Claim:
@@ -164,8 +165,8 @@ def _negative(group: Group, column: Column, plain: list[Column]) -> Claim:
     matching = [other for other in plain if not _differing(column, other)]
     if not matching:
         told = _told(column, plain[0]) if len(plain) == 1 else ""
-        return Claim(text, OURS, note=told or f"no DINO of its settings ({len(plain)} in this sweep)")
-    return _paired(group, text, OURS, column, matching[0], f"training data: {training_data(column.config)}")
+        return Claim(text, NOT_PUBLISHED, note=told or f"no DINO of its settings ({len(plain)} in this sweep)")
+    return _paired(group, text, NOT_PUBLISHED, column, matching[0], f"training data: {training_data(column.config)}")
 
 
 def _alike(group: Group, column: Column, label: str, text: str, despite: Collection[str] = ()) -> Claim:
@@ -174,7 +175,7 @@ def _alike(group: Group, column: Column, label: str, text: str, despite: Collect
     text = _named(text, column)
     matching = [other for other in _labelled(group, label) if set(_differing(column, other)) <= set(despite)]
     if not matching:
-        return Claim(text, OURS, note=f"no {title_of(label)} of its settings in this sweep")
+        return Claim(text, NOT_PUBLISHED, note=f"no {title_of(label)} of its settings in this sweep")
     return against(group, text, (column, matching[0]), group.cases(group.parent), by_case="classes")
 
 

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from benchmark.data.catalog import info
-from benchmark.negatives import OURS as OUR_NEGATIVES
-from benchmark.negatives import perm_count, variant
+from benchmark.negatives import OURS, perm_count, variant
 from benchmark.plan.config import RunConfig
 from benchmark.plan.scores import passes
 from benchmark.plan.titles import background_of, title_of
-from benchmark.report.claims.compare import OURS, Side, column_of, paired, shared_seeds
+from benchmark.report.claims.compare import NOT_PUBLISHED, Side, column_of, paired, shared_seeds
 from benchmark.report.claims.text import Checked, Claim, join
 from benchmark.report.claims.verdicts import ABOVE, BELOW, HOW, Interval, Verdict, tally
 from benchmark.report.groups import Case, Column, Group
@@ -28,7 +27,7 @@ RULES = (
     f"{CONFIDENT} was fixed after one set of one run had been scored so (CIFAR10, Rot. ImgN, seed 0, TinyImageNet), "
     "and before any other was.",
     "By further scores: what becomes of the claim where both sides are scored by one of these.",
-    f'"{OURS}": nobody has published it, this project asks it.',
+    f'"{NOT_PUBLISHED}": nobody has published it, this project asks it.',
 )
 TITLE = "What this project claims of scores and asks of backgrounds, checked against these runs"
 
@@ -55,7 +54,7 @@ def by_further_scores(group: Group, column: Column, cases: Sequence[Case]) -> li
         note = f"{count} pass{'es' if count > 1 else ''} an image at test time"
         text += f" [{column.title}]" if column.own else ""
         own = Side(column, tuple(cases))
-        claims.append(paired(group, _on(group, text, cases), OURS, replace(own, score=score), own, note,
+        claims.append(paired(group, _on(group, text, cases), NOT_PUBLISHED, replace(own, score=score), own, note,
                              by_case="classes" if group.parent else "sets"))  # fmt: skip
     return claims
 
@@ -73,11 +72,11 @@ def against(
     one, other = (Side(column, tuple(cases)) for column in columns)
 
     def told() -> str:
-        further = [paired(group, text, OURS, replace(one, score=score), replace(other, score=score), region=region)
-                   for score in columns[0].config.scores()]  # fmt: skip
+        sides = [(replace(one, score=score), replace(other, score=score)) for score in columns[0].config.scores()]
+        further = [paired(group, text, NOT_PUBLISHED, *both, region=region) for both in sides]
         return join([so_by([claim.verdict for claim in further if claim.n]), _other_images(group, one, other)])
 
-    return paired(group, _on(group, text, cases), OURS, one, other, told, region, by_case)
+    return paired(group, _on(group, text, cases), NOT_PUBLISHED, one, other, told, region, by_case)
 
 
 def so_by(further: Sequence[Verdict]) -> str:
@@ -113,7 +112,7 @@ def checked(group: Group) -> Checked | None:
         for column in columns:
             claims += _of_backgrounds(group, in_dist, column)
         for column in columns:
-            if column.label in OUR_NEGATIVES:
+            if column.label in OURS:
                 text = f"{column.title} negatives beat Rot. In-Dist. on average"
                 claims.append(against(group, text, (column, column_of(group, "rot-in-dist")), cases))
     rules = (

@@ -9,7 +9,7 @@ from benchmark.data.catalog import info
 from benchmark.report.figures.files import Key, Picture
 from benchmark.report.figures.panels import Bars, Point, Scatter
 from benchmark.report.figures.style import style_of
-from benchmark.report.groups import Case, Column, Group, seeds_of
+from benchmark.report.groups import Case, Column, Group, by_nearness, seeds_of
 from benchmark.report.intervals import Estimate, estimate
 from benchmark.report.published import sets as published
 
@@ -21,7 +21,7 @@ Points = dict[str, tuple[Estimate, Estimate]]
 
 def near_and_far(group: Group, in_dist: str) -> dict[str, Case]:
     """ "near" and "far" -> the case of Figure 3: the first near one, and the textures or else the first far one."""
-    near, far = ([case for case in group.cases(in_dist) if case.near is side] for side in (True, False))
+    near, far = by_nearness(group.cases(in_dist))
     far.sort(key=lambda case: "texture" not in published.original(case.ood))  # texture, synthetic-textures, ...
     return {kind: some[0] for kind, some in (("near", near), ("far", far)) if some}
 

@@ -8,7 +8,7 @@ from benchmark.data.catalog import info
 from benchmark.report.figures.files import Key, Picture
 from benchmark.report.figures.panels import Dot, Dots
 from benchmark.report.figures.style import GREY, style_of
-from benchmark.report.groups import Case, Column, Group
+from benchmark.report.groups import Case, Column, Group, by_nearness
 from benchmark.report.intervals import estimate, hanley_mcneil
 from benchmark.report.published import sets as published
 from benchmark.store.records import Record
@@ -17,8 +17,8 @@ from benchmark.store.records import Record
 def variants(group: Group, in_dist: str) -> Picture | None:
     """AUROC on near OOD (left) and far OOD (right) of DINO's variants and of the reference rows, with 95% intervals and
     the published values; a set of sets is averaged."""
-    parts = {kind: [case for case in group.cases(in_dist) if case.near is (kind == "near")] for kind in ("near", "far")}
-    kinds = [(kind, cases) for kind, cases in parts.items() if cases]
+    parts = zip(("near", "far"), by_nearness(group.cases(in_dist)), strict=True)
+    kinds = [(kind, cases) for kind, cases in parts if cases]
     shown = [column for column in group.columns(in_dist) if group.records(in_dist, column.key)
              and (column.is_reference or column.config.method.name == "dino")]  # fmt: skip
     panels = tuple(_panel(*one, group, in_dist, shown, first=one is kinds[0]) for one in kinds)

@@ -86,12 +86,11 @@ def training_charts(group: Group, in_dist: str) -> list[Block]:
     ]
 
 
-def loss_charts(group: Group, results: Path) -> list[Block]:
+def loss_charts(group: Group) -> list[Block]:
     """The losses by epoch, one line per run, where the runs' metrics.jsonl are there."""
     trained = [run for run in group.runs if run.record and isinstance(run.config.method, DinoConfig)]
-    found = [
-        (run, rows) for run in trained if run.record and (rows := _curve(RunFolder(results / run.record.name).metrics))
-    ]
+    kept = [(run, run.record.folder) for run in trained if run.record and run.record.folder]
+    found = [(run, rows) for run, folder in kept if (rows := _curve(RunFolder(folder).metrics))]
     if not found:
         note = (
             "No training curves: these runs have no metrics.jsonl beside their records (reference records are kept "

@@ -28,21 +28,21 @@ from benchmark.report.tables.cells import Table
 SYMBOLS: dict[Verdict, str] = {"holds": "✓", "unclear": "?", "fails": "✗", "not judged": "–"}
 
 
-def write_page(path: Path, title: str, groups: Sequence[Group], results: Path, data: Path) -> Path:
+def write_page(path: Path, title: str, groups: Sequence[Group], data: Path) -> Path:
     """Write the page of these groups of runs and return its path.
 
-    results: where the runs' folders are (curves and scores are read from there). data: the folder of the image sets,
-    for thumbnails; what is missing in either is said on the page. Raises BenchError for a damaged scores.npz.
+    Curves and scores are read from the folders of the records. data: the folder of the image sets, for thumbnails.
+    What is missing in either is said on the page. Raises BenchError for a damaged scores.npz.
     """
     thumbnails = Thumbnails(data, IMAGE_BYTES)
-    parts = [part_of(group, number, results, thumbnails) for number, group in enumerate(groups)]
+    parts = [part_of(group, number, thumbnails) for number, group in enumerate(groups)]
     labels = dict.fromkeys(column.label for group in groups for column in group.columns())
     titles = {label: title_of(label) for label in sorted(labels, key=REFERENCES.__contains__)}
     return document.write(path, "page.html", ["page.css"], "page.js", title=title, groups=parts, labels=titles,
                           images=thumbnails.sources)  # fmt: skip
 
 
-def part_of(group: Group, number: int, results: Path, thumbnails: Thumbnails) -> dict[str, Any]:
+def part_of(group: Group, number: int, thumbnails: Thumbnails) -> dict[str, Any]:
     """The summary of a group and its sections, in order: of each its id, class and name, and what shows `content`."""
     sections: list[dict[str, Any]] = []
 
@@ -50,7 +50,7 @@ def part_of(group: Group, number: int, results: Path, thumbnails: Thumbnails) ->
         shows = {"template": f"{template}.html", "content": content}
         sections.append({"id": f"{kind}-{number}", "kind": kind, "name": name, **shows})
 
-    training, claims = loss_charts(group, results), one_class if group.parent else paper
+    training, claims = loss_charts(group), one_class if group.parent else paper
     checked = claims.check(group)
     if group.parent:
         averaged, beside = auroc.one_class(group), []
@@ -68,7 +68,7 @@ def part_of(group: Group, number: int, results: Path, thumbnails: Thumbnails) ->
     add(*figures)
     add("training", "Training", "charts", training)
     add("claims", "Claims", "claims", {"claims": checked, "rules": claims.rules(group, checked), "symbols": SYMBOLS})
-    choosers = [chooser(group, in_dist, results, thumbnails) for in_dist in group.in_dists]
+    choosers = [chooser(group, in_dist, thumbnails) for in_dist in group.in_dists]
     masks = document.png(document.read_bytes("masks.png")) if any(run.config.masked for run in group.runs) else ""
     add("scores", "Scores and images", "scores", {"choosers": choosers, "foregrounds": masks})
     add("provenance", "Provenance", "provenance", provenance(group))

@@ -74,14 +74,14 @@ def thumbnail(image: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
-def chooser(group: Group, in_dist: str, results: Path, thumbnails: Thumbnails) -> dict[str, Any]:
+def chooser(group: Group, in_dist: str, thumbnails: Thumbnails) -> dict[str, Any]:
     """Histograms and extreme images of each OOD set, a block a column of which one is shown."""
     shown = {}
     for column in group.columns(in_dist):
         shown_records = {id(record) for record in group.records(in_dist, column.key).values()}  # by value takes long
         done = [run for run in group.runs_of(in_dist) if id(run.record) in shown_records]
         run = min(done, key=lambda run: run.config.seed, default=None)
-        folder = RunFolder(results / run.record.name) if run and run.record else None
+        folder = RunFolder(run.record.folder) if run and run.record and run.record.folder else None
         if run and folder and folder.scores.exists():
             shown[column.key] = (column, run, folder.read_scores(run.config))
     # The best first: it is shown first, and gets its thumbnails while there is room.

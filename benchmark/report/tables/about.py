@@ -184,7 +184,7 @@ def _by_edited_packages(records: Iterable[Record]) -> list[str]:
 
 def machine(environment: dict[str, Any]) -> str:
     """Hardware, torch and commit of a record, on one line."""
-    torch = environment.get("torch") or (environment.get("packages") or {}).get("torch")
+    torch = (environment.get("packages") or {}).get("torch")
     commit = environment.get("commit")
     parts = [hardware(environment), f"torch {torch}" if torch else "", f"commit {str(commit)[:10]}" if commit else ""]
     return ", ".join(part for part in parts if part)

@@ -9,7 +9,7 @@ from functools import partial
 from benchmark.data.catalog import info
 from benchmark.plan.scores import OWN
 from benchmark.plan.training_data import LABELS, SCRATCH, training_data
-from benchmark.report.groups import Case, Column, Group, seeds_of
+from benchmark.report.groups import Case, Column, Group, by_nearness, seeds_of
 from benchmark.report.images import of_column
 from benchmark.report.published import one_class as of_classes
 from benchmark.report.published import sets as of_sets
@@ -137,8 +137,8 @@ def _decimals(group: Group) -> int:
 def _averages(group: Group, cases: list[Case]) -> dict[str, list[Case]]:
     if group.parent:
         return {"mean": cases}
-    parts = {"average": cases, "near average": [case for case in cases if case.near]}
-    parts["far average"] = [case for case in cases if not case.near]
+    near, far = by_nearness(cases)
+    parts = {"average": cases, "near average": near, "far average": far}
     return {name: some for name, some in parts.items() if some}
 
 

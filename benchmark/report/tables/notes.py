@@ -11,6 +11,7 @@ from benchmark.plan.scores import OWN
 from benchmark.plan.titles import title_of
 from benchmark.plan.training_data import meaning
 from benchmark.report.groups import Column, Group
+from benchmark.report.intervals import kendall
 from benchmark.report.published import one_class, sets
 from benchmark.report.tables.about import about
 from benchmark.report.tables.cells import Row
@@ -151,7 +152,8 @@ def rank_agreement(columns: Columns, rows: list[Row]) -> str | None:
 
     def agreement(over: list[Row]) -> str:
         ours = [math.fsum(row.cells[key].ours.mean for row in over) for key in chosen]  # type: ignore[union-attr]
-        return kendall(ours, [math.fsum(row.cells[key].published or 0.0 for row in over) for key in chosen])
+        paper = [math.fsum(row.cells[key].published or 0.0 for row in over) for key in chosen]
+        return tau_in_words(kendall(ours, paper))
 
     near = [row for row in cases if is_near(row.in_dist, row.key)]
     names = ", ".join(row.heading for row in near)
@@ -160,11 +162,5 @@ def rank_agreement(columns: Columns, rows: list[Row]) -> str | None:
             f"by the average over {len(cases)} OOD sets {agreement(cases)}{alone}.")  # fmt: skip
 
 
-def kendall(ours: list[float], paper: list[float]) -> str:
-    """Kendall's tau-b of two orders and its p; that it is undefined where all of one are equal."""
-    from scipy import stats
-
-    if len(set(ours)) == 1 or len(set(paper)) == 1:
-        return "undefined (all equal)"
-    tau, p = stats.kendalltau(ours, paper)
-    return f"{tau:.2f} (p = {p:.2g})"
+def tau_in_words(tau: tuple[float, float] | None) -> str:
+    return "undefined (all equal)" if tau is None else f"{tau[0]:.2f} (p = {tau[1]:.2g})"

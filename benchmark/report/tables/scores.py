@@ -7,12 +7,13 @@ from functools import partial
 
 from benchmark.data.catalog import info
 from benchmark.plan.scores import OWN, passes
-from benchmark.report.groups import Case, Column, Group, seeds_of
+from benchmark.report.groups import Case, Column, Group, by_nearness, seeds_of
 from benchmark.report.images import of_column
+from benchmark.report.intervals import kendall
 from benchmark.report.published import sets as published
 from benchmark.report.tables.about import about, about_controls
 from benchmark.report.tables.cells import Cell, Row, Table, by_key
-from benchmark.report.tables.notes import kendall, seed_notes
+from benchmark.report.tables.notes import seed_notes, tau_in_words
 from benchmark.report.tables.tied import bold_note, mark_best
 
 NOTES = [
@@ -54,7 +55,7 @@ def _parts(group: Group, subject: str) -> dict[str, tuple[str, list[Case]]]:
     cases = group.cases(subject)
     if group.parent:
         return {"near": (f"mean of {len(cases)} classes", cases)}
-    near, far = ([case for case in cases if case.near is side] for side in (True, False))
+    near, far = by_nearness(cases)
     controls = [Case(subject, name, info(name).title) for name in group.controls(subject)]
     parts = {"near": near, "far": far, "all": cases if near else [], "control": controls}
 
@@ -113,7 +114,7 @@ def _order_notes(
         for row in rows:
             ours = {key: cell.ours.mean for key, cell in row.cells.items() if cell.ours and not cell.over}
             if row.block == part and row.cells and len(paper) >= 3 and ours.keys() >= paper.keys():
-                agree = kendall([ours[key] for key in paper], list(paper.values()))
+                agree = tau_in_words(kendall([ours[key] for key in paper], list(paper.values())))
                 found.append(f"{row.key.removeprefix(f'{part}:')} {agree}")
         if found:
             made.append(
