@@ -210,7 +210,10 @@ class Group:
             )
             keys = differences(list(settings.values()))
             for number, (recipe, config) in enumerate(recipes.items()):
-                own = ", ".join(f"{key} = {at(settings[recipe], key)}" for key in keys)
+                whole = config.model_dump(
+                    mode="json"
+                )  # an identity leaves out what is as it was before there was a choice
+                own = ", ".join(f"{key} = {at(whole, key)}" for key in keys)
                 key, letter = (f"{label} ({own})", f" ({_letter(number)})") if settings else (label, "")
                 made[label, recipe] = Column(key, title_of(label) + letter, label, config, own, paper=label)
         return made

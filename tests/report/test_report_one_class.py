@@ -204,6 +204,15 @@ def test_two_recipes_of_a_label_are_two_columns_told_apart():
     assert table.columns[keys[1]].label == "dino" and table.columns["rotation"].own == ""
 
 
+def test_what_was_so_before_there_was_a_choice_is_named() -> None:
+    """Its identity leaves it out, so that older runs keep their ids."""
+    model = {"backbone": "resnet10t"}
+    older = runs(["dino"], model=model | {"batch_statistics": "positives"})
+    table = table_of([*runs(["dino"], model=model), *older])
+    keys = [key for key in table.columns if key.startswith("dino")]
+    assert keys == [f"dino (model.batch_statistics = {which})" for which in ("mixture", "positives")]
+
+
 def test_a_recipe_of_a_single_class_does_not_slip_into_the_column():
     configs = [run(name, train={"epochs": 31} if name == "cat" else {"epochs": 60}) for name in CIFAR10]
     table = table_of(configs)
