@@ -47,7 +47,7 @@ def fill(results: Path, path: Path, count: int, data: Path | None = None) -> Non
     for index, run in enumerate(sweep.runs[:count]):
         record = record_of(run.config, lambda config, ood: 60.0 + config.seed % 30)
         item = planned[index].folder if planned else None
-        folder = item.path if item else results / f"{record.name}-{record.run_id[:8]}"
+        folder = item.path if item else results / record.name
         folder.mkdir(parents=True)
         (folder / "config.yaml").write_text(json.dumps(record.config))  # which is YAML too
         (folder / "record.json").write_text(record.model_dump_json())

@@ -47,10 +47,9 @@ def write_everything(
 
 def write_run(results: Path, config: RunConfig, prints: dict[str, str], count: int = 24) -> Record:
     record = record_of(config, lambda c, ood: paper_auroc(c, ood) - 1.25 * c.seed, prints)
-    name = f"{record.name}-{record.run_id[:8]}"
     environment = {"hardware": HOSTILE, "packages": {"torch": "2.11"}, "commit": "0123456789abcdef"}
-    record = record.model_copy(update={"name": name, "environment": environment})
-    folder = RunFolder(results / name)
+    record = record.model_copy(update={"environment": environment})
+    folder = RunFolder(results / record.name)
     folder.write_config(config)
     folder.write_record(record)
     rng = np.random.default_rng(len(config.label) + config.seed)

@@ -107,7 +107,7 @@ def test_figures_are_drawn_again_only_where_something_changed(place, monkeypatch
     svg.unlink()
     assert report() == ["Figure 3"] and svg.exists()
     record = next(record for record in records if record.config["variant"] == "imgn")
-    file = RunFolder(Path("results") / f"{record.name}-{record.run_id[:8]}").record
+    file = RunFolder(Path("results") / record.name).record
     raw = json.loads(file.read_text())
     raw["scores"][raw["own"]]["sensitivity"] += 1
     file.write_text(json.dumps(raw))
@@ -168,7 +168,7 @@ def test_protocols_get_tables_of_their_own(place):
 def test_a_newer_schema_is_one_line(place):
     path = write_sweep(place, variant=["dino"])
     (record, *_) = write_runs(Path("results"), path)
-    file = RunFolder(Path("results") / f"{record.name}-{record.run_id[:8]}").record
+    file = RunFolder(Path("results") / record.name).record
     file.write_text(json.dumps(json.loads(file.read_text()) | {"schema_version": 99}))
     with pytest.raises(BenchError, match="newer release") as error:
         make(place, tables=["2"])
@@ -197,7 +197,7 @@ def test_2000_records_take_less_than_5_seconds(place):
 
     for run in sweeps.load(path).runs:  # without fsync, which 4,000 times over is the slow part
         record = record_of(run.config)
-        folder = RunFolder(Path("results") / f"{record.name}-{record.run_id[:8]}")
+        folder = RunFolder(Path("results") / record.name)
         folder.path.mkdir(parents=True)
         folder.config.write_text("{}")
         folder.record.write_text(record.model_dump_json())
