@@ -14,7 +14,7 @@ from benchmark.running.device import image_tensor
 from benchmark.views.saliency import foreground
 
 SET, SPLIT, BATCH = "synthetic", "test", 64
-METHOD = "minimum-barrier"
+WAY = "minimum-barrier"
 DISC = "a disc in the middle"  # what anybody can say without looking
 
 
@@ -37,10 +37,10 @@ def perf_masks(device: torch.device, *, rounds: int = 5, tell: Tell = print) -> 
 
     place = torch.arange(32, device=device) - 15.5
     disc = (place[:, None] ** 2 + place**2 < 11**2).expand(len(truth), -1, -1)
-    spreads = alternate({METHOD: timed}, rounds, lambda line: tell(f"{line} ms an image"))
+    spreads = alternate({WAY: timed}, rounds, lambda line: tell(f"{line} ms an image"))
     return {
         "images": len(pictures),
-        "iou": {METHOD: overlap(masks(), truth), DISC: overlap(disc, truth)},
+        "iou": {WAY: overlap(masks(), truth), DISC: overlap(disc, truth)},
         "milliseconds": {name: spread.as_dict() for name, spread in spreads.items()},
     }
 

@@ -242,9 +242,9 @@ def test_ways_to_find_foregrounds_are_compared(
     assert call(monkeypatch, "masks", "--rounds", "1", "--device", "cpu", "--json", str(out)) == 0
     found = json.loads(out.read_text())
     assert (
-        set(found["iou"]) == {masks.METHOD, masks.DISC} and max(found["iou"], key=found["iou"].get) == "minimum-barrier"
+        set(found["iou"]) == {masks.WAY, masks.DISC} and max(found["iou"], key=found["iou"].get) == "minimum-barrier"
     )
-    assert set(found["milliseconds"]) == {masks.METHOD} and "minimum-barrier: IoU" in capsys.readouterr().out
+    assert set(found["milliseconds"]) == {masks.WAY} and "minimum-barrier: IoU" in capsys.readouterr().out
     monkeypatch.setattr(step, "IMAGES", 64)
     swaps = {"method": {"name": "simclr"}, "variant": "none", "views": {"background": "swaps"}}
     for changes in ({"variant": "background-in-dist"}, swaps):
