@@ -241,9 +241,7 @@ def test_ways_to_find_foregrounds_are_compared(
     out, sweep = tmp_path / "masks.json", tmp_path / "views.yaml"
     assert call(monkeypatch, "masks", "--rounds", "1", "--device", "cpu", "--json", str(out)) == 0
     found = json.loads(out.read_text())
-    assert (
-        set(found["iou"]) == {masks.WAY, masks.DISC} and max(found["iou"], key=found["iou"].get) == "minimum-barrier"
-    )
+    assert set(found["iou"]) == {masks.WAY, masks.DISC} and max(found["iou"], key=found["iou"].get) == "minimum-barrier"
     assert set(found["milliseconds"]) == {masks.WAY} and "minimum-barrier: IoU" in capsys.readouterr().out
     monkeypatch.setattr(step, "IMAGES", 64)
     swaps = {"method": {"name": "simclr"}, "variant": "none", "views": {"background": "swaps"}}
