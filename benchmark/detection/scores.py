@@ -144,7 +144,7 @@ def _in_range(rows: Tensor) -> Tensor:
     """The rows, those whose squares float32 cannot sum in the direction that they have, at another length."""
     peak = rows.abs().amax(1, keepdim=True)
     beyond = ((peak < 1e-12) & (peak > 0)) | ((peak > 1e12) & peak.isfinite())
-    return torch.where(beyond, rows / peak, rows) if bool(beyond.any()) else rows
+    return torch.where(beyond, rows / peak, rows)  # no branch: a detector's graph holds this too
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from PIL import Image
 from benchmark.data.identical import digests
 from benchmark.data.images import load
 from benchmark.detector import artifact, onnx_graph
-from benchmark.detector.detector import OWN, Detector
+from benchmark.detector.detector import BANK_ROW, Detector
 from benchmark.errors import BenchError
 from benchmark.models.backbones import build_backbone
 from benchmark.models.heads import HEADS
@@ -130,7 +130,7 @@ def test_a_training_image_among_those_that_a_graph_is_checked_on_is_scored_as_th
     images = np.concatenate([pictures(200, 1)[:1], pictures(39, 3)])
     detector._row_of = {int(digests(images[:1]).view(np.int64)[0]): 0}
     onnx_graph.write_graph(detector, tmp_path / "d.onnx")
-    assert detector.outputs(images)[OWN].tolist() == [0] + 39 * [-1]
+    assert detector.outputs(images)[BANK_ROW].tolist() == [0] + 39 * [-1]
     assert "scores of 40 images" in onnx_graph.compare(detector, tmp_path / "d.onnx", images)
 
 
