@@ -26,7 +26,7 @@ TOLERANCE = 1e-9  # of a number in a CSV file, relative
 ALL: dict[str, Any] = {"everything": True}
 BEFORE = ["model.batch_statistics=positives"]  # what the records of all other sweeps than these were trained with
 MEASURED_AGAIN = ("cpu", "table1-cpu", "one-class", "rivals-cpu", "frozen", "pretrained-negatives", "cifar100-cpu",
-                  "no-batch-norm-cpu", "cpu-40-epochs")  # fmt: skip
+                  "no-batch-norm-cpu", "cpu-40-epochs", "background-one-class")  # fmt: skip
 MADE: list[tuple[str, str, dict[str, Any]]] = [
     ("half-hour", "half-hour", ALL),
     ("half-hour", "half-hour", {"tables": ["2"], "claims": True, "score": "eq6-confident"}),

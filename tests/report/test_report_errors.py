@@ -88,7 +88,7 @@ def test_the_references_sensitivity_stands_beside_the_ranking(tmp_path: Path) ->
     one = group.runs[0].config.reference("untrained")
     record = record_of(one, sensitivity=52.5)
     more = Group("", (*group.runs, Run(one, one.recipe_id(), record)))
-    found = recommend._ranking(more, "cifar10", tmp_path, None)
+    found = recommend._ranking(more, "cifar10", None)
     assert found is not None and found.references == {"untrained": 52.5} and found.best.label == "imgn"
 
 
