@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import socket
 import sys
@@ -300,10 +301,11 @@ def test_a_whole_run_then_a_done_one_then_a_held_one(tmp_path: Path, mini_data: 
 def test_the_negatives_that_a_score_reads_are_those_of_one_process(
     tmp_path: Path, mini_data: Path, variant: str
 ) -> None:
+    data = Path(shutil.copytree(mini_data, tmp_path / "data"))  # masks are kept beside the set
     changes = {"variant": variant, "eval": {**TINY["eval"], "scores": ["eq6-from-negatives"]}}
-    expected = run(tiny(**NO_DROP, **changes), tmp_path / "one", mini_data, Runtime(device="cpu", threads=1))
+    expected = run(tiny(**NO_DROP, **changes), tmp_path / "one", data, Runtime(device="cpu", threads=1))
     assert expected is not None
-    with two_ranks(tmp_path, mini_data, epochs=2, **changes) as processes:
+    with two_ranks(tmp_path, data, epochs=2, **changes) as processes:
         assert exit_codes(processes) == [0, 0], say(tmp_path, 0)
     one, two = (np.load(tmp_path / place / expected.name / "features.npz") for place in ("one", "results0"))
     (name,) = (name for name in one.files if name.startswith("negatives"))
