@@ -61,7 +61,7 @@ def test_images_a_second_are_the_images_by_the_seconds(monkeypatch: pytest.Monke
 
 def test_foregrounds_are_timed_by_the_image_in_milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(masks, "seconds", lambda task, device: 3.0)
-    monkeypatch.setattr(masks, "foreground", lambda images, method: torch.zeros(len(images), 32, 32, dtype=torch.bool))
+    monkeypatch.setattr(masks, "foreground", lambda images: torch.zeros(len(images), 32, 32, dtype=torch.bool))
     found = masks.perf_masks(CPU, rounds=1, tell=lambda line: None)
     assert found["images"] == 600 and {each["median"] for each in found["milliseconds"].values()} == {5.0}
 
