@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from benchmark.data import classes
+from benchmark.data.catalog import PAPER_OOD, name_at
 from benchmark.data.classes import OTHERS
 from benchmark.errors import BenchError
 from benchmark.negatives import IN_DIST, WHOLE_IMAGE, Negative, check_transform, variant
@@ -260,8 +261,6 @@ class RunConfig(Strict):
             return list(dict.fromkeys(named))
         if ":" in self.in_dist:
             return [classes.other_classes(self.in_dist)]
-        from benchmark.data.catalog import PAPER_OOD
-
         if self.in_dist not in PAPER_OOD:
             raise BenchError(
                 f"eval.ood: must be given for in_dist {self.in_dist!r}; the paper has it only for "
@@ -274,8 +273,6 @@ class RunConfig(Strict):
         that the backbone sees (without one, that of the stored ID images)."""
         if self.eval.ood_resize != "direct" or "@" in ood:
             return ood
-        from benchmark.data.catalog import name_at
-
         name, colon, of = ood.partition(":")
         return f"{name_at(name, (*self.input_sizes(), self.data.image_size)[0])}{colon}{of}"
 
