@@ -207,8 +207,6 @@ def test_a_large_image_has_the_mask_of_its_small_form() -> None:
 def test_where_there_is_nothing_to_find_the_whole_image_is_foreground() -> None:
     blank = torch.full((2, 3, 16, 16), 77, dtype=torch.uint8)
     assert saliency.foreground(blank).all()
-    with pytest.raises(BenchError, match=r"unknown mask 'unet'.*minimum-barrier"):
-        saliency.foreground(blank, "unet")
 
 
 def test_masks_are_found_once_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,9 +215,9 @@ def test_masks_are_found_once_and_counted(monkeypatch: pytest.MonkeyPatch) -> No
     asked: list[int] = []
     honest = saliency.foreground
 
-    def counted(some: Tensor, method: str) -> Tensor:
+    def counted(some: Tensor) -> Tensor:
         asked.append(len(some))
-        return honest(some, method)
+        return honest(some)
 
     monkeypatch.setattr("benchmark.views.foregrounds.foreground", counted)
     kept = Foregrounds(3)
