@@ -149,7 +149,7 @@ def perf_step(
         counts["reference"] = (max(warmup, 2 * each), -(-steps // each) * each)
     laps = Laps(device)
     parts: dict[str, list[dict[str, float]]] = {name: [] for name in runners}
-    flops = step_flops(config)
+    flops = pair_flops(config)
     ceilings = dict.fromkeys(runners, ceiling(device, config.train.precision))
     if against == "reference":
         ceilings["reference"] = ceiling(device, "fp32")
@@ -235,27 +235,38 @@ def _pretended(config: RunConfig) -> tuple[FakeTensorMode, Method]:
     return mode, method
 
 
-def _pretended_step(config: RunConfig, method: Method, batch: int) -> None:
-    """Forward and backward of a step; to be called within the method's FakeTensorMode."""
+def _pretended_step(config: RunConfig, method: Method, batch: int, negatives: int) -> None:
+    """Forward and backward of a step in which each image has so many negatives; within the method's FakeTensorMode."""
     recipe = method.batch_recipe()
 
     def views(blocks: dict[str, Block]) -> Views:
         return {name: torch.empty(b.views * batch, 3, b.size, b.size) for name, b in blocks.items()}
 
-    kinds = tuple(views(recipe.negatives) for _ in config.kinds())
+    kinds = tuple(views(recipe.negatives) for _ in range(negatives))
     data = Batch(views(recipe.positives), kinds, torch.zeros(batch, dtype=torch.long))
     epochs = config.train.epochs
     find_gradients(method, data, config.train, Moment(epochs // 2, epochs, epochs // 2, epochs))
 
 
-def step_flops(config: RunConfig) -> float:
-    """Floating-point operations of the networks' matrix products a pair (an image and its negatives), counted."""
+def step_flops(config: RunConfig) -> tuple[float, float]:
+    """Floating-point operations of the networks' matrix products, counted: those of an image and of each negative."""
     mode, method = _pretended(config)
     images = 2
-    # Attention written out as products, which the counter knows on every device.
-    with mode, FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        _pretended_step(config, method, images)
-    return counter.get_total_flops() / images
+
+    def counted(negatives: int) -> float:
+        # Attention written out as products, which the counter knows on every device.
+        with mode, FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+            _pretended_step(config, method, images, negatives)
+        return counter.get_total_flops() / images
+
+    alone = counted(0)
+    return alone, counted(1) - alone if config.method.negatives else 0.0
+
+
+def pair_flops(config: RunConfig) -> float:
+    """The same of a pair: an image and all its negatives."""
+    alone, negative = step_flops(config)
+    return alone + negative * len(config.kinds())
 
 
 class LiveBytes(TorchDispatchMode):
@@ -297,7 +308,7 @@ def step_memory(config: RunConfig) -> dict[str, int]:
     """
     mode, method = _pretended(config)
     with mode, LiveBytes() as bytes_:
-        _pretended_step(config, method, config.train.batch)
+        _pretended_step(config, method, config.train.batch, len(config.kinds()))
     trained = sum(p.numel() * p.element_size() for p in method.trainable())
     weights = sum(p.numel() * p.element_size() for p in method.modules().parameters())
     moments = 2 if config.train.optimiser == "adamw" else 1

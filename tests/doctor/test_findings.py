@@ -65,11 +65,37 @@ def test_the_speed_test_names_every_sweep_and_takes_seconds(
     from benchmark.plan import sweep as sweeps
 
     monkeypatch.setattr(speed, "SECONDS", 0.5)
+    monkeypatch.setattr(speed, "COUNT_SECONDS", float("inf"))
     begun = time.process_time()
     timed, estimated = speed.training_speed()
-    assert time.process_time() - begun < 60
+    assert time.process_time() - begun < speed.LIMIT_SECONDS
     assert "pairs/s" in timed.detail and all(f"{name} " in estimated.detail for name in sweeps.built_in())
-    assert "An estimate" in estimated.detail
+    assert "An estimate" in estimated.detail and "Not counted" not in estimated.detail
+
+
+def test_the_speed_stays_where_the_operations_take_too_long_to_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmark.doctor import speed
+    from benchmark.perf import step
+    from benchmark.plan import sweep as sweeps
+
+    one, *rest = sweeps.built_in()
+    monkeypatch.setattr(step, "step_flops", lambda config: (1e9, 1e9))
+    monkeypatch.setattr(speed, "SECONDS", 0.1)
+    monkeypatch.setattr(speed, "COUNT_SECONDS", 0)
+    timed, estimated = speed.training_speed()
+    assert "pairs/s" in timed.detail and f": {one} " in estimated.detail
+    assert estimated.detail.endswith(f" Not counted in 0 s: {', '.join(rest)}.")
+
+
+def test_networks_that_cost_the_same_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmark.doctor import speed
+
+    asked = []
+    monkeypatch.setattr("benchmark.perf.step.step_flops", lambda config: (asked.append(config), (1.0, 1.0))[1])
+    counted: dict[str, tuple[float, float]] = {}
+    assert speed._flops("background-one-class", counted) > 0 and len(asked) == len(counted) == 2  # two statistics
+    speed._flops("background-one-class", counted)
+    assert len(asked) == 2
 
 
 @pytest.mark.parametrize(
@@ -116,7 +142,7 @@ def test_the_operations_of_a_sweep_are_its_runs_pairs_times_a_pairs(monkeypatch:
     from benchmark.doctor import speed
     from benchmark.plan import sweep as sweeps
 
-    monkeypatch.setattr("benchmark.perf.step.step_flops", lambda config: 7.0 + 5.0 * len(config.kinds()))
+    monkeypatch.setattr("benchmark.perf.step.step_flops", lambda config: (7.0, 5.0))
     runs = [run.config for run in sweeps.load(Path("smoke")).runs if run.config.method.trains]
     assert len(runs) == 11
     data, train = runs[0].data, runs[0].train

@@ -120,7 +120,7 @@ def test_flops_are_those_of_the_products_written_down_one_by_one() -> None:
         embedding, rest = network(size)
         # Backward: gradients of weights and of inputs, but none of the pixels.
         total += views * (2 * embedding + 3 * rest)
-    assert step.step_flops(config) == pytest.approx(total, rel=1e-6)
+    assert step.pair_flops(config) == pytest.approx(total, rel=1e-6)
 
 
 def test_live_bytes_count_a_known_computation() -> None:
@@ -151,7 +151,7 @@ def test_a_step_holds_the_activations_of_one_resolution_at_a_time() -> None:
 
     method.losses = whole  # type: ignore[method-assign]
     with mode, step.LiveBytes() as at_once:
-        step._pretended_step(config, method, 64)
+        step._pretended_step(config, method, 64, 0)
     assert in_parts["step"] < 0.8 * at_once.peak
     assert in_parts["all"] == in_parts["weights"] + in_parts["optimiser"] + in_parts["step"]
     double = step.step_memory(tiny(variant="dino", train={"batch": 128}, views={"local_views": 12}))
