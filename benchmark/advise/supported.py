@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 
 from benchmark.advise.recommend import folders_of_runs, reference_folder
+from benchmark.negatives import perm_count
 from benchmark.plan.config import RunConfig
 from benchmark.plan.scores import EQ6, needs
 from benchmark.store.measurements import load_records
@@ -59,13 +60,14 @@ Gains = list[list[float]]  # folder by folder, record by record: points of AUROC
 
 def _gains(folders: Iterable[list[Record]], of: Record) -> dict[str, Gains]:
     made: dict[str, Gains] = defaultdict(list)
-    asked = {of.run_id}
+    asked, config, further = {of.run_id}, of.run_config, [score for score in of.scores if score != EQ6]
     for folder in folders:
         records = [one for one in folder if one.own == EQ6 and one.run_id not in asked and one.scores[EQ6].ood]
         asked.update(one.run_id for one in records)
-        for score in of.scores.keys() - {EQ6}:
-            kind = _kind(of.run_config, score)
-            alike = [one for one in records if score in one.scores and _kind(one.run_config, score) == kind]
+        with_configs = [(one, one.run_config) for one in records]  # which are read anew each time they are asked for
+        for score in further:
+            kind = _kind(config, score)
+            alike = [one for one, its in with_configs if score in one.scores and _kind(its, score) == kind]
             if alike:
                 made[score].append([_gain(one, score) for one in alike])
     return made
@@ -92,8 +94,8 @@ def _kind(config: RunConfig, score: str) -> tuple[object, ...]:
     statistics = config.model.batch_statistics if config.chooses_statistics else "none"
     transforms = [kind.transform for kind in config.kinds()]
     learnt = {
-        "rotations": any(transform.startswith("rot") for transform in transforms),
-        "permutations": any(transform.startswith("perm-") for transform in transforms),
+        "rotations": any(transform in ("rot", "rot360") for transform in transforms),
+        "permutations": any(map(perm_count, transforms)),
     }
     copies = [there for need, there in learnt.items() if need in needs([score])]
     return config.method.name, bool(transforms), statistics, *copies

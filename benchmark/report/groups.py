@@ -21,7 +21,7 @@ from benchmark.plan.identity import digest
 from benchmark.plan.methods import REFERENCES
 from benchmark.plan.scores import OWN
 from benchmark.plan.titles import title_of
-from benchmark.report.settings import at, differences, recipe_of, shared_by_a_column
+from benchmark.report.settings import differences, of_run, recipe_of, shared_by_a_column
 from benchmark.store.measurements import numbers_of, spread
 from benchmark.store.records import Record, SetInRecord
 
@@ -210,10 +210,7 @@ class Group:
             )
             keys = differences(list(settings.values()))
             for number, (recipe, config) in enumerate(recipes.items()):
-                whole = config.model_dump(
-                    mode="json"
-                )  # an identity leaves out what is as it was before there was a choice
-                own = ", ".join(f"{key} = {at(whole, key)}" for key in keys)
+                own = ", ".join(f"{key} = {of_run(config, key)}" for key in keys)
                 key, letter = (f"{label} ({own})", f" ({_letter(number)})") if settings else (label, "")
                 made[label, recipe] = Column(key, title_of(label) + letter, label, config, own, paper=label)
         return made

@@ -40,6 +40,11 @@ def at(setting: dict[str, Any], key: str) -> Any:
     return "not set" if value is None else value
 
 
+def of_run(config: RunConfig, key: str) -> Any:
+    """The same of a run. Its identity leaves out what is as it was before there was a choice, and this does not."""
+    return at(config.model_dump(mode="json"), key)
+
+
 def shared_by_a_column(config: RunConfig) -> dict[str, Any]:
     """What a column's runs share: all that changes their numbers but the class and the seed."""
     return config.method.setting({k: v for k, v in config.identity().items() if k not in ("in_dist", "seed")})

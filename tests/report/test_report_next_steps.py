@@ -115,6 +115,15 @@ def test_a_run_has_no_say_in_its_own_choice_and_none_counts_twice(tmp_path: Path
     assert supported(scored(config(variant="dti", model=RESNET), msp=0.0), tmp_path / "r").score == "msp"
 
 
+def test_of_two_scores_that_gain_as_much_the_runs_first_is_taken(tmp_path: Path) -> None:
+    names = ["msp", "energy", "max_logit", "cosine", "mahalanobis", "eq6_confident"]
+    gains = dict.fromkeys(names, 5.0)
+    write(tmp_path / "r", *(scored(config(variant="imgn", model=RESNET, seed=seed), **gains) for seed in range(3)))
+    for order in (names, names[::-1]):
+        own = scored(config(variant="dti", model=RESNET), **dict.fromkeys(order, 0.0))
+        assert supported(own, tmp_path / "r").score == order[0].replace("_", "-")
+
+
 def test_other_methods_keep_their_score(reference: Path) -> None:
     run = config(method={"name": "rotation"}, train={"epochs": 50})
     assert supported(record_of(run), reference).score == "rotation-prediction"

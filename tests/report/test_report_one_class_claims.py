@@ -118,6 +118,13 @@ def test_negatives_are_paired_by_class_and_seed():
     )
 
 
+def test_statistics_from_before_the_choice_are_named_where_settings_differ():
+    model = {"backbone": "resnet10t"}
+    plain = runs(["dino"], model=model | {"batch_statistics": "positives"})
+    claim = find(claims_of([*plain, *runs(["rot-in-dist"], model=model)]), "Rot. In-Dist. negatives")
+    assert claim.note == "settings differ: model.batch_statistics = mixture, DINO has positives"
+
+
 def test_only_seeds_with_all_classes_of_both_are_paired():
     configs = [*runs(["dino"], seeds=[0, 1, 2]), *runs(["rot-imgn"], seeds=[0, 1, 2, 3])]
     value = lambda c: 70.0 + (1.0, 9.0, 1.5, 9.0)[c.seed] * (c.label == "rot-imgn")  # noqa: E731

@@ -17,7 +17,7 @@ from benchmark.report.claims.text import Checked, Claim, join, judged, judged_le
 from benchmark.report.claims.verdicts import HOW, Measured, within
 from benchmark.report.groups import Column, Group
 from benchmark.report.published import one_class as published
-from benchmark.report.settings import at, differences, settings_of
+from benchmark.report.settings import differences, of_run, settings_of
 from benchmark.report.tables.about import about
 
 _BACKGROUNDS = ("views.background", "views.background_p")  # the settings of a view's other background
@@ -202,8 +202,10 @@ def _differing(one: Column, other: Column) -> list[str]:
 
 def _told(one: Column, other: Column) -> str:
     """In what the settings of two columns differ, "" where in nothing."""
-    here, there = settings_of(one.config), settings_of(other.config)
-    told = [f"{key} = {at(here, key)}, {other.title} has {at(there, key)}" for key in _differing(one, other)]
+    told = [
+        f"{key} = {of_run(one.config, key)}, {other.title} has {of_run(other.config, key)}"
+        for key in _differing(one, other)
+    ]
     return f"settings differ: {'; '.join(told)}" if told else ""
 
 
