@@ -19,6 +19,7 @@ from benchmark import Detector
 from benchmark.data.images import load
 from benchmark.data.importing import import_dir
 from benchmark.detector import artifact
+from benchmark.detector.card import model_card
 from benchmark.detector.export import export, find_run
 from benchmark.detector.output import csv_lines
 from benchmark.detector.rows import score_images
@@ -112,6 +113,11 @@ def test_the_card_says_what_counts(made: Made) -> None:
     ):
         assert piece in text, piece
     assert max(map(len, text.splitlines())) < 260 and "{" not in text
+    warned = model_card(settings.model_copy(update={"caveats": ["Cats are known.", "Dogs are soft."]}))
+    assert set(warned.splitlines()) - set(model_card(settings).splitlines()) == {
+        "- Cats are known.",
+        "- Dogs are soft.",
+    }
 
 
 @pytest.mark.parametrize("thinned", [False, True])

@@ -90,3 +90,5 @@ def test_memory_is_of_both_networks_and_of_the_moments_of_the_one_that_learns(op
     numbers = sum(tensor.numel() for name, tensor in method.modules().named_parameters() if name.startswith("student"))
     assert found["weights"] == 2 * 4 * numbers and found["optimiser"] == moments * 4 * numbers
     assert found["all"] == found["weights"] + found["optimiser"] + found["step"]
+    two_negatives = step.step_memory(config.model_copy(update={"variant": "combined"}))
+    assert two_negatives["step"] > 1.5 * found["step"] and two_negatives["weights"] == found["weights"]
