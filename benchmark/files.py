@@ -214,4 +214,6 @@ def read_npz(path: Path, keys: Collection[str] | None = None) -> dict[str, np.nd
     except FileNotFoundError as error:
         raise BenchError(f"{path}: is missing") from error
     except Exception as error:  # numpy and zipfile raise whatever a broken file leads them to
-        raise BenchError(f"{path}: not a readable npz ({first_line(error)}); delete it, or the run's folder") from error
+        raise BenchError(
+            f"{path}: not a readable npz ({first_line(error)}); put back a copy of it, or delete it"
+        ) from error

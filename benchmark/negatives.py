@@ -199,6 +199,7 @@ OURS: dict[str, Variant] = {
 }
 
 _SOURCES = {"imgn": ("imagenet", "ImgN"), "dti": ("dti", "DTI"), "in-dist": (IN_DIST, "In-Dist.")}
+AUXILIARY = [source for source, _ in _SOURCES.values() if source != IN_DIST]  # what a run's `data.sources` may name
 _TRANSFORM_OF_SOURCE = re.compile(rf"(.+)-({'|'.join(_SOURCES)})")
 
 

@@ -52,6 +52,17 @@ def test_record_round_trip(tmp_path: Path) -> None:
     assert [found.name for found in folders.runs_by_recipe(tmp_path)[tiny(seed=1).recipe_id()]] == [record(1).name]
 
 
+def test_a_run_whose_settings_cannot_be_read_is_known_by_its_record(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        folder = RunFolder(tmp_path / record(seed).name)
+        folder.path.mkdir()
+        folder.config.write_text("model: [cut")
+    folder.write_record(record(1))
+    assert {recipe: [run.name for run in runs] for recipe, runs in folders.runs_by_recipe(tmp_path).items()} == {
+        record(1).recipe_id: [record(1).name]
+    }
+
+
 def test_the_seconds_of_training_are_of_all_its_attempts() -> None:
     def seconds(training: dict[str, float], timings: dict[str, float]) -> dict[str, float]:
         return record().model_copy(update={"training": training, "timings": timings}).seconds
@@ -70,6 +81,10 @@ def test_the_seconds_of_training_are_of_all_its_attempts() -> None:
         ("[]", "schema_version"),
         ('{"schema_version": 1, "extra_key": 3}', "not a record of schema 1: 'config'"),
         ('{"schema_version": 2, "extra_key": 3}', "not a record"),
+        (
+            json.dumps(record().model_dump(mode="json") | {"knn_accuracy": {"5": "high"}}),
+            "record.json: not a record: knn_accuracy.5: input should be a valid number, .*, given 'high'",
+        ),
         (
             json.dumps(record().model_dump(mode="json") | {"environment": {"packages": ["torch"]}}),
             "packages: must be a map",

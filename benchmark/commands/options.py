@@ -11,10 +11,15 @@ import typer
 
 from benchmark.errors import BenchError
 
-Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="Folder of the runs.")]
+Results = Annotated[Path, typer.Option("--results", metavar="DIR", file_okay=False, help="Folder of the runs.")]
 Data = Annotated[
     Path | None,
-    typer.Option("--data", metavar="DIR", help="Folder of the image sets. [default: $BENCH_DATA, or the user's cache]"),
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        file_okay=False,
+        help="Folder of the image sets. [default: $BENCH_DATA, or the user's cache]",
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,

@@ -49,7 +49,10 @@ def report(
     results: Annotated[
         list[Path] | None,
         typer.Option(
-            "--results", metavar="DIR", help="Folder of the runs. Repeatable: the records of all.  [default: results]"
+            "--results",
+            metavar="DIR",
+            file_okay=False,
+            help="Folder of the runs. Repeatable: the records of all.  [default: results]",
         ),
     ] = None,
     data_root: Data = None,

@@ -15,7 +15,10 @@ from benchmark.exits import FAILED
 
 def verify(
     results: Annotated[
-        Path, typer.Argument(metavar="[RESULTS]", help="A run's folder, or one that holds such, at any depth.")
+        Path,
+        typer.Argument(
+            metavar="[RESULTS]", file_okay=False, help="A run's folder, or one that holds such, at any depth."
+        ),
     ] = Path("results"),
     no_features: Annotated[
         bool, typer.Option("--no-features", help="Only from the scores, even where features are kept: fast.")

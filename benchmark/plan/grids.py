@@ -10,6 +10,7 @@ from pydantic import Field
 from benchmark.data.catalog import info, split_class
 from benchmark.data.classes import EVERY, official_names
 from benchmark.errors import BenchError, about
+from benchmark.plan.layers import get
 
 # Values by field: "variant", "in_dist", "seed", any dotted field, or a section ("method", "train") as a whole.
 Axes = dict[str, Annotated[list[Any], Field(min_length=1)]]
@@ -28,6 +29,14 @@ def checked_axes(axes: Axes, origin: str, data: Path | None) -> Axes:
             raise BenchError(f"{origin}.{axis}: {doubled[0]!r} is listed twice")
         found[axis] = _in_dists(values, f"{origin}.{axis}", data) if axis == "in_dist" else values
     return found
+
+
+def check_apart(axes: Axes, origin: str) -> None:
+    """Raise BenchError where a section's values hold a field that is an axis too: only one of them would be seen."""
+    for axis in axes:
+        section, _, field = axis.partition(".")
+        if any(isinstance(value, dict) and field and get(value, field) != "" for value in axes.get(section, [])):
+            raise BenchError(f"{origin}.{axis}: the values of the axis {section!r} have {field} too; leave out one")
 
 
 def _in_dists(values: list[Any], origin: str, data: Path | None) -> list[Any]:

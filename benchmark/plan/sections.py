@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, field_validator
 
-from benchmark.errors import BenchError
+from benchmark.errors import BenchError, unknown
+from benchmark.negatives import AUXILIARY
 from benchmark.plan.methods import NonNegative, Positive, PositiveInt, Probability, Range
 from benchmark.plan.validation import Strict
 from benchmark.plan.weights import BACKBONE, WeightsConfig
@@ -24,6 +25,13 @@ class DataConfig(Strict):
     aux_order: Literal["each-epoch", "fixed"] = "each-epoch"
     # How the foreground of an image is found, where negatives or views need to know (views/saliency.py).
     mask: Literal["minimum-barrier"] = "minimum-barrier"
+
+    @field_validator("sources")
+    @classmethod
+    def _known_sources(cls, sources: dict[str, str]) -> dict[str, str]:
+        for source in sorted(sources.keys() - AUXILIARY):
+            raise ValueError(unknown("source", source, AUXILIARY))
+        return sources
 
 
 # Families of timm whose layers normalise each image by itself. Any other network may have batch normalisation.

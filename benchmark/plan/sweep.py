@@ -11,24 +11,29 @@ import fnmatch
 import functools
 import itertools
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
+
+from pydantic import ValidationError
 
 from benchmark.data.images import stored_fingerprint
 from benchmark.errors import BenchError, about, some_of, unknown
 from benchmark.files import expanded
 from benchmark.plan import starts, yamlfile
 from benchmark.plan.config import RunConfig
-from benchmark.plan.grids import Axes, checked_axes
+from benchmark.plan.grids import Axes, check_apart, checked_axes
 from benchmark.plan.identity import canonical, sha256
 from benchmark.plan.layers import get, lay, merge, over, parse_set
 from benchmark.plan.resources import Resources, SiteFile, load_site, resolve
 from benchmark.plan.run_names import meant, meant_or_labelled, without_id
-from benchmark.plan.validation import Strict, validate
+from benchmark.plan.validation import Strict, explained, validate
 
 DIGITS = 12  # of a sha256, in `SweepFile.images`
+ALWAYS = {"variant", "in_dist", "seed", "method.name"}  # fields that an override may ask for, beside the axes
+_UNKNOWN_KEY = re.compile(r"(?:([\w.-]+): )?unknown key '([^']*)'")
 
 
 class Override(Strict):
@@ -234,11 +239,15 @@ def _grids(sweep: SweepFile, path: Path, data: Path | None) -> list[tuple[dict[s
     """Of each grid the base of its runs and its axes: the shared ones, less those that it has itself."""
     shared = checked_axes(sweep.grid, f"{path}: grid", data)
     if not sweep.grids:
+        check_apart(shared, f"{path}: grid")
         return [(sweep.base, shared)]
     entries = [(entry, f"{path}: grids.{number}.grid") for number, entry in enumerate(sweep.grids)]
-    return [
-        (over(sweep.base, entry.base), {**shared, **checked_axes(entry.grid, name, data)}) for entry, name in entries
-    ]
+    found = []
+    for entry, name in entries:
+        axes = {**shared, **checked_axes(entry.grid, name, data)}
+        check_apart(axes, name)
+        found.append((over(sweep.base, entry.base), axes))
+    return found
 
 
 def _add(runs: dict[str, SweepRun], run: SweepRun) -> None:
@@ -263,15 +272,40 @@ def _build(
     for index, override in enumerate(sweep.overrides):
         for key in override.when:
             axes = {*sweep.grid, *(axis for entry in sweep.grids for axis in entry.grid)}
-            if key not in axes and key not in ("variant", "in_dist", "seed", "method.name"):
-                raise BenchError(f"{path}: overrides.{index}.when: " + unknown("field", key, axes))
+            if key not in axes | ALWAYS:
+                raise BenchError(f"{path}: overrides.{index}.when: " + unknown("field", key, axes | ALWAYS))
         if all(fnmatch.fnmatch(_as_written(raw, key), pattern) for key, pattern in override.when.items()):
             with about(f"{path}: overrides.{index}.set"):
                 lay(raw, override.set)
             applied.append(index)
-    lay(raw, given)
-    config = validate(RunConfig, raw, str(path), "base")
+    with about("--set"):
+        lay(raw, given)
+    try:
+        config = RunConfig.model_validate(raw)
+    except ValidationError as error:
+        raise BenchError(_where_given(explained(RunConfig, error), path, point, given)) from error
     return SweepRun(config, resources(tuple(applied)), canonical(config.identity()))
+
+
+def _where_given(wrong: str, path: Path, point: dict[str, Any], given: dict[str, Any]) -> str:
+    """The line `wrong` on a run's settings, which begins with their key, with where the key was given before it."""
+    unknown_key = _UNKNOWN_KEY.match(wrong)
+    section, name = unknown_key.groups() if unknown_key else (None, None)
+    key = ".".join(filter(None, (section, name))) or wrong.partition(": ")[0]
+
+    def holds(fields: dict[str, Any]) -> str | None:
+        for field, value in fields.items():
+            inside = field.startswith(f"{key}.") and any(
+                repr(part) in wrong for part in (value, field.rpartition(".")[2])
+            )
+            if inside or key == field or key.startswith(f"{field}."):
+                return field
+        return None
+
+    if field := holds(given):
+        return f"--set {field}={given[field]}: {wrong}"
+    below = ": " if name and not section else "."
+    return f"{path}: {'grid' if holds(point) else 'base'}{below}{wrong}"
 
 
 def _as_written(raw: dict[str, Any], key: str) -> str:

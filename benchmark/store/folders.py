@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchmark.errors import BenchError
 from benchmark.files import (
@@ -31,7 +31,7 @@ from benchmark.files import (
 )
 from benchmark.plan import yamlfile
 from benchmark.plan.config import RunConfig, as_kept
-from benchmark.plan.validation import validate
+from benchmark.plan.validation import explained, validate
 from benchmark.store import leases
 from benchmark.store.leases import Lease
 from benchmark.store.records import SCHEMA, UPGRADES, Record
@@ -113,8 +113,8 @@ class RunFolder:
                 raw = UPGRADES[version](raw)
                 version += 1
             return Record.model_validate(raw).read_from(self.path)
-        except ValueError as error:
-            raise BenchError(f"{self.record}: not a record: {str(error).splitlines()[1:3]}") from error
+        except ValidationError as error:
+            raise BenchError(f"{self.record}: not a record: {explained(Record, error)}") from error
         except (KeyError, TypeError) as error:  # an older one without what its upgrade reads
             raise BenchError(f"{self.record}: not a record of schema {version}: {error}") from error
 
@@ -306,6 +306,11 @@ def runs_by_recipe(results: Path) -> dict[str, list[RunFolder]]:
     """Recipe id -> the run folders with this recipe, whatever images they were made with; oldest first."""
     found: dict[str, list[RunFolder]] = {}
     for folder in sorted(all_runs(results), key=lambda folder: folder.config.stat().st_mtime):
-        with suppress(BenchError):  # of a broken one nobody knows what it is of
-            found.setdefault(folder.read_config().recipe_id(), []).append(folder)
+        try:
+            recipe = folder.read_config().recipe_id()
+        except BenchError:  # its record knows too; of one without nobody knows what it is of
+            record = folder.try_record()[0]
+            recipe = record.recipe_id if record else ""
+        if recipe:
+            found.setdefault(recipe, []).append(folder)
     return found

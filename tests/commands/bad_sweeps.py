@@ -57,6 +57,8 @@ BAD_SWEEPS: list[tuple[str, str, list[str], list[str]]] = [
     ("--set of a wrong type", SWEEP, ["--set", "train.epochs=many"], ["train.epochs", "'many'"]),
     ("unknown executor", SWEEP, ["--executor", "cloud"], ["--executor", "cloud", "slurm"]),
     ("--jobs 0", SWEEP, ["--jobs", "0"], ["--jobs"]),
+    ("--results that is a file", SWEEP, ["--results", "mine.yaml"], ["--results", "mine.yaml' is a file"]),
+    ("--data that is a file", SWEEP, ["--data", "mine.yaml"], ["--data", "mine.yaml' is a file"]),
     ("unknown option", SWEEP, ["--dryrun"], ["--dryrun"]),
     ("missing data", SWEEP.replace("other", "svhn"), [], ["svhn/test", "bench data prepare --for mine.yaml"]),
     ("missing data of one's own", SWEEP.replace("[mine]", "[cifar10]"), [], ["cifar10/train", "bench data"]),

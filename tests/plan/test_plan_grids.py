@@ -213,7 +213,7 @@ def test_labels_without_names_expand_to_numbers(tmp_path: Path) -> None:
         ({"grid": {"in_dist": ["bare:*"]}}, ["grid.in_dist: 'bare:*'", "has no labels"]),
         ({"grids": [{"grid": {"in_dist": ["absent:*"]}}]}, ["grids.0.grid.in_dist: 'absent:*'", "absent/train is not"]),
         ({"grid": {"in_dist": ["a:b:*"]}}, ["grid.in_dist: 'a:b:*'", "SET:CLASS"]),
-        ({"base": BASE | {"in_dist": "cifar10:*", "variant": "dino"}}, ["base: in_dist: 'cifar10:*'", "grid alone"]),
+        ({"base": BASE | {"in_dist": "cifar10:*", "variant": "dino"}}, ["base.in_dist: 'cifar10:*'", "grid alone"]),
     ],
 )
 def test_classes_that_cannot_be_known(tmp_path: Path, keys: dict[str, Any], parts: list[str]) -> None:

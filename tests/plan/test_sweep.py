@@ -155,11 +155,20 @@ def test_resources_do_not_change_ids(tmp_path: Path) -> None:
             {
                 "grid": {"train.epoch": [1]},
             },
-            ["base.train", "unknown key 'epoch'"],
+            ["s.yaml: grid.train: unknown key 'epoch'"],
+        ),
+        ({"grid": {"variant": ["dino"], "seed": [-1]}}, ["s.yaml: grid.seed: ", "given -1"]),
+        ({"grid": {"variant": ["dinno"], "seed": [0]}}, ["s.yaml: grid.variant: unknown variant"]),
+        (
+            {"grid": {"train.epochs": [1, 2], "train": [{"lr": 1.0}, {"epochs": 3}]}},
+            ["s.yaml: grid.train.epochs: the values of the axis 'train' have epochs too"],
         ),
         ({"references": ["random"]}, ["references.0", "'untrained' or 'image-statistics'"]),
         ({"resources": {"gpu": 1}}, ["resources", "unknown key 'gpu'", "did you mean 'gpus'"]),
-        ({"overrides": [{"when": {"colour": "x"}}]}, ["overrides.0.when", "unknown field 'colour'"]),
+        (
+            {"overrides": [{"when": {"colour": "x"}}]},
+            ["overrides.0.when", "unknown field 'colour'", "in_dist, method.name"],
+        ),
     ],
 )
 def test_bad_sweep_files(tmp_path: Path, keys: dict, words: list[str]) -> None:
@@ -177,7 +186,9 @@ def test_circular_extends_and_bad_set(tmp_path: Path) -> None:
         sweeps.load(tmp_path / "a.yaml")
     with pytest.raises(BenchError, match="FIELD=VALUE"):
         sweeps.load(write(tmp_path), sets=["train.epochs"])
-    with pytest.raises(BenchError, match=r"base\.seed: .*several values are an axis: grid: \{seed: \[0, 1\]\}"):
+    with pytest.raises(
+        BenchError, match=r"^--set seed=\[0, 1\]: seed: .*several values are an axis: grid: \{seed: \[0, 1\]\}"
+    ):
         sweeps.load(write(tmp_path), sets=["seed=[0, 1]"])
     with pytest.raises(BenchError, match="matches no run"):
         sweeps.load(write(tmp_path), only="nothing*")
@@ -186,6 +197,36 @@ def test_circular_extends_and_bad_set(tmp_path: Path) -> None:
     assert len(str(caught.value)) < 400
     as_a_set, as_a_run = (sweeps.load(Path("rivals-cpu"), only=f"cifar10{mark}cat-csi-*").runs for mark in ":.")
     assert [run.config.in_dist for run in as_a_set] == ["cifar10:cat"] and as_a_set == as_a_run
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ("train.epoch=2", "--set train.epoch=2: train: unknown key 'epoch' (did you mean 'epochs'?)"),
+        ("title=x", "--set title=x: unknown key 'title'; allowed: data"),
+        ("train.epochs.x=2", "--set: train.epochs.x: 'epochs' is a value, not a section"),
+        (
+            "data.sources.imagnet=x",
+            "--set data.sources.imagnet=x: data.sources: unknown source 'imagnet' (did you mean",
+        ),
+        ("method.name=dinno", "--set method.name=dinno: method: unknown method 'dinno'"),
+    ],
+)
+def test_what_is_wrong_with_a_setting_is_said_of_where_it_was_given(tmp_path: Path, given: str, line: str) -> None:
+    file = write(tmp_path)
+    with pytest.raises(BenchError) as caught:
+        sweeps.load(file, sets=["train.lr=1.0", given])
+    assert str(caught.value).startswith(line), caught.value
+    file = write(tmp_path, base={"in_dist": "mini", "method": {"name": "dinno"}})
+    with pytest.raises(BenchError, match=r"s\.yaml: base\.method: unknown method 'dinno'"):
+        sweeps.load(file, sets=["method.classes=8"])
+
+
+def test_the_arguments_of_another_backbone_may_be_given_in_any_order(tmp_path: Path) -> None:
+    given = ["model.args={norm: group}", "model.backbone=small_convnet"]
+    for sets in (given, given[::-1]):
+        models = {run.config.model.backbone: run.config.model.args for run in sweeps.load(write(tmp_path), sets).runs}
+        assert models == {"small_convnet": {"norm": "group"}}
 
 
 def test_several_globs_choose_what_any_of_them_matches_and_none_is_in_vain(tmp_path: Path) -> None:
