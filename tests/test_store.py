@@ -63,6 +63,15 @@ def test_a_run_whose_settings_cannot_be_read_is_known_by_its_record(tmp_path: Pa
     }
 
 
+def test_an_older_record_with_a_value_that_its_upgrade_cannot_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "record.json").write_text('{"schema_version": 1}')
+    monkeypatch.setattr(folders, "UPGRADES", {1: lambda raw: {"seconds": int("many")}})
+    with pytest.raises(BenchError, match=r"record\.json: not a record of schema 1: invalid literal"):
+        RunFolder(tmp_path).read_record()
+
+
 def test_the_seconds_of_training_are_of_all_its_attempts() -> None:
     def seconds(training: dict[str, float], timings: dict[str, float]) -> dict[str, float]:
         return record().model_copy(update={"training": training, "timings": timings}).seconds

@@ -97,10 +97,8 @@ def _flops(name: str, counted: dict[str, tuple[float, float]]) -> float:
 
 def _costs(config: RunConfig) -> str:
     """What decides the operations of a step. What a background is replaced by does not, nor which weights are tuned."""
-    views, method = config.views.model_dump(), config.method.model_dump()
-    for setting, without in ((views, "background"), (views, "background_p"), (method, "tune")):
-        setting.pop(without, None)
-    return f"{config.model} {views} {config.method.name} {method}"
+    views = config.views.model_dump(exclude={"background", "background_p"})
+    return f"{config.model} {views} {config.method.name} {config.method.model_dump(exclude={'tune'})}"
 
 
 def _pairs(config: RunConfig) -> int:

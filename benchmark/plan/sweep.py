@@ -11,7 +11,6 @@ import fnmatch
 import functools
 import itertools
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,11 +28,10 @@ from benchmark.plan.identity import canonical, sha256
 from benchmark.plan.layers import get, lay, merge, over, parse_set
 from benchmark.plan.resources import Resources, SiteFile, load_site, resolve
 from benchmark.plan.run_names import meant, meant_or_labelled, without_id
-from benchmark.plan.validation import Strict, explained, validate
+from benchmark.plan.validation import Strict, explained, key_of, validate
 
 DIGITS = 12  # of a sha256, in `SweepFile.images`
 ALWAYS = {"variant", "in_dist", "seed", "method.name"}  # fields that an override may ask for, beside the axes
-_UNKNOWN_KEY = re.compile(r"(?:([\w.-]+): )?unknown key '([^']*)'")
 
 
 class Override(Strict):
@@ -238,12 +236,9 @@ def _read_with_parents(path: Path, children: tuple[Path, ...]) -> dict[str, Any]
 def _grids(sweep: SweepFile, path: Path, data: Path | None) -> list[tuple[dict[str, Any], Axes]]:
     """Of each grid the base of its runs and its axes: the shared ones, less those that it has itself."""
     shared = checked_axes(sweep.grid, f"{path}: grid", data)
-    if not sweep.grids:
-        check_apart(shared, f"{path}: grid")
-        return [(sweep.base, shared)]
     entries = [(entry, f"{path}: grids.{number}.grid") for number, entry in enumerate(sweep.grids)]
     found = []
-    for entry, name in entries:
+    for entry, name in entries or [(Entry(), f"{path}: grid")]:
         axes = {**shared, **checked_axes(entry.grid, name, data)}
         check_apart(axes, name)
         found.append((over(sweep.base, entry.base), axes))
@@ -283,15 +278,13 @@ def _build(
     try:
         config = RunConfig.model_validate(raw)
     except ValidationError as error:
-        raise BenchError(_where_given(explained(RunConfig, error), path, point, given)) from error
+        raise BenchError(_where_given(error, path, point, given)) from error
     return SweepRun(config, resources(tuple(applied)), canonical(config.identity()))
 
 
-def _where_given(wrong: str, path: Path, point: dict[str, Any], given: dict[str, Any]) -> str:
-    """The line `wrong` on a run's settings, which begins with their key, with where the key was given before it."""
-    unknown_key = _UNKNOWN_KEY.match(wrong)
-    section, name = unknown_key.groups() if unknown_key else (None, None)
-    key = ".".join(filter(None, (section, name))) or wrong.partition(": ")[0]
+def _where_given(error: ValidationError, path: Path, point: dict[str, Any], given: dict[str, Any]) -> str:
+    """What is wrong with a run's settings in one line, which begins with where their key was given."""
+    key, wrong = key_of(RunConfig, error), explained(RunConfig, error)
 
     def holds(fields: dict[str, Any]) -> str | None:
         for field, value in fields.items():
@@ -304,7 +297,7 @@ def _where_given(wrong: str, path: Path, point: dict[str, Any], given: dict[str,
 
     if field := holds(given):
         return f"--set {field}={given[field]}: {wrong}"
-    below = ": " if name and not section else "."
+    below = ": " if wrong.startswith("unknown key") else "."
     return f"{path}: {'grid' if holds(point) else 'base'}{below}{wrong}"
 
 

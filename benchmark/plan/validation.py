@@ -31,6 +31,13 @@ def explained(model: type[BaseModel], error: ValidationError, prefix: str = "") 
     return _explain(model, error.errors(include_url=False)[0], prefix) + more
 
 
+def key_of(model: type[BaseModel], error: ValidationError) -> str:
+    """The dotted key of the first mistake; what a check of the whole model found begins with its key."""
+    first = error.errors(include_url=False)[0]
+    location, _ = _walk(model, first["loc"])
+    return ".".join(location) or str(first["ctx"]["error"]).partition(": ")[0]
+
+
 def _explain(model: type[BaseModel], error: Any, prefix: str) -> str:
     location, owner = _walk(model, error["loc"])
     key = ".".join([prefix, *location] if prefix else location)
@@ -51,7 +58,7 @@ def _explain(model: type[BaseModel], error: Any, prefix: str) -> str:
         return f"{key}: is required and missing"
     axis = ""
     if isinstance(given, list) and error["type"] in ("int_type", "float_type", "string_type", "bool_type"):
-        axis = f"; several values are an axis: grid: {{{key.removeprefix('base.')}: {given}}}"
+        axis = f"; several values are an axis: grid: {{{key}: {given}}}"
     return f"{key}: {message}, given {given!r}{axis}"
 
 

@@ -115,7 +115,7 @@ class RunFolder:
             return Record.model_validate(raw).read_from(self.path)
         except ValidationError as error:
             raise BenchError(f"{self.record}: not a record: {explained(Record, error)}") from error
-        except (KeyError, TypeError) as error:  # an older one without what its upgrade reads
+        except (KeyError, TypeError, ValueError) as error:  # an older one without what its upgrade reads
             raise BenchError(f"{self.record}: not a record of schema {version}: {error}") from error
 
     def try_record(self) -> tuple[Record | None, str]:
